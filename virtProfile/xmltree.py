@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""First stage of the flow: the only parser, and the source positions of what it read.
+
+XML that comes from outside is hostile: a DTD, entities, huge or deep documents
+are refused, nothing is ever fetched. What is not touched keeps its bytes: a
+`Document` knows for every element where its tags stand in the source text, so
+the writer (`splice`) edits the text and never serialises the tree.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from .errors import InvalidDomainError, PolicyError
+
+if TYPE_CHECKING:
+    from .errors import ProfileError
+
+VIRTUNED_NS = "http://virt-manager.org/schemas/virtuned/0.1"
+RECORD_NS = "http://virt-manager.org/schemas/virtuned/record/0.1"
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 256
+MAX_NODES = 500_000
+MAX_ATTRIBUTE = 1024 * 1024
+
+#: One markup token of a well-formed document. Group 1: end tag; 2 to 4: start tag
+#: with its name, attributes and "/"; none of them: comment, CDATA, PI.
+TOKEN = re.compile(
+    r"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>"
+    r"|/([^>\s]+)\s*>"
+    r"|([^\s/>!?][^\s/>]*)((?:[^>\"'/]+|/(?!>)|\"[^\"]*\"|'[^']*')*)(/?)>)",
+    re.DOTALL,
+)
+ATTRIBUTE = re.compile(r"(\s+)([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
+_XML_DECLARATION = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_HAS_DTD = re.compile(r"<!DOCTYPE|<!ENTITY", re.IGNORECASE)
+
+
+class Span:
+    """Where one element stands in the source: offsets into `Document.text`."""
+
+    __slots__ = ("start", "tag_end", "empty", "close", "end")
+
+    def __init__(self, start: int, tag_end: int, empty: bool) -> None:
+        self.start = start  # of "<"
+        self.tag_end = tag_end  # behind ">" of the start tag
+        self.empty = empty  # written as <a/>
+        self.close = tag_end  # of "</", or tag_end
+        self.end = tag_end  # behind the whole element
+
+
+class Document:
+    """A parsed document: the lxml tree, the text it came from, and positions.
+
+    `elements` holds every element in document order and so keeps the lxml
+    proxies, and their identity, alive.
+    """
+
+    __slots__ = ("text", "name", "root", "elements", "_spans", "_index")
+
+    def __init__(self, text: str, name: str, root: Any) -> None:
+        self.text = text
+        self.name = name
+        self.root = root
+        self.elements: list[Any] = list(root.iter("*"))
+        self._spans: list[Span] | None = None
+        self._index: dict[Any, int] | None = None
+
+    @property
+    def index(self) -> dict[Any, int]:
+        """Element -> its number in document order; only what was in the source."""
+        if self._index is None:
+            self._index = {element: number for number, element in enumerate(self.elements)}
+        return self._index
+
+    @property
+    def spans(self) -> list[Span]:
+        """Source positions by number in document order."""
+        if self._spans is None:
+            self._spans = _find_spans(self.text)
+            if len(self._spans) != len(self.elements):  # the tokeniser and libxml2 must agree
+                raise AssertionError("source positions do not fit the tree")
+        return self._spans
+
+    def span(self, element: Any) -> Span:
+        return self.spans[self.index[element]]
+
+    def line(self, element: Any) -> int:
+        """1-based line of the element's start tag."""
+        return self.text.count("\n", 0, self.span(element).start) + 1
+
+
+def _find_spans(text: str) -> list[Span]:
+    spans: list[Span] = []
+    open_spans: list[Span] = []
+    for token in TOKEN.finditer(text):
+        if token.group(2) is not None:
+            span = Span(token.start(), token.end(), token.group(4) == "/")
+            spans.append(span)
+            if not span.empty:
+                open_spans.append(span)
+        elif token.group(1) is not None:
+            span = open_spans.pop()
+            span.close = token.start()
+            span.end = token.end()
+    return spans
+
+
+def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = InvalidDomainError) -> Document:
+    """Parse `text`, refusing what SPEC section 8 refuses.
+
+    :param name: stands in messages as the file name
+    :param error: raised for what is not well-formed (line and column in `where`)
+    :raises PolicyError: DTD or entities, over 16 MiB, deeper than 256, more than
+        500,000 elements, an attribute over 1 MiB
+    """
+    if len(text) > MAX_BYTES:
+        raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as problem:
+        raise error(f"the text is not valid Unicode: {problem.reason}", where=name) from None
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
+    # Comments and CDATA may hold "<" too, so this is an upper bound; the exact
+    # count is only made where the bound is reached, before libxml2 builds a tree.
+    if data.count(b"<") - data.count(b"</") > MAX_NODES:
+        count = sum(1 for token in TOKEN.finditer(text) if token.group(2) is not None)
+        if count > MAX_NODES:
+            raise PolicyError(f"the document has more than {MAX_NODES:,} elements", where=name)
+    if "<!" in text and _HAS_DTD.search(text):
+        _refuse_dtd(text, name)
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        dtd_validation=False,
+        attribute_defaults=False,
+        huge_tree=False,
+        remove_blank_text=False,
+        strip_cdata=False,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as problem:
+        raise _explain(problem, name, error) from None
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise PolicyError("a document type declaration is refused", where=name)
+    if len(data) > MAX_ATTRIBUTE:
+        _check_attributes(root, name)
+    return Document(text, name, root)
+
+
+def _refuse_dtd(text: str, name: str) -> None:
+    """Refuse a DTD before libxml2 reads it; "<!DOCTYPE" in a comment is harmless."""
+    position = 0
+    for token in TOKEN.finditer(text):
+        between = text[position : token.start()]
+        if "<!" in between:
+            break
+        position = token.end()
+        if token.group(2) is not None:
+            return  # the root element: no declaration can follow
+    line = text.count("\n", 0, text.find("<!", position)) + 1
+    raise PolicyError(
+        "a document type declaration (<!DOCTYPE>) is refused",
+        hint="entities and DTDs have no place in domain XML; remove the declaration",
+        where=f"{name}:{line}",
+    )
+
+
+def _explain(problem: Any, name: str, error: type[ProfileError]) -> ProfileError:
+    line, column = problem.position
+    fact = problem.msg or "not well-formed"
+    if "Excessive depth" in fact or "depth" in fact.lower() and "maximum" in fact.lower():
+        return PolicyError(f"the document is nested deeper than {MAX_DEPTH} levels", where=f"{name}:{line}")
+    if "huge" in fact.lower() or "too long" in fact.lower():
+        return PolicyError(f"the document exceeds a limit: {fact}", where=f"{name}:{line}")
+    fact = re.sub(r", line \d+, column \d+$", "", fact)
+    if "Document is empty" in fact or "no element found" in fact:
+        return error("the document is empty", hint="libvirt domain XML was expected", where=name)
+    return error(f"broken XML: {fact} (column {column})", where=f"{name}:{line}")
+
+
+def _check_attributes(root: Any, name: str) -> None:
+    for element in root.iter("*"):
+        for key, value in element.items():
+            if len(value) > MAX_ATTRIBUTE:
+                raise PolicyError(
+                    f"the attribute '{key}' is longer than 1 MiB", where=f"{name}:{element.sourceline}"
+                )
+
+
+def decode(data: bytes, name: str = "<xml>") -> tuple[str, str]:
+    """The text of `data` and its encoding, by byte order mark or XML declaration.
+
+    :raises InvalidDomainError: undecodable; :raises PolicyError: over 16 MiB
+    """
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif data.startswith(b"\xef\xbb\xbf"):
+        encoding = "utf-8-sig"
+    else:
+        declared = _XML_DECLARATION.match(data)
+        encoding = declared.group(1).decode("ascii").lower() if declared else "utf-8"
+    try:
+        return data.decode(encoding), encoding
+    except LookupError:
+        raise InvalidDomainError(f"unknown encoding '{encoding}'", where=f"{name}:1") from None
+    except UnicodeDecodeError as problem:
+        raise InvalidDomainError(
+            f"not valid {encoding} at byte {problem.start}", where=name
+        ) from None
+
+
+def read_file(path: Any) -> tuple[str, str]:
+    """Read a file and decode it; never reads more than the limit.
+
+    :raises OSError: as `open` does
+    """
+    with open(path, "rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    return decode(data, str(path))
+
+
+def local(tag: Any) -> str:
+    """The local name of a tag in Clark notation; "" for comments and the like."""
+    if not isinstance(tag, str):
+        return ""
+    return tag.rpartition("}")[2]
+
+
+def namespace(tag: Any) -> str:
+    """The namespace of a tag in Clark notation, or ""."""
+    if isinstance(tag, str) and tag[0] == "{":
+        return tag[1:].partition("}")[0]
+    return ""
