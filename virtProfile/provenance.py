@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who owns a value, and what a run of the flow tells: origins, changes, the `Result`.
+
+The records here are the interface between the engine and every front end, and
+their ``to_dict`` is the JSON of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+#: The priority of what the VM definition itself says.
+DEFINITION_PRIORITY = 99
+#: The priority that ``--override`` gives.
+OVERRIDE_PRIORITY = 100
+MIN_PRIORITY = -1000
+MAX_PRIORITY = 1000
+
+DEFINITION = "definition"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a wish stands: profile, version, action and file:line."""
+
+    profile: str
+    version: str
+    action: str
+    file: str
+    line: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "profile": self.profile,
+            "version": self.version,
+            "action": self.action,
+            "file": self.file,
+            "line": self.line,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.profile} {self.version} ({self.file}:{self.line})"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """One action of one selected profile, with the weight it has."""
+
+    origin: Origin
+    priority: int
+    hard: bool
+    #: judged after everything else, yields to every other writer
+    is_default: bool = False
+
+    @property
+    def constraint(self) -> str:
+        return "hard" if self.hard else "soft"
+
+
+#: The owner of everything that the input said.
+THE_DEFINITION = Writer(Origin(DEFINITION, "", "", "", 0), DEFINITION_PRIORITY, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between input and output.
+
+    `path` is an absolute XPath of the output, of the input where `op` is
+    "remove". The deciding owner is `origin`. `input_line` and `output_line`
+    are 1-based lines, where the change stands in that text.
+    """
+
+    op: str
+    path: str
+    before: str | None
+    after: str | None
+    origin: Origin
+    origins: tuple[Origin, ...]
+    input_line: int | None = None
+    output_line: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "op": self.op,
+            "path": self.path,
+            "before": self.before,
+            "after": self.after,
+            "origin": self.origin.to_dict(),
+            "origins": [origin.to_dict() for origin in self.origins],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Overridden:
+    """A soft wish that lost. `winner` is an origin, or "definition"."""
+
+    path: str
+    wanted: str | None
+    has: str | None
+    loser: Origin
+    winner: Origin | str
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        winner = self.winner if isinstance(self.winner, str) else self.winner.to_dict()
+        return {
+            "path": self.path,
+            "wanted": self.wanted,
+            "has": self.has,
+            "loser": self.loser.to_dict(),
+            "winner": winner,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A selected profile. `source` is caller, metadata, auto or requires."""
+
+    name: str
+    version: str
+    priority: int
+    source: str
+    digest: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "priority": self.priority,
+            "source": self.source,
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A profile that was asked for and does not apply, and why."""
+
+    name: str
+    version: str
+    reason: str
+    detail: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "version": self.version,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something to know that does not stop the work; `code` is stable."""
+
+    code: str
+    message: str
+    where: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "where": self.where}
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """One value of the output with everybody who wants it, and who lost it."""
+
+    path: str
+    value: str | None
+    claims: tuple[tuple[Origin | str, int, str], ...]
+    losers: tuple[Overridden, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What `apply` gives.
+
+    `wishes` counts what the profiles asked for, `kept_out` those of them that
+    the VM definition kept out.
+    """
+
+    xml: str
+    input: str
+    changed: bool
+    applied: tuple[Applied, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    changes: tuple[Change, ...] = ()
+    overridden: tuple[Overridden, ...] = ()
+    warnings: tuple[Warning, ...] = ()
+    wishes: int = 0
+    kept_out: int = 0
+    _owned: Callable[[], Sequence[Owned]] = field(default=tuple, repr=False, compare=False)
+
+    def owned(self) -> tuple[Owned, ...]:
+        """Every value that a profile wants or wanted, in document order, for explanations."""
+        return tuple(self._owned())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document that all interfaces share."""
+        return {
+            "xml": self.xml,
+            "changed": self.changed,
+            "applied": [one.to_dict() for one in self.applied],
+            "skipped": [one.to_dict() for one in self.skipped],
+            "changes": [one.to_dict() for one in self.changes],
+            "overridden": [one.to_dict() for one in self.overridden],
+            "warnings": [one.to_dict() for one in self.warnings],
+        }
