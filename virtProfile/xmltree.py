@@ -28,11 +28,13 @@ MAX_NODES = 500_000
 MAX_ATTRIBUTE = 1024 * 1024
 
 #: One markup token of a well-formed document. Group 1: end tag; 2 to 4: start tag
-#: with its name, attributes and "/"; none of them: comment, CDATA, PI.
+#: with its name, attributes and "/"; none of them: comment, CDATA, PI. It also
+#: runs over text that libxml2 has not judged yet, so no part of it can run past the
+#: next "<" and be tried again: linear on any text.
 TOKEN = re.compile(
     r"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>"
     r"|/([^>\s]+)\s*>"
-    r"|([^\s/>!?][^\s/>]*)((?:[^>\"'/]+|/(?!>)|\"[^\"]*\"|'[^']*')*)(/?)>)",
+    r"|([^\s<>/!?][^\s<>/]*)((?:[^<>\"'/]++|/(?!>)|\"[^\"<]*\"|'[^'<]*')*)(/?)>)",
     re.DOTALL,
 )
 ATTRIBUTE = re.compile(r"(\s+)([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
