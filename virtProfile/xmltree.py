@@ -128,14 +128,20 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
         raise error(f"the text is not valid Unicode: {problem.reason}", where=name) from None
     if len(data) > MAX_BYTES:
         raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
-    # Comments and CDATA may hold "<" too, so this is an upper bound; the exact
-    # count is only made where the bound is reached, before libxml2 builds a tree.
+    # Comments and CDATA may hold "<" too, so this is an upper bound; they are only
+    # taken out where the bound is reached, before libxml2 builds a tree.
     if data.count(b"<") - data.count(b"</") > MAX_NODES:
-        count = sum(1 for token in TOKEN.finditer(text) if token.group(2) is not None)
-        if count > MAX_NODES:
+        markup = _markup(text)
+        if markup.count("<") - markup.count("</") - markup.count("<?") > MAX_NODES:
             raise PolicyError(f"the document has more than {MAX_NODES:,} elements", where=name)
-    if "<!" in text and _HAS_DTD.search(text):
-        _refuse_dtd(text, name)
+    if "<!" in text:
+        found = _HAS_DTD.search(_markup(text))
+        if found:
+            raise PolicyError(
+                f"a document type declaration ({found.group()}) is refused",
+                hint="entities and DTDs have no place in domain XML; remove the declaration",
+                where=name,
+            )
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -158,22 +164,28 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
     return Document(text, name, root)
 
 
-def _refuse_dtd(text: str, name: str) -> None:
-    """Refuse a DTD before libxml2 reads it; "<!DOCTYPE" in a comment is harmless."""
+def _markup(text: str) -> str:
+    """`text` without comments and CDATA sections, in linear time also if one never ends."""
+    kept = []
     position = 0
-    for token in TOKEN.finditer(text):
-        between = text[position : token.start()]
-        if "<!" in between:
-            break
-        position = token.end()
-        if token.group(2) is not None:
-            return  # the root element: no declaration can follow
-    line = text.count("\n", 0, text.find("<!", position)) + 1
-    raise PolicyError(
-        "a document type declaration (<!DOCTYPE>) is refused",
-        hint="entities and DTDs have no place in domain XML; remove the declaration",
-        where=f"{name}:{line}",
-    )
+    while True:
+        start = text.find("<!", position)
+        if start < 0:
+            kept.append(text[position:])
+            return "".join(kept)
+        if text.startswith("<!--", start):
+            stop = text.find("-->", start + 4) + 3
+        elif text.startswith("<![CDATA[", start):
+            stop = text.find("]]>", start + 9) + 3
+        else:
+            stop = start + 2
+            kept.append(text[position:stop])
+            position = stop
+            continue
+        kept.append(text[position:start])
+        if stop < 3:
+            return "".join(kept)
+        position = stop
 
 
 def _explain(problem: Any, name: str, error: type[ProfileError]) -> ProfileError:
