@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The flow on one screen: a domain and wishes for profiles in, a `Result` out.
+
+Pure: no connection, no clock, no environment. The same call with the same
+context gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .bookkeeping import write_list
+from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from .context import Context
+from .errors import InvalidDomainError
+from .finding import holds
+from .judging import incomplete, unfit
+from .paths import Paths
+from .provenance import (
+    DEFINITION,
+    THE_DEFINITION,
+    Applied,
+    Origin,
+    Overridden,
+    Owned,
+    Result,
+    Warning,
+)
+from .rendering import explain_conflicts, plain_prepare, render, where
+from .selector import Selection, Selector, read_list, read_requests, together
+from .splice import write
+from .wants import compiled_match
+from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
+from .xmltree import Document, parse
+
+if TYPE_CHECKING:
+    from .actions import Actions
+    from .profile import Profile
+    from .selector import Request, Selected
+    from .store import ProfileStore
+
+OVERRIDE_HINT = "--override lets the profile win"
+
+
+def apply(
+    xml: str,
+    profiles: Iterable[str | Mapping[str, Any] | Request] = (),
+    *,
+    store: ProfileStore,
+    context: Context | None = None,
+    override: bool = False,
+    record: bool = True,
+    name: str = "<xml>",
+) -> Result:
+    """Apply the profiles that the domain's metadata and the caller name.
+
+    :param xml: libvirt domain XML, complete or a sketch
+    :param profiles: names, or mappings with "name" and optional "priority",
+        "version", "params"
+    :param store: where profiles are found
+    :param context: what is known besides the domain
+    :param override: priority 100 for every profile of the caller that names none
+    :param record: write the caller's profiles into the domain's list
+    :param name: stands in messages for the domain's file
+    :raises ProfileError: see the classes in `virtProfile.errors`
+    """
+    context = context or Context()
+    document = parse(xml, name=name)
+    if document.root.tag != "domain":
+        raise InvalidDomainError(
+            f"the root element is '{document.root.tag}', not 'domain'",
+            hint="libvirt domain XML was expected, as 'virsh dumpxml' prints it",
+            where=f"{name}:{document.root.sourceline}",
+        )
+    requests = read_requests(profiles)
+    entries = read_list(document)
+    if not requests and not entries:
+        return Result(xml, xml, False)
+    schema = context.domain_schema
+    selector = Selector(store, requests, entries, override)
+    tree = WorkTree(document)
+    selection = selector.select(lambda profile, params: _unmatched(profile, document, schema))
+    prepare = plain_prepare(schema)
+    actions = render(tree, schema, selection.selected, prepare)
+    if actions.errors:
+        raise together(actions.errors)
+    problem = explain_conflicts(tree, schema, selection.selected, prepare, actions, Paths)
+    if problem is not None:
+        raise problem
+    found = differences(tree)
+    warnings = list(selection.warnings)
+    if found:
+        warnings += _validate(tree, schema, found, selection.selected, prepare, name)
+        actions = actions if tree.mark() else render(tree, schema, selection.selected, prepare)
+    booked = record and write_list(tree, schema, selection)
+    paths = Paths(tree.root, schema)
+    written = write(tree) if found or booked else None
+    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
+
+
+def _unmatched(profile: Profile, document: Document, schema: Any) -> str | None:
+    """Why a profile's `<match>` does not hold on the definition, or None."""
+    for match in profile.matches:
+        want = compiled_match(match, schema, profile.file)
+        if holds(document.root, want) == match.negate:
+            word = "holds" if match.negate else "does not hold"
+            return f"its <match> at {profile.file}:{match.line} {word}"
+    return None
+
+
+def _validate(
+    tree: WorkTree,
+    schema: Any,
+    found: Sequence[Difference],
+    selected: Sequence[Selected],
+    prepare: Any,
+    name: str,
+) -> list[Warning]:
+    """Valid in, valid out; what only lacks something is a warning.
+
+    :raises InvalidDomainError: naming the profile
+    """
+    problems = schema.validate(tree.root)
+    if not problems:
+        return []
+    lacking = incomplete(tree, schema)
+    source = parse(tree.document.text)
+    if schema.validate(source.root):
+        return lacking  # it was not valid before either
+    if lacking and unfit(tree, schema, found) is None:
+        return lacking
+    culprits = []
+    for one in selected:
+        rest = [other for other in selected if other is not one]
+        render(tree, schema, rest, prepare)
+        if not schema.validate(tree.root):
+            culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
+    render(tree, schema, selected, prepare)
+    who = " or ".join(culprits) or "the profiles together"
+    raise InvalidDomainError(
+        f"with {who} the domain would not be valid: {problems[0]}",
+        hint="virt-profile --lint tells what is wrong inside a profile",
+        where=name,
+    )
+
+
+def _report(
+    xml: str,
+    tree: WorkTree,
+    schema: Any,
+    selection: Selection,
+    actions: Actions,
+    found: list[Difference],
+    warnings: list[Warning],
+    paths: Paths,
+    written: Any,
+) -> Result:
+    text = xml if written is None else written.text
+    changes = describe(found, tree, schema, written, paths) if found else ()
+    overridden = tuple(_overridden(loss, paths) for loss in actions.losses)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    warnings += _guest_abi(tree, found, paths)
+    warnings += _no_effect(selection, actions)
+    applied = tuple(
+        Applied(one.name, one.profile.version, one.priority, one.source, one.profile.digest)
+        for one in selection.selected
+    )
+    return Result(
+        xml=text,
+        input=xml,
+        changed=bool(found),
+        applied=applied,
+        skipped=tuple(selection.skipped),
+        changes=changes,
+        overridden=overridden,
+        warnings=tuple(warnings),
+        wishes=actions.wishes,
+        kept_out=kept_out,
+        _owned=lambda: _owned(tree, paths, overridden),
+    )
+
+
+def _overridden(loss: Any, paths: Paths) -> Overridden:
+    winner = loss.winners[0]
+    by_definition = winner is THE_DEFINITION
+    return Overridden(
+        where(loss, paths),
+        loss.wanted,
+        loss.has,
+        loss.loser.origin,
+        DEFINITION if by_definition else winner.origin,
+        OVERRIDE_HINT if by_definition and not loss.loser.is_default else "",
+    )
+
+
+def _guest_abi(tree: WorkTree, found: Sequence[Difference], paths: Paths) -> list[Warning]:
+    """What the guest sees of its machine was filled or changed on an existing VM."""
+    if child(tree.root, "uuid") is None:
+        return []
+    warnings = []
+    for one in found:
+        if one.op == "remove" and not stands(tree, one.element):
+            continue
+        node = paths.node(one.element)
+        if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):
+            continue
+        path = paths.of(one.element, one.slot)
+        warnings.append(
+            Warning(
+                "guest-abi",
+                f"the guest will see another {path}:"
+                f" {_quoted(one.before)} becomes {_quoted(one.after)}"
+                f" ({one.owners[0].origin.profile})",
+                str(one.owners[0].origin),
+            )
+        )
+    return warnings
+
+
+def _quoted(value: str | None) -> str:
+    return "nothing" if value is None else f"'{value}'"
+
+
+def _in_new_thing(tree: WorkTree, element: Any, paths: Paths) -> bool:
+    """Is it part of a device (or the like) that is new as a whole?"""
+    while not tree.original(element):
+        node = paths.node(element)
+        if node is not None and node.many:
+            return True
+        element = element.getparent()
+    return False
+
+
+def _no_effect(selection: Selection, actions: Actions) -> list[Warning]:
+    """Profiles of which no wish took effect."""
+    effective = {(one.origin.profile) for one in actions.effective}
+    losers = {loss.loser.origin.profile for loss in actions.losses}
+    return [
+        Warning(
+            "no-effect",
+            f"profile '{one.name}' has no effect: all its wishes were kept out or overridden",
+            one.profile.file,
+        )
+        for one in selection.selected
+        if one.name in losers and one.name not in effective
+    ]
+
+
+def _owned(tree: WorkTree, paths: Paths, overridden: Sequence[Overridden]) -> list[Owned]:
+    """Every value that a profile wants or wanted, for explanations."""
+    losers: dict[str, list[Overridden]] = {}
+    for loss in overridden:
+        losers.setdefault(loss.path, []).append(loss)
+    rows: list[Owned] = []
+    for element in tree.root.iter("*"):
+        for slot, owners in tree.claims.get(element, {}).items():
+            if all(one is THE_DEFINITION or one is BOOKKEEPER for one in owners):
+                continue
+            if slot == PRESENCE and (element.attrib or text_of(element) is not None or len(element)):
+                continue  # its values say it
+            path = paths.of(element, slot)
+            value = None
+            if slot == TEXT:
+                value = text_of(element)
+            elif slot != PRESENCE:
+                value = element.get(slot[1:])
+                if value is None:
+                    node = paths.node(element)
+                    value = node.implied.get(slot) if node is not None else None
+            claims = tuple(
+                (
+                    DEFINITION if one is THE_DEFINITION else one.origin,
+                    one.priority,
+                    one.constraint,
+                )
+                for one in owners
+            )
+            rows.append(Owned(path, value, claims, tuple(losers.pop(path, ()))))
+    for path, losses in losers.items():
+        winner = losses[0].winner
+        who: Origin | str = winner
+        rows.append(Owned(path, losses[0].has, ((who, THE_DEFINITION.priority, "soft"),) if who == DEFINITION else ((who, 0, ""),), tuple(losses)))
+    return rows

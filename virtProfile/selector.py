@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which profiles apply, at which priority, and why the others do not.
+
+Wishes come from the caller, from the list in the VM's metadata, and from what
+those require. The caller's entry goes before the metadata's, that before
+`requires`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidDomainError, NotFoundError, ProfileError, UsageError, VersionError
+from .provenance import MAX_PRIORITY, MIN_PRIORITY, OVERRIDE_PRIORITY, Skipped, Warning
+from .worktree import child, text_of
+from .xmltree import VIRTUNED_NS
+
+if TYPE_CHECKING:
+    from .profile import Profile
+    from .store import ProfileStore
+    from .xmltree import Document
+
+_LIST = f"{{{VIRTUNED_NS}}}virtuned"
+_ENTRY = f"{{{VIRTUNED_NS}}}profile"
+_PARAM = f"{{{VIRTUNED_NS}}}param"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One wish for a profile, as somebody spelled it; None is what was not said."""
+
+    name: str
+    version: str | None = None
+    priority: int | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    include: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the list in a VM's metadata."""
+
+    request: Request
+    exclude: bool
+    element: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A profile that applies. `source` is caller, metadata, auto or requires."""
+
+    profile: Profile
+    priority: int
+    source: str
+    params: Mapping[str, str]
+    wish: str | None
+
+    @property
+    def name(self) -> str:
+        return self.profile.name
+
+
+@dataclass
+class Selection:
+    """What was selected and what was not."""
+
+    selected: list[Selected]
+    skipped: list[Skipped]
+    warnings: list[Warning]
+    #: what the caller named, merged with what the metadata said of it
+    named: list[Request]
+    entries: list[Entry]
+
+
+def check_priority(value: Any, what: str, error: type[ProfileError], where: str = "") -> int:
+    """An integer from -1000 to 1000.
+
+    :raises ProfileError: of the kind `error`
+    """
+    try:
+        number = int(str(value).strip())
+    except ValueError:
+        raise error(
+            f"{what}: priority '{value}' is not an integer",
+            hint=f"priorities go from {MIN_PRIORITY} to {MAX_PRIORITY}",
+            where=where,
+        ) from None
+    if not MIN_PRIORITY <= number <= MAX_PRIORITY:
+        raise error(
+            f"{what}: priority {number} is out of range",
+            hint=f"priorities go from {MIN_PRIORITY} to {MAX_PRIORITY}",
+            where=where,
+        )
+    return number
+
+
+def read_list(document: Document) -> list[Entry]:
+    """The profiles that the VM's metadata names, in document order.
+
+    :raises InvalidDomainError: a bad priority or an entry without name
+    """
+    metadata = child(document.root, "metadata")
+    found = None if metadata is None else child(metadata, _LIST)
+    if found is None:
+        return []
+    entries = []
+    for element in found.iterchildren(_ENTRY):
+        where = f"{document.name}:{element.sourceline}"
+        name = element.get("name")
+        if not name:
+            raise InvalidDomainError("an entry of the profile list has no name", where=where)
+        priority = element.get("priority")
+        number = None
+        if priority is not None:
+            number = check_priority(priority, f"profile '{name}'", InvalidDomainError, where)
+        exclude = element.get("exclude", "no")
+        if exclude not in ("yes", "no"):
+            raise InvalidDomainError(
+                f"profile '{name}': exclude='{exclude}' is neither yes nor no", where=where
+            )
+        params = {
+            one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_PARAM)
+        }
+        request = Request(name, element.get("version"), number, params)
+        entries.append(Entry(request, exclude == "yes", element))
+    return entries
+
+
+def read_requests(profiles: Iterable[str | Mapping[str, Any] | Request]) -> list[Request]:
+    """The caller's wishes, each name once.
+
+    :raises UsageError: a bad priority, or one name wished twice differently
+    """
+    found: dict[str, Request] = {}
+    for one in profiles:
+        request = _request(one)
+        if request.priority is not None:
+            number = check_priority(request.priority, f"profile '{request.name}'", UsageError)
+            request = replace(request, priority=number)
+        known = found.setdefault(request.name, request)
+        if known != request:
+            raise UsageError(
+                f"profile '{request.name}' is named twice, differently",
+                hint="name it once, with all that it should have",
+            )
+    return list(found.values())
+
+
+def _request(one: str | Mapping[str, Any] | Request) -> Request:
+    if isinstance(one, Request):
+        return one
+    if isinstance(one, str):
+        return Request(one)
+    unknown = set(one) - {"name", "priority", "version", "params", "include"}
+    if unknown or not one.get("name"):
+        raise UsageError(
+            f"a wish for a profile has 'name' and may have 'priority', 'version', 'params': {dict(one)!r}"
+        )
+    version = one.get("version")
+    return Request(
+        str(one["name"]),
+        None if version is None else str(version),
+        one.get("priority"),
+        {str(name): str(value) for name, value in (one.get("params") or {}).items()},
+        bool(one.get("include", False)),
+    )
+
+
+class Selector:
+    """Works out the selection; `judge` says why a profile's match does not hold, or None."""
+
+    def __init__(
+        self,
+        store: ProfileStore,
+        requests: Sequence[Request],
+        entries: Sequence[Entry],
+        override: bool = False,
+    ) -> None:
+        self.store = store
+        self.entries = list(entries)
+        self.warnings: list[Warning] = []
+        self.excluded = {one.request.name for one in entries if one.exclude}
+        listed = {one.request.name: one.request for one in entries if not one.exclude}
+        self.wishes: list[tuple[Request, str]] = []
+        self.named: list[Request] = []
+        errors: list[ProfileError] = []
+        for request in requests:
+            if request.name in self.excluded and not request.include:
+                errors.append(
+                    UsageError(
+                        f"profile '{request.name}' is excluded by the VM's metadata",
+                        hint=f"--profile {request.name},include=yes takes the exclusion back",
+                    )
+                )
+                continue
+            self.excluded.discard(request.name)
+            known = listed.pop(request.name, None)
+            priority = request.priority
+            if priority is None and override:
+                priority = OVERRIDE_PRIORITY
+            if known is not None:
+                request = replace(
+                    request,
+                    version=request.version or known.version,
+                    params={**known.params, **request.params},
+                )
+                priority = known.priority if priority is None else priority
+            request = replace(request, priority=priority)
+            self.named.append(request)
+            self.wishes.append((request, "caller"))
+        self.wishes += [(request, "metadata") for request in listed.values()]
+        if errors:
+            raise together(errors)
+        self._profiles = self._lookup()
+
+    def _lookup(self) -> list[tuple[Profile, Request, str]]:
+        """Find the profiles of all wishes, and of what they require, or report all that miss."""
+        found: list[tuple[Profile, Request, str]] = []
+        errors: list[ProfileError] = []
+        for request, source in self.wishes:
+            try:
+                found.append((self._get(request.name, request.version), request, source))
+            except ProfileError as problem:
+                errors.append(problem)
+        if errors:
+            raise together(errors)
+        return found
+
+    def _get(self, name: str, version: str | None) -> Profile:
+        profile, warnings = self.store.resolve(name, version)
+        for warning in warnings:
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+        return profile
+
+    def select(self, judge: Callable[[Profile, Mapping[str, str]], str | None]) -> Selection:
+        """The selection where `judge` decides about matches.
+
+        :raises NotFoundError, VersionError: of a required profile
+        """
+        selected: dict[str, Selected] = {}
+        skipped: dict[str, Skipped] = {}
+        open_wishes = [
+            Selected(profile, request.priority or 0, source, request.params, request.version)
+            for profile, request, source in self._profiles
+        ]
+        named = {one.name for one in open_wishes}
+        while open_wishes:
+            wish = open_wishes.pop(0)
+            name = wish.name
+            known = selected.get(name)
+            if known is not None:
+                if known.source == "requires" and wish.priority > known.priority:
+                    selected[name] = wish
+                else:
+                    continue
+            needed = self._required(wish.profile)
+            barred = next((one.name for one in needed if one.name in self.excluded), None)
+            if barred is not None:
+                skipped[name] = Skipped(
+                    name, wish.profile.version, "requires", f"requires '{barred}', which is excluded"
+                )
+                continue
+            reason = judge(wish.profile, wish.params)
+            if reason is not None:
+                skipped[name] = Skipped(name, wish.profile.version, "match", reason)
+                continue
+            selected[name] = wish
+            skipped.pop(name, None)
+            for one in needed:
+                if one.name not in named:
+                    open_wishes.append(Selected(one, wish.priority, "requires", {}, None))
+        return Selection(
+            sorted(selected.values(), key=lambda one: (-one.priority, one.name)),
+            sorted(skipped.values(), key=lambda one: one.name),
+            self.warnings,
+            self.named,
+            self.entries,
+        )
+
+    def _required(self, profile: Profile) -> list[Profile]:
+        found = []
+        for one in profile.requires:
+            try:
+                found.append(self._get(one.profile, one.version))
+            except (NotFoundError, VersionError) as problem:
+                raise type(problem)(
+                    f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
+                    hint=problem.hint,
+                    where=f"{profile.file}:{one.line}",
+                ) from None
+        return found
+
+
+def together(errors: Sequence[ProfileError]) -> ProfileError:
+    """One error that carries all the others."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    return type(first)(
+        first.message,
+        hint=first.hint,
+        where=first.where,
+        conflicts=first.conflicts,
+        others=[*first.others, *errors[1:]],
+    )
+

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Last stage of the flow: the edited tree as text, by editing the text it came from.
+
+Only the tags of edited elements, new elements and removed ones change; every
+other byte is the input's. New text uses the document's majority quote, its line
+ends and the indentation of its neighbours.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from .worktree import Element, WorkTree, text_of
+from .xmltree import ATTRIBUTE, TOKEN
+
+if TYPE_CHECKING:
+    from .xmltree import Document, Span
+
+
+class Splice:
+    """One replacement of source text; `element` is whose doing it is."""
+
+    __slots__ = ("start", "end", "text", "element")
+
+    def __init__(self, start: int, end: int, text: str, element: Element) -> None:
+        self.start = start
+        self.end = end
+        self.text = text
+        self.element = element
+
+
+class Written:
+    """The output text, and on which of its lines an element stands."""
+
+    __slots__ = ("text", "_tree", "_splices", "_new", "_shifts", "_line_starts")
+
+    def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
+        self.text = text
+        self._tree = tree
+        self._splices = splices
+        self._new = new  # new element -> (splice, offset in its text)
+        self._shifts: list[tuple[int, int]] | None = None
+        self._line_starts: list[int] | None = None
+
+    def line(self, element: Element) -> int | None:
+        """1-based output line of the element's start tag."""
+        if element in self._new:
+            splice, offset = self._new[element]
+            return self._line_at(self._moved(splice.start, before=splice) + offset)
+        if not self._tree.original(element):
+            return None
+        return self._line_at(self._moved(self._tree.document.span(element).start))
+
+    def _moved(self, position: int, before: Splice | None = None) -> int:
+        shift = 0
+        for splice in self._splices:
+            if splice is before or splice.start > position:
+                break
+            if splice.start == position and splice.end == position and before is None:
+                shift += len(splice.text)
+                continue
+            if splice.start >= position and before is None:
+                break
+            shift += len(splice.text) - (splice.end - splice.start)
+        return position + shift
+
+    def _line_at(self, position: int) -> int:
+        if self._line_starts is None:
+            starts = [0]
+            find = self.text.find
+            at = find("\n")
+            while at >= 0:
+                starts.append(at + 1)
+                at = find("\n", at + 1)
+            self._line_starts = starts
+        return bisect_right(self._line_starts, position)
+
+
+def write(tree: WorkTree) -> Written:
+    """The text of the edited tree."""
+    document = tree.document
+    if not tree.mark():
+        return Written(document.text, tree, [], {})
+    writer = _Writer(tree)
+    return writer.run()
+
+
+class _Writer:
+    def __init__(self, tree: WorkTree) -> None:
+        self.tree = tree
+        self.document: Document = tree.document
+        self.text = self.document.text
+        self.quote = "'" if self.text.count("='") >= self.text.count('="') else '"'
+        self.newline = "\r\n" if "\r\n" in self.text else "\n"
+        self.pretty = "\n" in self.text.strip()
+        self.unit = self._indent_unit()
+        self.splices: list[Splice] = []
+        self.new: dict[Element, Any] = {}
+
+    def run(self) -> Written:
+        tree = self.tree
+        for element in list(tree.removed):
+            if self._stands(tree.removed[element][0]):
+                self._cut(element)
+        touched = dict.fromkeys([*tree.edited, *tree.reshaped])
+        for element in touched:
+            if self._stands(element):
+                self._start_tag(element)
+                self._content(element)
+        self.splices.sort(key=lambda splice: (splice.start, splice.end))
+        parts = []
+        position = 0
+        for splice in self.splices:
+            parts.append(self.text[position : splice.start])
+            parts.append(splice.text)
+            position = splice.end
+        parts.append(self.text[position:])
+        return Written("".join(parts), tree, self.splices, self.new)
+
+    def _stands(self, element: Element) -> bool:
+        """Is an element of the input still in the tree?"""
+        index = self.document.index
+        if element not in index:
+            return False
+        while element is not self.tree.root:
+            element = element.getparent()
+            if element is None:
+                return False
+        return True
+
+    # --- start tags ----------------------------------------------------------
+
+    def _start_tag(self, element: Element) -> None:
+        before = self.tree.edited.get(element)
+        if before is None:
+            return
+        old, new = before[0], element.attrib
+        if old == dict(new):
+            return
+        span = self.document.span(element)
+        tag = self.text[span.start : span.tag_end]
+        name_end = len(TOKEN.match(tag).group(2)) + 1  # type: ignore[union-attr]
+        written = list(ATTRIBUTE.finditer(tag, name_end))
+        names = _names(element, [match.group(2) for match in written])
+        last = name_end
+        for match, name in zip(written, names, strict=True):
+            last = match.end()
+            if name is None or name not in old:
+                continue  # a namespace declaration
+            value = new.get(name)
+            if value is None:
+                self._replace(span.start + match.start(), span.start + match.end(), "", element)
+            elif value != old[name]:
+                quote = match.group(3)[0]
+                self._replace(
+                    span.start + match.start(3),
+                    span.start + match.end(3),
+                    quote + _escape(value, quote) + quote,
+                    element,
+                )
+        added = "".join(
+            f" {_qname(element, name)}={self.quote}{_escape(value, self.quote)}{self.quote}"
+            for name, value in new.items()
+            if name not in old
+        )
+        if added:
+            self._replace(span.start + last, span.start + last, added, element)
+
+    # --- content -------------------------------------------------------------
+
+    def _content(self, element: Element) -> None:
+        index = self.document.index
+        span = self.document.span(element)
+        fresh: dict[Any, list[Element]] = {}
+        previous: Element | None = None
+        count = 0
+        for one in element.iterchildren("*"):
+            if one in index:
+                previous = one
+            else:
+                fresh.setdefault(previous, []).append(one)
+                count += 1
+        before = self.tree.edited.get(element)
+        text = text_of(element)
+        text_changed = before is not None and before[1] != text
+        if span.empty:
+            if count or text:
+                self._open_up(element, span, fresh.get(None, []), text)
+            return
+        if text_changed:
+            self._text(element, span, text)
+        if not count and not text and not len(element):
+            emptied = any(above is element for above, _ in self.tree.removed.values())
+            if emptied and self._collapse(element, span):
+                return
+        for after, new in fresh.items():
+            self._insert(element, span, after, new)
+
+    def _open_up(self, element: Element, span: Span, new: list[Element], text: str | None) -> None:
+        """``<a/>`` gets content."""
+        at = span.tag_end - 2
+        while self.text[at - 1].isspace():
+            at -= 1
+        name = TOKEN.match(self.text, span.start).group(2)  # type: ignore[union-attr]
+        splice = Splice(at, span.tag_end, ">", element)
+        if text:
+            splice.text += _escape(text, "")
+        if new:
+            indent = self._indent_of(span.start)
+            for one in new:
+                self._line(splice, one, None if indent is None else indent + self.unit)
+            if indent is not None and self.pretty:
+                splice.text += self.newline + indent
+        splice.text += f"</{name}>"
+        self.splices.append(splice)
+
+    def _insert(self, parent: Element, span: Span, after: Element | None, new: list[Element]) -> None:
+        indent: str | None
+        if after is not None:
+            sibling = self.document.span(after)
+            at = sibling.end
+            indent = self._indent_of(sibling.start)
+        else:
+            at = span.tag_end
+            first = next((one for one in self._old_children(parent)), None)
+            if first is not None:
+                indent = self._indent_of(self.document.span(first).start)
+            else:
+                outer = self._indent_of(span.start)
+                indent = None if outer is None else outer + self.unit
+        splice = Splice(at, at, "", parent)
+        for one in new:
+            self._line(splice, one, indent)
+        inside = self.text[span.tag_end : span.close]
+        if after is None and indent is not None and self.pretty and "\n" not in inside:
+            if not inside.strip():
+                splice.end = span.close
+                splice.text += self.newline + (self._indent_of(span.start) or "")
+        self.splices.append(splice)
+
+    def _old_children(self, parent: Element) -> list[Element]:
+        index = self.document.index
+        kept = [one for one in parent.iterchildren("*") if one in index]
+        return kept or [one for one, (above, _) in self.tree.removed.items() if above is parent]
+
+    def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
+        if indent is not None and self.pretty:
+            splice.text += self.newline + indent
+        self._serialise(splice, element, indent, {})
+
+    def _serialise(
+        self, splice: Splice, element: Element, indent: str | None, declared: dict[str, str]
+    ) -> None:
+        self.new[element] = (splice, len(splice.text))
+        name = _element_name(element)
+        head = [f"<{name}"]
+        if element.prefix is not None and element.tag[0] == "{":
+            uri = element.tag[1:].partition("}")[0]
+            if declared.get(element.prefix) != uri and not self._in_scope(element, uri):
+                head.append(f" xmlns:{element.prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}")
+                declared = {**declared, element.prefix: uri}
+        for key, value in element.items():
+            head.append(f" {_qname(element, key)}={self.quote}{_escape(value, self.quote)}{self.quote}")
+        splice.text += "".join(head)
+        children = list(element.iterchildren("*"))
+        text = text_of(element)
+        if not children and text is None:
+            splice.text += "/>"
+            return
+        splice.text += ">"
+        if text is not None:
+            splice.text += _escape(text, "")
+        inner = None if indent is None else indent + self.unit
+        for one in children:
+            if inner is not None and self.pretty:
+                splice.text += self.newline + inner
+            self._serialise(splice, one, inner, declared)
+        if children and indent is not None and self.pretty:
+            splice.text += self.newline + indent
+        splice.text += f"</{name}>"
+
+    def _in_scope(self, element: Element, uri: str) -> bool:
+        """Is the prefix declared by an element that stands in the input?"""
+        above = element.getparent()
+        while above is not None and above not in self.document.index:
+            above = above.getparent()
+        return above is not None and above.nsmap.get(element.prefix) == uri
+
+    # --- text and removal ----------------------------------------------------
+
+    def _text(self, element: Element, span: Span, text: str | None) -> None:
+        inner = self.text[span.tag_end : span.close]
+        new = "" if text is None else _escape(text, "")
+        if "<" not in inner:
+            bare = inner.strip()
+            start = span.tag_end + (inner.find(bare) if bare else 0)
+            if bare or new:
+                self._replace(start, start + len(bare), new, element)
+            return
+        # Comments or CDATA stand between: the first run of text takes the value.
+        position = span.tag_end
+        for token in TOKEN.finditer(self.text, span.tag_end, span.close):
+            chunk = self.text[position : token.start()]
+            if chunk.strip():
+                self._replace(position, token.start(), new, element)
+                new = ""
+            if token.group().startswith("<![CDATA["):
+                self._replace(token.start(), token.end(), new, element)
+                new = ""
+            position = token.end()
+        chunk = self.text[position : span.close]
+        if chunk.strip() or new:
+            self._replace(position, span.close, new, element)
+
+    def _cut(self, element: Element) -> None:
+        """Take an element's text out, with its line where it had one of its own."""
+        span = self.document.span(element)
+        start, end = span.start, span.end
+        line = start
+        while line > 0 and self.text[line - 1] in " \t":
+            line -= 1
+        if line > 0 and self.text[line - 1] == "\n":
+            follow = end
+            while follow < len(self.text) and self.text[follow] in " \t\r":
+                follow += 1
+            if follow >= len(self.text) or self.text[follow] == "\n" or self.text[follow] == "<":
+                start = line - 1
+                if start > 0 and self.text[start - 1] == "\r":
+                    start -= 1
+        self.splices.append(Splice(start, end, "", element))
+
+    def _collapse(self, element: Element, span: Span) -> bool:
+        """``<a b='c'>`` with nothing left in it becomes ``<a b='c'/>``."""
+        inner = self.text[span.tag_end : span.close]
+        for token in TOKEN.finditer(inner):
+            if token.group(1) is None and token.group(2) is None:
+                return False  # a comment stays
+        self.splices = [
+            splice
+            for splice in self.splices
+            if not (splice.start >= span.tag_end and splice.end <= span.end)
+        ]
+        self._replace(span.tag_end - 1, span.end, "/>", element)
+        return True
+
+    def _replace(self, start: int, end: int, text: str, element: Element) -> None:
+        self.splices.append(Splice(start, end, text, element))
+
+    # --- white space ---------------------------------------------------------
+
+    def _indent_of(self, position: int) -> str | None:
+        """The white space before `position` on its line; None where other text stands there."""
+        line = self.text.rfind("\n", 0, position) + 1
+        before = self.text[line:position]
+        if before.strip():
+            return None
+        if line == 0 and not self.pretty:
+            return None
+        return before
+
+    def _indent_unit(self) -> str:
+        root = self.tree.root
+        for one in self.document.elements[1:2]:
+            if one.getparent() is root or one in self.tree.removed:
+                inner = self._indent_of(self.document.span(one).start)
+                outer = self._indent_of(self.document.span(root).start)
+                if inner is not None and outer is not None and len(inner) > len(outer):
+                    return inner[len(outer) :]
+        return "  "
+
+
+def _names(element: Element, written: list[str]) -> list[str | None]:
+    """Written attribute names in Clark notation; None for namespace declarations."""
+    nsmap = element.nsmap
+    names: list[str | None] = []
+    for name in written:
+        prefix, colon, rest = name.partition(":")
+        if name == "xmlns" or prefix == "xmlns":
+            names.append(None)
+        elif not colon:
+            names.append(name)
+        elif prefix == "xml":
+            names.append("{http://www.w3.org/XML/1998/namespace}" + rest)
+        else:
+            names.append(f"{{{nsmap.get(prefix)}}}{rest}")
+    return names
+
+
+def _qname(element: Element, name: str) -> str:
+    if name[0] != "{":
+        return name
+    uri, _, rest = name[1:].partition("}")
+    for prefix, value in element.nsmap.items():
+        if value == uri and prefix:
+            return f"{prefix}:{rest}"
+    return rest
+
+
+def _element_name(element: Element) -> str:
+    rest = element.tag.rpartition("}")[2]
+    return f"{element.prefix}:{rest}" if element.prefix else rest
+
+
+def _escape(value: str, quote: str) -> str:
+    value = value.replace("&", "&amp;").replace("<", "&lt;")
+    if quote:
+        value = value.replace(quote, "&apos;" if quote == "'" else "&quot;")
+        value = value.replace("\n", "&#10;").replace("\t", "&#9;")
+    else:
+        value = value.replace(">", "&gt;")
+    return value.replace("\r", "&#13;")

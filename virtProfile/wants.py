@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Between profile and tree: a snippet read with the schema, as wishes that can be judged.
+
+A snippet is a tree of elements. The schema tells which of them may stand many
+times; each such element is a thing of its own (`Want`), and the domain is the
+outermost one. What a thing consists of besides is flat: `Leaf` for each
+attribute, text or bare element that it has, however deep inside *one*-elements,
+and `Group` for the things inside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProfileSyntaxError, nearest
+from .worktree import PRESENCE, TEXT
+from .xmltree import RECORD_NS, VIRTUNED_NS, namespace
+
+if TYPE_CHECKING:
+    from .domainschema import PathNode, Schema, ValueType
+    from .profile import Action, Match, Snippet
+
+
+class Leaf:
+    """One value (attribute, text, or the presence of a bare element) of a thing."""
+
+    __slots__ = ("tags", "nodes", "node", "slot", "value", "unit", "type", "line", "path", "full")
+
+    def __init__(
+        self,
+        tags: tuple[str, ...],
+        nodes: tuple[Any, ...],
+        node: Any,
+        slot: str,
+        value: str | None,
+        line: int,
+    ) -> None:
+        self.tags = tags  # one-elements from the thing down to the leaf's element
+        self.nodes = nodes  # their schema nodes
+        self.node = node  # of the leaf's element
+        self.slot = slot
+        self.value = value
+        #: (unit as written, name of the unit slot, unit where none is written)
+        self.unit: tuple[str | None, str, str] | None = None
+        self.type: ValueType | None = None
+        self.line = line
+        relative = "/".join(tags)
+        if slot:
+            relative = f"{relative}/{slot}" if relative else slot
+        self.path = relative  # relative to the thing
+        self.full = f"{node.path}/{slot}" if slot else node.path  # relative to the domain
+
+
+class Group:
+    """The things of one tag inside a thing; `tags` lead to their parent."""
+
+    __slots__ = ("tags", "nodes", "tag", "node", "wants", "path")
+
+    def __init__(self, tags: tuple[str, ...], nodes: tuple[Any, ...], tag: str, node: Any) -> None:
+        self.tags = tags
+        self.nodes = nodes
+        self.tag = tag
+        self.node = node
+        self.wants: list[Want] = []
+        self.path = "/".join((*tags, tag))
+
+
+class Want:
+    """A thing that a snippet speaks of."""
+
+    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "binding", "keys", "line")
+
+    def __init__(self, node: Any, tag: str, snippet: Snippet | None, line: int) -> None:
+        self.node = node
+        self.tag = tag
+        self.snippet = snippet
+        self.leaves: list[Leaf] = []
+        self.groups: list[Group] = []
+        #: leaves that say what the thing is; None until `seal`
+        self.binding: list[Leaf] = []
+        self.keys: dict[str, Leaf] = {}
+        self.line = line
+
+    @property
+    def lowest(self) -> bool:
+        """Does nothing inside it may stand many times?"""
+        return not self.groups
+
+    def seal(self) -> None:
+        """Sort out which leaves bind, once all of them are there."""
+        node = self.node
+        binding, key = node.binding, node.key
+        for leaf in self.leaves:
+            if leaf.path in key:
+                self.keys[leaf.path] = leaf
+                self.binding.append(leaf)
+            elif leaf.path in binding:
+                self.binding.append(leaf)
+        # Discriminators go first: what depends on one that is lost is not tried.
+        if len(self.leaves) > 1:
+            self.leaves.sort(key=lambda leaf: 0 if leaf.slot in leaf.node.dependents else 1)
+
+    def count(self) -> int:
+        """How many wishes this is: one per lowest many-element, else per leaf."""
+        if not self.groups:
+            return 1
+        return sum(want.count() for group in self.groups for want in group.wants)
+
+
+class ForeignNode:
+    """Stands for the schema where there is none: inside foreign metadata."""
+
+    __slots__ = ("path", "tag", "parent", "many")
+
+    key: tuple[str, ...] = ()
+    binding: frozenset[str] = frozenset()
+    implied: dict[str, str] = {}
+    order: tuple[str, ...] = ()
+    dependents: dict[str, frozenset[str]] = {}
+    unit: dict[str, tuple[str, str]] = {}
+    abi: frozenset[str] = frozenset()
+    newer = False
+    anything = True
+    text = None
+    min = 0
+
+    def __init__(self, path: str, tag: str, parent: Any, many: bool) -> None:
+        self.path = path
+        self.tag = tag
+        self.parent = parent
+        self.many = many
+
+    @property
+    def key_class(self) -> str:
+        return "F" if self.many else ""
+
+    def child(self, tag: str) -> ForeignNode:
+        return ForeignNode(f"{self.path}/{tag}", tag, self, True)
+
+
+class Reading:
+    """How one snippet is read: the schema's eyes, and what was wrong."""
+
+    __slots__ = ("file", "checked", "singles", "errors")
+
+    def __init__(self, file: str, checked: bool, singles: bool) -> None:
+        self.file = file
+        self.checked = checked
+        self.singles = singles
+        self.errors: list[ProfileSyntaxError] = []
+
+    def error(self, message: str, hint: str, line: int) -> None:
+        self.errors.append(ProfileSyntaxError(message, hint=hint, where=f"{self.file}:{line}"))
+
+
+def compile_branches(
+    branches: tuple[Snippet, ...],
+    schema: Schema,
+    file: str,
+    *,
+    checked: bool = True,
+    singles: bool = True,
+) -> Want:
+    """Read the branches of an action or match with the schema.
+
+    :param checked: False for matches, which may ask for anything that a
+        document could hold
+    :param singles: read what the schema calls many, but of which there is only
+        one in effect (a TPM), as a *one*-element; False for removal, which takes
+        such a device away as a whole
+    :raises ProfileSyntaxError: all elements and attributes that no known
+        libvirt has, with the nearest names
+    """
+    root = Want(schema.root, "domain", None, branches[0].line if branches else 0)
+    reading = Reading(file, checked, singles)
+    for branch in branches:
+        if branch.tag == "domain":
+            _scope(branch, schema.root, (), (), root, reading)
+        else:
+            _branch(branch, schema.root, (), (), root, reading)
+    if reading.errors:
+        first, *others = reading.errors
+        raise ProfileSyntaxError(
+            first.message, hint=first.hint, where=first.where, others=others
+        )
+    root.seal()
+    return root
+
+
+def _branch(
+    snippet: Snippet,
+    parent: Any,
+    tags: tuple[str, ...],
+    nodes: tuple[Any, ...],
+    want: Want,
+    reading: Reading,
+    twin: bool = False,
+) -> None:
+    tag = snippet.tag
+    node: Any = None
+    path = f"{parent.path}/{tag}" if parent.path else tag
+    if parent.anything and not isinstance(parent, ForeignNode):  # a root in the metadata
+        if reading.checked and namespace(tag) in (VIRTUNED_NS, RECORD_NS):
+            reading.error(
+                "a profile may not change the list or the record of profiles",
+                "use <requires profile='…'/>",
+                snippet.line,
+            )
+            return
+        node = ForeignNode(path, tag, parent, False)
+    else:
+        node = parent.child(tag)
+    if node is None and not reading.checked:
+        node = ForeignNode(path, tag, parent, True)
+    if node is None:
+        reading.error(
+            f"unknown element '{tag}' in '{parent.path or 'domain'}'",
+            nearest(tag, parent.children) or "no known libvirt has it",
+            snippet.line,
+        )
+        return
+    many = node.many
+    if many and node.key_class == "S":
+        many = twin or (not reading.singles and want.tag == "domain")
+    if many:
+        group = next((one for one in want.groups if one.tags == tags and one.tag == tag), None)
+        if group is None:
+            group = Group(tags, nodes, tag, node)
+            want.groups.append(group)
+        inner = Want(node, tag, snippet, snippet.line)
+        group.wants.append(inner)
+        _scope(snippet, node, (), (), inner, reading)
+        inner.seal()
+    else:
+        _scope(snippet, node, (*tags, tag), (*nodes, node), want, reading)
+
+
+def _scope(
+    snippet: Snippet,
+    node: Any,
+    tags: tuple[str, ...],
+    nodes: tuple[Any, ...],
+    want: Want,
+    reading: Reading,
+) -> None:
+    """Add what stands directly on `snippet` (attributes, text, children) to `want`."""
+    given: dict[str, str | None] = {"@" + name: value for name, value in snippet.attrs}
+    given[TEXT] = snippet.text
+    halves = {unit: number for number, (unit, _) in node.unit.items() if given.get(number)}
+    for slot, value in given.items():
+        if value is None or slot in halves:  # a unit goes with its number
+            continue
+        leaf = Leaf(tags, nodes, node, slot, value, snippet.line)
+        if slot in node.unit:
+            unit, default = node.unit[slot]
+            leaf.unit = (given.get(unit), unit, default)
+        if not isinstance(node, ForeignNode) and not node.anything:
+            leaf.type = node.text if slot == TEXT else node.attrs.get(slot[1:])
+            if reading.checked and not _known(leaf, reading):
+                continue
+        want.leaves.append(leaf)
+    seen = [one.tag for one in snippet.children]
+    for one in snippet.children:
+        _branch(one, node, tags, nodes, want, reading, seen.count(one.tag) > 1)
+    if tags and not (snippet.attrs or snippet.children or snippet.text is not None):
+        want.leaves.append(Leaf(tags, nodes, node, PRESENCE, None, snippet.line))
+
+
+def _known(leaf: Leaf, reading: Reading) -> bool:
+    node, slot = leaf.node, leaf.slot
+    place = node.path or "domain"
+    if leaf.type is None:
+        if slot == TEXT:
+            fact = f"'{place}' holds no text, it has '{leaf.value}'"
+            hint = "an attribute or an element may be meant"
+        else:
+            fact = f"unknown attribute '{slot[1:]}' of '{place}'"
+            hint = nearest(slot[1:], node.attrs) or "no known libvirt has it"
+        reading.error(fact, hint, leaf.line)
+        return False
+    fact = leaf.type.check(leaf.value or "")
+    if fact:
+        hint = nearest(leaf.value or "", leaf.type.values) if leaf.type.values else ""
+        reading.error(f"{leaf.full}: {fact}", hint, leaf.line)
+        return False
+    return True
+
+
+def compiled_action(action: Action, schema: Schema) -> Want:
+    """The wishes of an action; kept per schema, as one store serves many domains."""
+    return _cached(action, schema, action.file, True, action.kind != "remove")
+
+
+def compiled_match(match: Match, schema: Schema, file: str) -> Want:
+    """What a `<match>` asks for."""
+    return _cached(match, schema, file, False, True)
+
+
+_compiled: dict[tuple[int, int], tuple[Any, Any, Want]] = {}
+
+
+def _cached(owner: Any, schema: Schema, file: str, checked: bool, singles: bool) -> Want:
+    key = (id(owner), id(schema))
+    found = _compiled.get(key)
+    if found is None or found[0] is not owner or found[1] is not schema:
+        if len(_compiled) > 4096:
+            _compiled.clear()
+        want = compile_branches(owner.branches, schema, file, checked=checked, singles=singles)
+        _compiled[key] = found = (owner, schema, want)
+    return found[2]
