@@ -145,9 +145,7 @@ class Actions(Meeting):
         return self.create(parent, node, want, writer)
 
     def _container(self, thing: Element, group: Group, writer: Writer) -> tuple[Element, Any]:
-        top = group.nodes[0].parent if group.nodes else group.node.parent
-        parent = self.chain(thing, top, group.tags, group.nodes, writer)
-        return parent, group.node.parent
+        return self.chain(thing, group.way, writer), group.node.parent
 
     def _ordered(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
         """An ordered list without keys is one thing: there as a run, or appended whole."""
@@ -366,7 +364,7 @@ class Actions(Meeting):
         """A value outside of any many-element: filled where there is none."""
         element, missing = self.reach(thing, leaf)
         if missing:
-            if any(node.many for node in leaf.nodes[len(leaf.nodes) - missing :]):
+            if any(stage.node.many for stage in leaf.way[len(leaf.way) - missing :]):
                 return  # nothing is made for the sake of a many-element
             if not self.excluded(thing, leaf, writer):
                 element = self.make_chain(element, leaf, missing, writer)

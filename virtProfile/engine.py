@@ -184,13 +184,16 @@ def _report(
 def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
+    hints = [loss.note] if loss.note else []
+    if by_definition and not loss.loser.is_default:
+        hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),
         loss.wanted,
         loss.has,
         loss.loser.origin,
         DEFINITION if by_definition else winner.origin,
-        OVERRIDE_HINT if by_definition and not loss.loser.is_default else "",
+        "; ".join(hints),
     )
 
 

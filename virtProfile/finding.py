@@ -245,7 +245,7 @@ def assign(
     free = [one for one in found if one not in set(taken)] if taken else list(found)
     result: dict[int, Found] = {}
     node = group.node
-    if node.key:
+    if node.key and node.key_class != "X":
         for number, want in enumerate(group.wants):
             for one in free:
                 if key_equal(one, want):

@@ -19,7 +19,7 @@ from .worktree import PRESENCE, TEXT, Element, WorkTree, child
 if TYPE_CHECKING:
     from .domainschema import Schema
     from .profile import Snippet
-    from .wants import Leaf, Want
+    from .wants import Leaf, Stage, Want
 
 
 class Loss:
@@ -29,7 +29,7 @@ class Loss:
     from there. `winners` are the owners of what stands there, highest first.
     """
 
-    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict")
+    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict", "note")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Loss:
         loser: Writer,
         winners: Sequence[Writer],
         conflict: bool,
+        note: str = "",
     ) -> None:
         self.element = element
         self.rest = rest
@@ -48,6 +49,7 @@ class Loss:
         self.loser = loser
         self.winners = list(winners)
         self.conflict = conflict
+        self.note = note  # what to add to the report
 
 
 class Meeting:
@@ -72,6 +74,7 @@ class Meeting:
         has: str | None,
         loser: Writer,
         winners: Sequence[Writer],
+        note: str = "",
     ) -> None:
         """`loser` does not get its wish; equal priority or a hard wish is a conflict."""
         top = winners[0] if winners else THE_DEFINITION
@@ -79,7 +82,7 @@ class Meeting:
             top.priority == loser.priority and top.is_default == loser.is_default
         )
         self.losses.append(
-            Loss(element, rest, wanted, has, loser, winners or [THE_DEFINITION], conflict)
+            Loss(element, rest, wanted, has, loser, winners or [THE_DEFINITION], conflict, note)
         )
 
     def beats(self, writer: Writer, owners: Sequence[Writer]) -> bool:
@@ -146,20 +149,19 @@ class Meeting:
 
     def make_chain(self, parent: Element, leaf: Leaf, missing: int, writer: Writer) -> Element:
         """Make the missing *one*-elements on the way to a leaf."""
-        depth = len(leaf.tags) - missing
-        node = leaf.nodes[depth - 1] if depth else leaf.nodes[0].parent
-        return self.chain(parent, node, leaf.tags[depth:], leaf.nodes[depth:], writer)
+        return self.chain(parent, leaf.way[len(leaf.way) - missing :], writer)
 
-    def chain(
-        self, parent: Element, node: Any, tags: Sequence[str], nodes: Sequence[Any], writer: Writer
-    ) -> Element:
-        """Walk down `tags` from `parent`, making what is missing."""
-        for tag, below in zip(tags, nodes, strict=True):
-            found = child(parent, tag)
+    def chain(self, parent: Element, way: Sequence[Stage], writer: Writer) -> Element:
+        """Walk down from `parent`, making what is missing."""
+        for stage in way:
+            found = child(parent, stage.tag)
             if found is None:
-                found = parent.makeelement(tag, nsmap=_nsmap(tag, None, parent))
-                self.tree.insert(parent, place(parent, node, tag), found, writer)
-            parent, node = found, below
+                found = parent.makeelement(
+                    stage.tag, nsmap=_nsmap(stage.tag, stage.prefix, parent)
+                )
+                after = place(parent, stage.node.parent, stage.tag)
+                self.tree.insert(parent, after, found, writer)
+            parent = found
         return parent
 
     # --- whole things --------------------------------------------------------
@@ -212,7 +214,10 @@ class Meeting:
                 if writer.is_default and any(not one.is_default for one in owners):
                     if not writer.hard or THE_DEFINITION in owners:
                         return True
-                self.lose(element, slot, f"{leaf.full}={leaf.value}", value, writer, owners)
+                note = f"{other} is '{value}', which excludes it"
+                at, missing = self.reach(thing, leaf)
+                rest = "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot))
+                self.lose(at, rest, leaf.value, None, writer, owners, note)
                 return True
             if slot == PRESENCE:
                 self.tree.remove(element, [writer])

@@ -58,6 +58,8 @@ class Paths:
 
     def _key(self, element: Element, node: Any) -> str:
         """Predicates that name the identity key, or "" where it is not all there."""
+        if node.key_class == "X":
+            return ""
         predicates = []
         for part in node.key:
             if part.endswith("/*"):

@@ -219,8 +219,8 @@ class _Writer:
         indent: str | None
         if after is not None:
             sibling = self.document.span(after)
-            at = sibling.end
             indent = self._indent_of(sibling.start)
+            at = sibling.end if indent is None else self._behind_comments(sibling.end)
         else:
             at = span.tag_end
             first = next((one for one in self._old_children(parent)), None)
@@ -238,6 +238,20 @@ class _Writer:
                 splice.end = span.close
                 splice.text += self.newline + (self._indent_of(span.start) or "")
         self.splices.append(splice)
+
+    def _behind_comments(self, position: int) -> int:
+        """Behind comments that stand on the rest of the line: they speak of what is there."""
+        end = self.text.find("\n", position)
+        rest = self.text[position : end if end >= 0 else len(self.text)]
+        at = 0
+        while True:
+            start = rest.find("<!--", at)
+            if start < 0 or rest[at:start].strip():
+                return position + at
+            stop = rest.find("-->", start)
+            if stop < 0:
+                return position + at
+            at = stop + 3
 
     def _old_children(self, parent: Element) -> list[Element]:
         index = self.document.index

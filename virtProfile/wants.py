@@ -21,22 +21,27 @@ if TYPE_CHECKING:
     from .profile import Action, Match, Snippet
 
 
+class Stage:
+    """A *one*-element on the way to something, as the snippet spells it."""
+
+    __slots__ = ("tag", "node", "prefix")
+
+    def __init__(self, tag: str, node: Any, prefix: str | None) -> None:
+        self.tag = tag
+        self.node = node
+        self.prefix = prefix
+
+
 class Leaf:
     """One value (attribute, text, or the presence of a bare element) of a thing."""
 
-    __slots__ = ("tags", "nodes", "node", "slot", "value", "unit", "type", "line", "path", "full")
+    __slots__ = ("way", "tags", "node", "slot", "value", "unit", "type", "line", "path", "full")
 
     def __init__(
-        self,
-        tags: tuple[str, ...],
-        nodes: tuple[Any, ...],
-        node: Any,
-        slot: str,
-        value: str | None,
-        line: int,
+        self, way: tuple[Stage, ...], node: Any, slot: str, value: str | None, line: int
     ) -> None:
-        self.tags = tags  # one-elements from the thing down to the leaf's element
-        self.nodes = nodes  # their schema nodes
+        self.way = way  # one-elements from the thing down to the leaf's element
+        self.tags = tags = tuple(stage.tag for stage in way)
         self.node = node  # of the leaf's element
         self.slot = slot
         self.value = value
@@ -52,17 +57,17 @@ class Leaf:
 
 
 class Group:
-    """The things of one tag inside a thing; `tags` lead to their parent."""
+    """The things of one tag inside a thing; `way` leads to their parent."""
 
-    __slots__ = ("tags", "nodes", "tag", "node", "wants", "path")
+    __slots__ = ("way", "tags", "tag", "node", "wants", "path")
 
-    def __init__(self, tags: tuple[str, ...], nodes: tuple[Any, ...], tag: str, node: Any) -> None:
-        self.tags = tags
-        self.nodes = nodes
+    def __init__(self, way: tuple[Stage, ...], tag: str, node: Any) -> None:
+        self.way = way
+        self.tags = tuple(stage.tag for stage in way)
         self.tag = tag
         self.node = node
         self.wants: list[Want] = []
-        self.path = "/".join((*tags, tag))
+        self.path = "/".join((*self.tags, tag))
 
 
 class Want:
@@ -89,7 +94,8 @@ class Want:
     def seal(self) -> None:
         """Sort out which leaves bind, once all of them are there."""
         node = self.node
-        binding, key = node.binding, node.key
+        binding = node.binding
+        key = node.key if node.key_class != "X" else ()
         for leaf in self.leaves:
             if leaf.path in key:
                 self.keys[leaf.path] = leaf
@@ -175,9 +181,9 @@ def compile_branches(
     reading = Reading(file, checked, singles)
     for branch in branches:
         if branch.tag == "domain":
-            _scope(branch, schema.root, (), (), root, reading)
+            _scope(branch, schema.root, (), root, reading)
         else:
-            _branch(branch, schema.root, (), (), root, reading)
+            _branch(branch, schema.root, (), root, reading)
     if reading.errors:
         first, *others = reading.errors
         raise ProfileSyntaxError(
@@ -190,8 +196,7 @@ def compile_branches(
 def _branch(
     snippet: Snippet,
     parent: Any,
-    tags: tuple[str, ...],
-    nodes: tuple[Any, ...],
+    way: tuple[Stage, ...],
     want: Want,
     reading: Reading,
     twin: bool = False,
@@ -223,23 +228,23 @@ def _branch(
     if many and node.key_class == "S":
         many = twin or (not reading.singles and want.tag == "domain")
     if many:
+        tags = tuple(stage.tag for stage in way)
         group = next((one for one in want.groups if one.tags == tags and one.tag == tag), None)
         if group is None:
-            group = Group(tags, nodes, tag, node)
+            group = Group(way, tag, node)
             want.groups.append(group)
         inner = Want(node, tag, snippet, snippet.line)
         group.wants.append(inner)
-        _scope(snippet, node, (), (), inner, reading)
+        _scope(snippet, node, (), inner, reading)
         inner.seal()
     else:
-        _scope(snippet, node, (*tags, tag), (*nodes, node), want, reading)
+        _scope(snippet, node, (*way, Stage(tag, node, snippet.prefix)), want, reading)
 
 
 def _scope(
     snippet: Snippet,
     node: Any,
-    tags: tuple[str, ...],
-    nodes: tuple[Any, ...],
+    way: tuple[Stage, ...],
     want: Want,
     reading: Reading,
 ) -> None:
@@ -250,7 +255,7 @@ def _scope(
     for slot, value in given.items():
         if value is None or slot in halves:  # a unit goes with its number
             continue
-        leaf = Leaf(tags, nodes, node, slot, value, snippet.line)
+        leaf = Leaf(way, node, slot, value, snippet.line)
         if slot in node.unit:
             unit, default = node.unit[slot]
             leaf.unit = (given.get(unit), unit, default)
@@ -261,9 +266,9 @@ def _scope(
         want.leaves.append(leaf)
     seen = [one.tag for one in snippet.children]
     for one in snippet.children:
-        _branch(one, node, tags, nodes, want, reading, seen.count(one.tag) > 1)
-    if tags and not (snippet.attrs or snippet.children or snippet.text is not None):
-        want.leaves.append(Leaf(tags, nodes, node, PRESENCE, None, snippet.line))
+        _branch(one, node, way, want, reading, seen.count(one.tag) > 1)
+    if way and not (snippet.attrs or snippet.children or snippet.text is not None):
+        want.leaves.append(Leaf(way, node, PRESENCE, None, snippet.line))
 
 
 def _known(leaf: Leaf, reading: Reading) -> bool:
