@@ -67,6 +67,8 @@ class Actions(Meeting):
         super().__init__(tree, schema)
         self.absences: list[Absence] = []
         self.errors: list[CardinalityError] = []
+        #: what was carried out, in order
+        self.steps: list[Any] = []
 
     def act(self, action: Action, want: Want | None, select: Any, writer: Writer) -> None:
         """Carry out one action.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from .bookkeeping import write_list
 from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
-from .finding import holds
+from .fixpoint import Fixpoint
 from .judging import incomplete, unfit
 from .paths import Paths
 from .provenance import (
@@ -27,16 +28,14 @@ from .provenance import (
     Result,
     Warning,
 )
-from .rendering import explain_conflicts, plain_prepare, render, where
+from .rendering import explain_conflicts, render, where
 from .selector import Selection, Selector, read_list, read_requests, together
 from .splice import write
-from .wants import compiled_match
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
-from .xmltree import Document, parse
+from .xmltree import parse
 
 if TYPE_CHECKING:
     from .actions import Actions
-    from .profile import Profile
     from .selector import Request, Selected
     from .store import ProfileStore
 
@@ -49,6 +48,7 @@ def apply(
     *,
     store: ProfileStore,
     context: Context | None = None,
+    auto: bool = False,
     override: bool = False,
     record: bool = True,
     name: str = "<xml>",
@@ -60,6 +60,7 @@ def apply(
         "version", "params"
     :param store: where profiles are found
     :param context: what is known besides the domain
+    :param auto: also select the profiles that select themselves
     :param override: priority 100 for every profile of the caller that names none
     :param record: write the caller's profiles into the domain's list
     :param name: stands in messages for the domain's file
@@ -75,38 +76,30 @@ def apply(
         )
     requests = read_requests(profiles)
     entries = read_list(document)
-    if not requests and not entries:
+    if not requests and not entries and not auto:
         return Result(xml, xml, False)
     schema = context.domain_schema
-    selector = Selector(store, requests, entries, override)
+    selector = Selector(store, requests, entries, override, auto)
     tree = WorkTree(document)
-    selection = selector.select(lambda profile, params: _unmatched(profile, document, schema))
-    prepare = plain_prepare(schema)
-    actions = render(tree, schema, selection.selected, prepare)
+    fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
+    state = fixpoint.run()
+    if state is None:
+        raise fixpoint.cycle()
+    selection = fixpoint.selection(state)
+    actions = fixpoint.actions
     if actions.errors:
         raise together(actions.errors)
-    problem = explain_conflicts(tree, schema, selection.selected, prepare, actions, Paths)
+    problem = explain_conflicts(tree, schema, selection.selected, fixpoint.prepare, actions, Paths)
     if problem is not None:
         raise problem
     found = differences(tree)
     warnings = list(selection.warnings)
     if found:
-        warnings += _validate(tree, schema, found, selection.selected, prepare, name)
-        actions = actions if tree.mark() else render(tree, schema, selection.selected, prepare)
+        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name)
     booked = record and write_list(tree, schema, selection)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or booked else None
     return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
-
-
-def _unmatched(profile: Profile, document: Document, schema: Any) -> str | None:
-    """Why a profile's `<match>` does not hold on the definition, or None."""
-    for match in profile.matches:
-        want = compiled_match(match, schema, profile.file)
-        if holds(document.root, want) == match.negate:
-            word = "holds" if match.negate else "does not hold"
-            return f"its <match> at {profile.file}:{match.line} {word}"
-    return None
 
 
 def _validate(

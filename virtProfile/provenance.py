@@ -53,6 +53,8 @@ class Writer:
     hard: bool
     #: judged after everything else, yields to every other writer
     is_default: bool = False
+    #: of the action in its profile: several may stand on one line
+    number: int = 0
 
     @property
     def constraint(self) -> str:

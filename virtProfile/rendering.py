@@ -24,7 +24,6 @@ from .provenance import (
     Origin,
     Writer,
 )
-from .wants import compiled_action
 from .worktree import TEXT, Element, WorkTree
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Step:
 
 
 #: Gives an action as it is to be carried out now (expressions worked out), or None to skip it.
-Prepare = Callable[["Action", "Selected"], "tuple[Any, Any] | None"]
+Prepare = Callable[["Action", "Selected", int], "tuple[Any, Any] | None"]
 
 
 def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
@@ -67,29 +66,17 @@ def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
             rows.append((key, one, action, is_default))
     rows.sort(key=lambda row: row[0])
     made = []
-    for _, one, action, is_default in rows:
-        prepared = prepare(action, one)
+    for key, one, action, is_default in rows:
+        number = key[-1]
+        prepared = prepare(action, one, number)
         if prepared is None:
             continue
         origin = Origin(
             one.profile.name, one.profile.version, str(action.kind), action.file, action.line
         )
-        writer = Writer(origin, one.priority, action.constraint == "hard", is_default)
+        writer = Writer(origin, one.priority, action.constraint == "hard", is_default, number)
         made.append(Step(action, writer, *prepared))
     return made
-
-
-def plain_prepare(schema: Schema) -> Prepare:
-    """Actions without expressions: compiled once per schema."""
-
-    def prepare(action: Action, selected: Selected) -> tuple[Any, Any] | None:
-        if action.select is not None:
-            from .expression import selection
-
-            return None, selection(action)
-        return compiled_action(action, schema), None
-
-    return prepare
 
 
 def render(
@@ -98,7 +85,8 @@ def render(
     """Take the tree back to the definition and let the selected profiles act on it."""
     tree.rollback()
     actions = Actions(tree, schema)
-    for step in steps(selected, prepare):
+    actions.steps = steps(selected, prepare)
+    for step in actions.steps:
         actions.act(step.action, step.want, step.select, step.writer)
     return actions
 

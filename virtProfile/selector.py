@@ -8,7 +8,7 @@ those require. The caller's entry goes before the metadata's, that before
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +169,7 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
 
 
 class Selector:
-    """Works out the selection; `judge` says why a profile's match does not hold, or None."""
+    """Tells which profiles are asked for, by whom, and while which others apply."""
 
     def __init__(
         self,
@@ -177,6 +177,7 @@ class Selector:
         requests: Sequence[Request],
         entries: Sequence[Entry],
         override: bool = False,
+        auto: bool = False,
     ) -> None:
         self.store = store
         self.entries = list(entries)
@@ -213,7 +214,13 @@ class Selector:
         self.wishes += [(request, "metadata") for request in listed.values()]
         if errors:
             raise together(errors)
+        self._requirements: dict[str, list[Profile]] = {}
+        self._barred: dict[str, Skipped] = {}
         self._profiles = self._lookup()
+        named = {profile.name for profile, _, _ in self._profiles}
+        self._automatic: list[Profile] = []
+        if auto:
+            self._automatic = [one for one in store.automatic() if one.name not in named]
 
     def _lookup(self) -> list[tuple[Profile, Request, str]]:
         """Find the profiles of all wishes, and of what they require, or report all that miss."""
@@ -235,53 +242,95 @@ class Selector:
                 self.warnings.append(warning)
         return profile
 
-    def select(self, judge: Callable[[Profile, Mapping[str, str]], str | None]) -> Selection:
-        """The selection where `judge` decides about matches.
+    def candidates(
+        self, selected: Mapping[str, Selected], priorities: Mapping[str, int]
+    ) -> dict[str, Selected]:
+        """Every profile that somebody asks for while `selected` apply, by name.
+
+        :param priorities: other priorities to try, by profile name
+        """
+        found: dict[str, Selected] = {}
+        self._barred = {}
+        for profile, request, source in self._profiles:
+            priority = priorities.get(profile.name, request.priority or 0)
+            found[profile.name] = Selected(
+                profile, priority, source, request.params, request.version
+            )
+        named = set(found)
+        for profile in self._automatic:
+            if profile.name not in named:
+                priority = priorities.get(profile.name, profile.priority)
+                found[profile.name] = Selected(profile, priority, "auto", {}, None)
+        for name in list(found):
+            if self._is_barred(found[name].profile):
+                del found[name]
+        open_names = [name for name in found if name in selected]
+        while open_names:
+            one = found[open_names.pop(0)]
+            for profile in self.required(one.profile):
+                if profile.name in named or self._is_barred(profile):
+                    continue
+                known = found.get(profile.name)
+                priority = priorities.get(profile.name, one.priority)
+                if known is None or known.source == "auto" or priority > known.priority:
+                    found[profile.name] = Selected(profile, priority, "requires", {}, None)
+                    if profile.name in selected:
+                        open_names.append(profile.name)
+        return found
+
+    def _is_barred(self, profile: Profile) -> bool:
+        """Is it kept out by the metadata, or does it need what is?"""
+        if profile.name in self.excluded:
+            return True
+        barrier = self._barrier(profile, {profile.name})
+        if barrier is None:
+            return False
+        self._barred[profile.name] = Skipped(
+            profile.name,
+            profile.version,
+            "requires",
+            f"requires '{barrier}', which the VM's metadata excludes",
+        )
+        return True
+
+    def _barrier(self, profile: Profile, seen: set[str]) -> str | None:
+        if not self.excluded:
+            return None
+        for one in self.required(profile):
+            if one.name in self.excluded:
+                return one.name
+            if one.name not in seen:
+                seen.add(one.name)
+                barrier = self._barrier(one, seen)
+                if barrier is not None:
+                    return barrier
+        return None
+
+    def barred(self) -> list[Skipped]:
+        """What the last `candidates` left out, and why."""
+        return list(self._barred.values())
+
+    def size(self) -> int:
+        """How many profiles and actions there can be."""
+        seen: dict[str, Profile] = {}
+        stack = [profile for profile, _, _ in self._profiles] + self._automatic
+        while stack:
+            profile = stack.pop()
+            if profile.name not in seen:
+                seen[profile.name] = profile
+                stack.extend(self.required(profile))
+        return sum(1 + len(profile.actions) for profile in seen.values())
+
+    def required(self, profile: Profile) -> list[Profile]:
+        """The profiles that a profile requires.
 
         :raises NotFoundError, VersionError: of a required profile
         """
-        selected: dict[str, Selected] = {}
-        skipped: dict[str, Skipped] = {}
-        open_wishes = [
-            Selected(profile, request.priority or 0, source, request.params, request.version)
-            for profile, request, source in self._profiles
-        ]
-        named = {one.name for one in open_wishes}
-        while open_wishes:
-            wish = open_wishes.pop(0)
-            name = wish.name
-            known = selected.get(name)
-            if known is not None:
-                if known.source == "requires" and wish.priority > known.priority:
-                    selected[name] = wish
-                else:
-                    continue
-            needed = self._required(wish.profile)
-            barred = next((one.name for one in needed if one.name in self.excluded), None)
-            if barred is not None:
-                skipped[name] = Skipped(
-                    name, wish.profile.version, "requires", f"requires '{barred}', which is excluded"
-                )
-                continue
-            reason = judge(wish.profile, wish.params)
-            if reason is not None:
-                skipped[name] = Skipped(name, wish.profile.version, "match", reason)
-                continue
-            selected[name] = wish
-            skipped.pop(name, None)
-            for one in needed:
-                if one.name not in named:
-                    open_wishes.append(Selected(one, wish.priority, "requires", {}, None))
-        return Selection(
-            sorted(selected.values(), key=lambda one: (-one.priority, one.name)),
-            sorted(skipped.values(), key=lambda one: one.name),
-            self.warnings,
-            self.named,
-            self.entries,
-        )
-
-    def _required(self, profile: Profile) -> list[Profile]:
-        found = []
+        known = self._requirements.get(profile.name)
+        if known is not None:
+            return known
+        found: list[Profile] = []
+        self._requirements[profile.name] = found
         for one in profile.requires:
             try:
                 found.append(self._get(one.profile, one.version))
