@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the program tells about profiles themselves: ``--list``, ``--info``, ``--lint``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import EXIT_DONE, EXIT_FAILED
+from .output import Output, table
+
+if TYPE_CHECKING:
+    from .profile import Action, Profile, Snippet
+    from .store import ProfileStore
+
+
+def listing(out: Output, store: ProfileStore, as_json: bool) -> int:
+    """All profiles of the search path, one a line; a shadowed one says so."""
+    rows = store.listing()
+    if as_json:
+        out.json(
+            [
+                {
+                    "name": one.profile.name,
+                    "version": one.profile.version,
+                    "title": one.profile.title,
+                    "file": one.profile.file,
+                    "shadowed": one.shadowed,
+                }
+                for one in rows
+            ]
+        )
+        return EXIT_DONE
+    lines = table(
+        [
+            (
+                one.profile.name,
+                one.profile.version,
+                (one.profile.title or "")
+                + (f" (hidden: {one.profile.file})" if one.shadowed else ""),
+            )
+            for one in rows
+        ]
+    )
+    out.write("".join(f"{line}\n" for line in lines))
+    return EXIT_DONE
+
+
+def info(out: Output, store: ProfileStore, value: str, as_json: bool) -> int:
+    """All about one profile, in the version that `value` names or the newest."""
+    from .cliargs import profile_wish
+
+    wish = profile_wish(value, "--info")
+    profile = store.get(wish["name"], wish.get("version"))
+    versions = [one.version for one in store.versions(profile.name)]
+    if as_json:
+        out.json(_facts(profile, versions))
+        return EXIT_DONE
+    out.write("".join(f"{line}\n" for line in _told(profile, versions)))
+    return EXIT_DONE
+
+
+def _facts(profile: Profile, versions: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "version": profile.version,
+        "versions": list(versions),
+        "title": profile.title,
+        "description": profile.description,
+        "file": profile.file,
+        "line": profile.line,
+        "digest": profile.digest,
+        "params": [
+            {
+                "name": one.name,
+                "type": one.type,
+                "default": None if one.secret else one.default,
+                "secret": one.secret,
+            }
+            for one in profile.params
+        ],
+        "requires": [{"profile": one.profile, "version": one.version} for one in profile.requires],
+        "conflicts": [
+            {"profile": one.profile, "version": one.version} for one in profile.conflicts
+        ],
+        "actions": [{"line": one.line, "action": _sentence(one)} for one in profile.actions],
+    }
+
+
+def _told(profile: Profile, versions: Sequence[str]) -> Iterator[str]:
+    rows = [
+        ("name", profile.name),
+        ("version", profile.version + _others(profile, versions)),
+        ("title", profile.title or ""),
+        ("file", f"{profile.file}:{profile.line}"),
+        ("digest", profile.digest),
+        ("requires", _names(profile.requires)),
+        ("conflicts", _names(profile.conflicts)),
+    ]
+    for name, value in rows:
+        if value:
+            yield f"{name + ':':<11}{value}"
+    if profile.params:
+        yield "parameters:"
+        for param in profile.params:
+            default = " (must be given)" if param.default is None else f" = {param.default}"
+            if param.secret:
+                default = " (secret, given as @FILE)"
+            yield f"  {param.name}: {param.type}{default}"
+    for match in profile.matches:
+        yield f"only where ({profile.file}:{match.line}):"
+        if match.test is not None:
+            yield f"  {'not ' if match.negate else ''}{match.test}"
+        for branch in match.branches:
+            yield f"  {'not ' if match.negate else ''}{sketch(branch)}"
+    if profile.actions:
+        yield "actions:"
+        for action in profile.actions:
+            yield f"  line {action.line}: {_sentence(action)}"
+    text = (profile.description or "").strip()
+    if text:
+        yield ""
+        yield from (line.strip() for line in text.split("\n"))
+
+
+def _others(profile: Profile, versions: Sequence[str]) -> str:
+    others = [one for one in versions if one != profile.version]
+    return f" (also {', '.join(others)})" if others else ""
+
+
+def _names(wanted: Sequence[Any]) -> str:
+    return ", ".join(
+        one.profile + (f" version {one.version}" if one.version else "") for one in wanted
+    )
+
+
+def _sentence(action: Action) -> str:
+    words = [str(action.kind)]
+    if str(action.multiple) != "auto":
+        words.append(f"multiple={action.multiple}")
+    if str(action.constraint) != "soft":
+        words.append(str(action.constraint))
+    words.append(action.select or ", ".join(sketch(one) for one in action.branches))
+    if action.when:
+        words.append(f"when {action.when}")
+    return " ".join(words)
+
+
+def sketch(snippet: Snippet) -> str:
+    """A snippet on one line: ``devices/disk[@device='disk'][driver]``."""
+    tag = snippet.tag.rpartition("}")[2]
+    values = "".join(
+        f"[@{name.rpartition('}')[2]}='{value}']"
+        for name, value in (*snippet.attrs, *snippet.intents)
+    )
+    if snippet.text is not None:
+        values += f"[.='{snippet.text}']"
+    if len(snippet.children) == 1:
+        return f"{tag}{values}/{sketch(snippet.children[0])}"
+    return tag + values + "".join(f"[{sketch(one)}]" for one in snippet.children)
+
+
+def lint(out: Output, store: ProfileStore, files: Sequence[str], as_json: bool) -> int:
+    """The problems of profile files, one a line; fails where one of them is an error."""
+    from .lint import lint_files
+
+    problems = lint_files(files)
+    if as_json:
+        out.json(
+            [
+                {
+                    "level": one.level,
+                    "message": one.message,
+                    "hint": one.hint,
+                    "file": one.file,
+                    "line": one.line,
+                }
+                for one in problems
+            ]
+        )
+    else:
+        for one in problems:
+            hint = f" ({one.hint})" if one.hint else ""
+            out.write(f"{one.file}:{one.line}: {one.level}: {one.message}{hint}\n")
+    return EXIT_FAILED if any(one.level == "error" for one in problems) else EXIT_DONE

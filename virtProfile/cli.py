@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The program ``virt-profile``: reads a domain, applies profiles, prints or defines the result.
+
+No logic of its own: what a profile does is the engine's, how a domain is found
+and defined is `domains`', what is shown is `diff`'s, `explain`'s and `output`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
+from .output import Closed, Output, Talk, tell
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .domains import Connection, Domain
+    from .provenance import Result
+    from .store import ProfileStore
+
+#: The exit status of a shell's command that was interrupted.
+_INTERRUPTED = 130
+
+
+def runcli(
+    argv: Sequence[str] | None = None,
+    *,
+    stdin: IO[Any] | None = None,
+    stdout: IO[Any] | None = None,
+    stderr: IO[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """Run a command line; gives the exit status.
+
+    :param argv: without the program's name
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    environ = os.environ if environ is None else environ
+    out = Output(sys.stdout if stdout is None else stdout, environ)
+    talk = Talk(sys.stderr if stderr is None else stderr)
+    try:
+        if "_ARGCOMPLETE" in environ:
+            from .completion import complete
+
+            complete()
+        from .cliargs import parse
+
+        options = parse(argv)
+        talk = Talk(
+            sys.stderr if stderr is None else stderr, quiet=options.quiet, debug=options.debug
+        )
+        return Run(options, out, talk, sys.stdin if stdin is None else stdin, environ).run()
+    except ProfileError as problem:
+        from .secrecy import veil_error
+
+        problem = veil_error(problem)
+        talk.error(problem)
+        if "--json" in argv:
+            return _close(out, problem)
+        return problem.exit_status
+    except Closed:
+        out.abandon()
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        talk.say("interrupted")
+        return _INTERRUPTED
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        talk.failure(f"{place}{problem.strerror or problem}")
+        return EXIT_FAILED
+    except Exception as problem:  # a mistake of ours: no data was written after it
+        talk.failure(
+            f"internal error: {type(problem).__name__}: {problem}",
+            ""
+            if talk.debugging
+            else "--debug shows where; please report it with the profile and the domain",
+        )
+        return EXIT_FAILED
+
+
+def _close(out: Output, problem: ProfileError) -> int:
+    try:
+        out.json(problem.to_dict())
+    except (Closed, ProfileError):
+        out.abandon()
+    return problem.exit_status
+
+
+class Run:
+    """One command line at work."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        out: Output,
+        talk: Talk,
+        stdin: IO[Any],
+        environ: Mapping[str, str],
+    ) -> None:
+        self.options = options
+        self.out = out
+        self.talk = talk
+        self.stdin = stdin
+        self.environ = environ
+        self._store: ProfileStore | None = None
+
+    def run(self) -> int:
+        options = self.options
+        if options.help:
+            from .cliargs import parser
+
+            self.out.write(parser().format_help())
+            return EXIT_DONE
+        if options.version:
+            from . import __version__
+
+            self.out.write(f"{__version__}\n")
+            return EXIT_DONE
+        from . import catalogue
+
+        if options.lint is not None:
+            return catalogue.lint(self.out, self.store, options.lint, options.json)
+        if options.list or any(one in ("help", "?") for one in options.profile):
+            return catalogue.listing(self.out, self.store, options.json)
+        if options.info is not None:
+            return catalogue.info(self.out, self.store, options.info, options.json)
+        return self.apply()
+
+    @property
+    def store(self) -> ProfileStore:
+        if self._store is None:
+            from .store import ProfileStore, search_path
+
+            path = search_path(self.options.profile_dir, self.environ)
+            self.talk.debug("profiles are looked for in %s", ", ".join(map(str, path)) or "nothing")
+            self._store = ProfileStore(path)
+        return self._store
+
+    # --- a domain and its profiles ---------------------------------------------
+
+    def apply(self) -> int:
+        from .cliargs import profile_wish
+
+        options = self.options
+        wishes = [profile_wish(one) for one in options.profile]
+        from_file = options.domain is None
+        define = options.define
+        if define is None:
+            prints = options.print_xml or options.print_diff or options.json
+            prints = prints or options.explain is not None or options.check
+            define = not from_file and not prints or options.confirm
+        if options.start and not define:
+            raise UsageError("--start defines the domain first", hint="add --define")
+        if from_file:
+            return self._apply_file(wishes, define)
+        with self._connect(read_only=not define) as connection:
+            domain = connection.find(options.domain)
+            result = self._engine(domain.xml, wishes, domain.name, connection)
+            return self._deliver(result, wishes, connection if define else None, domain)
+
+    def _apply_file(self, wishes: list[dict[str, Any]], define: bool) -> int:
+        from .xmltree import decode
+
+        data, name = self._read()
+        text, encoding = decode(data, name)
+        if define:
+            with self._connect() as connection:
+                result = self._engine(text, wishes, name, connection)
+                return self._deliver(result, wishes, connection)
+        result = self._engine(text, wishes, name, None)
+        return self._deliver(result, wishes, None, data=data, encoding=encoding)
+
+    def _read(self) -> tuple[bytes, str]:
+        from .xmltree import MAX_BYTES
+
+        options = self.options
+        if options.input not in (None, "-"):
+            with open(options.input, "rb") as stream:
+                return stream.read(MAX_BYTES + 1), options.input
+        if options.input is None and (
+            self.stdin is None or self.stdin.closed or self.stdin.isatty()
+        ):
+            hint = "a name, --input FILE, or domain XML on stdin"
+            if options.explain:
+                hint = (
+                    f"--explain took '{options.explain}' for its XPATH: write the domain before it"
+                )
+            raise UsageError("a domain must be specified", hint=hint)
+        if options.confirm:
+            raise UsageError(
+                "--confirm cannot ask: stdin is the domain", hint="--input FILE leaves stdin free"
+            )
+        return getattr(self.stdin, "buffer", self.stdin).read(MAX_BYTES + 1), "<stdin>"
+
+    def _connect(self, read_only: bool = False) -> Connection:
+        from .domains import Connection
+
+        connection = Connection(self.options.connect, read_only=read_only)
+        self.talk.debug("connected to %s", connection.handle.getURI())
+        return connection
+
+    def _engine(
+        self,
+        text: str,
+        wishes: list[dict[str, Any]],
+        name: str,
+        connection: Connection | None,
+    ) -> Result:
+        from .engine import apply
+
+        result = apply(
+            text,
+            wishes,
+            store=self.store,
+            override=self.options.override,
+            record=not self.options.no_record,
+            name=name,
+        )
+        for one in result.applied:
+            self.talk.debug(
+                "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source
+            )
+        return result
+
+    # --- what becomes of the result --------------------------------------------
+
+    def _deliver(
+        self,
+        result: Result,
+        wishes: list[dict[str, Any]],
+        connection: Connection | None,
+        domain: Domain | None = None,
+        data: bytes = b"",
+        encoding: str = "utf-8",
+    ) -> int:
+        """Print what is to be printed, then define, if there is a `connection` to define on."""
+        from .secrecy import veil_result
+
+        options = self.options
+        tell(self.talk, veil_result(result), override=options.override)
+        if domain is not None and not domain.secure:
+            self.talk.warning(
+                f"the connection is read-only: passwords of '{domain.name}' are not in its XML"
+            )
+        self._print(result, connection is not None, data, encoding)
+        if options.check:
+            return EXIT_PENDING if result.changed else EXIT_DONE
+        if connection is not None:
+            from .defining import define
+
+            define(
+                connection,
+                result,
+                domain,
+                options=options,
+                talk=self.talk,
+                stdin=self.stdin,
+                again=lambda xml: self._engine(xml, wishes, "", connection),
+            )
+        return EXIT_DONE
+
+    def _print(self, result: Result, defining: bool, data: bytes, encoding: str) -> None:
+        options = self.options
+        if options.json:
+            from .secrecy import veil_result
+
+            self.out.json(veil_result(result).to_dict())
+        elif options.explain is not None:
+            from .explain import explain
+
+            text = explain(result, options.explain)
+            self.out.write(text)
+            if not text:
+                self.talk.note("no profile has a say in this")
+        elif options.print_diff or options.confirm and not options.print_xml:
+            self._print_diff(result, encoding)
+        elif options.print_xml or not (defining or options.check):
+            if data and result.xml == result.input:
+                self.out.write(data)
+            else:
+                self.out.write(_encode(result.xml, encoding, data))
+
+    def _print_diff(self, result: Result, encoding: str) -> None:
+        from . import diff
+
+        name = self.options.input if self.options.input not in (None, "-") else ""
+        if self.out.terminal:
+            text = diff.drawn(result, name, width=self.out.width, colour=self.out.colour)
+            self.out.write(text)
+            return
+        first = "\ufeff" if encoding == "utf-8-sig" else ""
+        text = diff.unified(result, name, first=first)
+        # patch works on lines of bytes: no use for it in two bytes a character
+        self.out.write(text.encode("utf-8" if encoding.startswith("utf") else encoding, "replace"))
+
+
+def _encode(text: str, encoding: str, data: bytes) -> bytes:
+    """`text` as the document `data` was encoded; what the encoding lacks as references."""
+    if encoding == "utf-16":
+        big = data.startswith(b"\xfe\xff")
+        return data[:2] + text.encode("utf-16-be" if big else "utf-16-le")
+    return text.encode(encoding, "xmlcharrefreplace")

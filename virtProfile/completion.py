@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a shell is offered when it completes a command line; loaded only when one asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .cliargs import parser
+from .errors import ProfileError
+
+
+def complete() -> None:
+    """Answer the shell and end the process; do nothing where argcomplete is not installed."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(parser(_completer), always_complete_options="long")
+
+
+def _completer(what: str) -> Callable[..., Any] | None:
+    if what in ("file", "directory"):
+        from argcomplete.completers import DirectoriesCompleter, FilesCompleter
+
+        return FilesCompleter() if what == "file" else DirectoriesCompleter()  # type: ignore[no-any-return]
+    return {"profile": _profiles, "domain": _domains, "connection": _connections}[what]
+
+
+def _profiles(parsed_args: Any, **_: Any) -> list[str]:
+    from .store import ProfileStore, search_path
+
+    try:
+        rows = ProfileStore(search_path(parsed_args.profile_dir or (), os.environ)).listing()
+    except ProfileError:
+        return []
+    return sorted({one.profile.name for one in rows})
+
+
+def _domains(parsed_args: Any, **_: Any) -> list[str]:
+    from .domains import Connection
+
+    try:
+        with Connection(parsed_args.connect, read_only=True) as connection:
+            return connection.names()
+    except ProfileError:
+        return []
+
+
+def _connections(**_: Any) -> list[str]:
+    return ["qemu:///system", "qemu:///session", "test:///default"]

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a result to a defined domain: what to refuse, what to ask, what to tell afterwards.
+
+Nothing is defined before everything else has worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+from .domains import READ_ONLY_HINT
+from .errors import LibvirtError, PolicyError, ProfileError
+from .secrecy import veil_result
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .domains import Connection, Domain
+    from .output import Talk
+    from .provenance import Result
+
+GUEST_ABI = "guest-abi"
+
+
+def define(
+    connection: Connection,
+    result: Result,
+    domain: Domain | None,
+    *,
+    options: argparse.Namespace,
+    talk: Talk,
+    stdin: IO[Any],
+    again: Callable[[str], Result],
+) -> None:
+    """Define the result on the connection, after asking if the options say so.
+
+    :param domain: what the input was read from, None for a file
+    :param again: applies the same profiles to another text
+    :raises PolicyError: the guest's machine changes and nobody agreed
+    :raises LibvirtError: libvirt refused; the domain is as it was
+    """
+    name, uuid = _identity(result.xml)
+    if connection.read_only or domain is not None and not domain.secure:
+        raise LibvirtError("the connection is read-only", hint=READ_ONLY_HINT)
+    if domain is not None:
+        if (name, uuid) != _identity(result.input):
+            raise PolicyError(
+                f"the profiles would make domain '{domain.name}' another one, named '{name}'",
+                hint="'virsh domrename' renames a domain; --print-xml prints the result",
+            )
+        if result.xml == result.input and domain.persistent:
+            talk.warning(f"the profiles change nothing in domain '{domain.name}'")
+            _start(connection, domain, options, talk)
+            return
+        if not domain.persistent:
+            talk.warning(f"domain '{domain.name}' is transient: defining makes it persistent")
+        if domain.managed_save:
+            talk.warning(
+                f"domain '{domain.name}' has a managed save image: it resumes as it was saved;"
+                f" 'virsh managedsave-remove {domain.name}' lets it boot as defined"
+            )
+    exists = domain is not None or connection.known(name, uuid)
+    seen = [one for one in result.warnings if one.code == GUEST_ABI]
+    if not options.yes:
+        if options.confirm:
+            if not _agreed(f"Define '{name}' with the changed XML?", talk, stdin):
+                return
+        elif seen and exists:
+            raise PolicyError(
+                f"the guest in domain '{name}' would see another machine ({len(seen)} changes)",
+                hint="--yes defines it all the same, --confirm shows the difference and asks",
+            )
+    defined = connection.define(result.xml)
+    talk.note(f"Domain '{defined.name}' defined successfully.")
+    _tell_dropped(result, defined, again, talk)
+    if defined.active and not options.start:
+        talk.note(f"Domain '{defined.name}' is running: it changes when it was powered off.")
+    _start(connection, defined, options, talk)
+
+
+def _start(connection: Connection, domain: Domain, options: argparse.Namespace, talk: Talk) -> None:
+    if not options.start:
+        return
+    if domain.active:
+        talk.warning(f"domain '{domain.name}' runs already, as it was defined before")
+        return
+    connection.start(domain)
+    talk.note(f"Domain '{domain.name}' started successfully.")
+
+
+def _identity(xml: str) -> tuple[str, str]:
+    from .xmltree import parse
+
+    root = parse(xml).root
+    return (root.findtext("name") or "").strip(), (root.findtext("uuid") or "").strip()
+
+
+def _agreed(question: str, talk: Talk, stdin: IO[Any]) -> bool:
+    """Ask until the answer is yes or no; the end of the input is a no."""
+    while True:
+        talk.say(f"{question} (y/n): ", end="")
+        line = stdin.readline()
+        if isinstance(line, bytes):
+            line = line.decode("utf-8", "replace")
+        answer = line.strip().lower()
+        if answer in ("y", "yes"):
+            return True
+        if answer in ("n", "no") or not line:
+            if not line:
+                talk.say("no")
+            return False
+        talk.say("Please answer 'yes' or 'no'.")
+
+
+def _tell_dropped(
+    result: Result, defined: Domain, again: Callable[[str], Result], talk: Talk
+) -> None:
+    """Warn of changes that libvirt did not keep: those that the profiles would make again."""
+    if not result.changed:
+        return
+    try:
+        missing = veil_result(again(defined.xml)).changes
+    except ProfileError as problem:
+        talk.debug("libvirt's XML cannot be compared: %s", problem)
+        return
+    wanted = {(one.path, one.after) for one in veil_result(result).changes}
+    for one in missing:
+        if (one.path, one.after) in wanted:
+            value = "" if one.after is None else f" = '{one.after}'"
+            talk.warning(f"libvirt did not keep {one.path}{value} of {one.origin}")

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Domains of libvirt for the front ends: find, read, define, start.
+
+The only other module besides `context` that knows libvirt, which is imported
+when a connection is opened and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import LibvirtError, nearest
+
+READ_ONLY_HINT = "a read-only connection can print the result, not define it"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain as it was read.
+
+    `secure` is False where the connection is read-only and so kept the
+    passwords out of `xml`.
+    """
+
+    name: str
+    uuid: str
+    xml: str
+    secure: bool
+    active: bool
+    persistent: bool
+    managed_save: bool
+    handle: Any
+
+
+class Connection:
+    """A connection to libvirt; use it in a ``with``.
+
+    :param uri: None is libvirt's own default
+    :param read_only: go on with a read-only connection where another is refused
+    :raises LibvirtError: with libvirt's message
+    """
+
+    def __init__(self, uri: str | None = None, *, read_only: bool = False) -> None:
+        try:
+            import libvirt
+        except ImportError as problem:
+            raise LibvirtError(
+                f"libvirt's Python module cannot be imported: {problem}",
+                hint="install python3-libvirt, or give the domain XML with --input",
+            ) from None
+        self._libvirt = libvirt
+        self.uri = uri
+        self.read_only = False
+        # libvirt prints every error on stderr by itself otherwise.
+        libvirt.registerErrorHandler(_silent, None)
+        if uri is not None and _is_embedded(uri):
+            libvirt.virEventRegisterDefaultImpl()  # this driver lives in our process
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as problem:
+            if not read_only or not self._denied(problem):
+                raise _error(problem, _connect_hint(uri)) from problem
+            self._connection = self._call(libvirt.openReadOnly, uri)
+            self.read_only = True
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
+        try:
+            return function(*arguments)
+        except self._libvirt.libvirtError as problem:
+            raise _error(problem, hint) from problem
+
+    @property
+    def handle(self) -> Any:
+        """libvirt's own connection object."""
+        return self._connection
+
+    def find(self, wanted: str) -> Domain:
+        """The domain of that name, else of that id, else of that UUID, read anew.
+
+        :raises LibvirtError: there is none
+        """
+        connection = self._connection
+        lookups: list[tuple[Callable[[Any], Any], Any]] = [(connection.lookupByName, wanted)]
+        if wanted.isascii() and wanted.isdigit():
+            lookups.append((connection.lookupByID, int(wanted)))
+        if len(wanted.replace("-", "")) == 32:
+            lookups.append((connection.lookupByUUIDString, wanted))
+        for lookup, key in lookups:
+            try:
+                handle = lookup(key)
+            except OverflowError:
+                continue
+            except self._libvirt.libvirtError as problem:
+                if problem.get_error_code() == self._libvirt.VIR_ERR_NO_DOMAIN:
+                    continue
+                raise _error(problem) from problem
+            return self._read(handle)
+        raise LibvirtError(
+            f"no domain with the name, id or UUID '{wanted}'",
+            hint=nearest(wanted, self.names()) or "'virsh list --all' lists the domains",
+        )
+
+    def names(self) -> list[str]:
+        """The names of all domains."""
+        return sorted(one.name() for one in self._call(self._connection.listAllDomains))
+
+    def known(self, name: str | None, uuid: str | None) -> bool:
+        """Is a domain of that name or UUID defined?"""
+        for lookup, key in (
+            (self._connection.lookupByName, name),
+            (self._connection.lookupByUUIDString, uuid),
+        ):
+            if key:
+                try:
+                    lookup(key)
+                    return True
+                except self._libvirt.libvirtError:
+                    continue
+        return False
+
+    def _read(self, handle: Any) -> Domain:
+        try:
+            return self._facts(handle)
+        except self._libvirt.libvirtError as problem:
+            raise _error(problem) from problem
+
+    def _facts(self, handle: Any) -> Domain:
+        libvirt = self._libvirt
+        secure = True
+        try:
+            xml = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE)
+        except libvirt.libvirtError as problem:
+            if not self._denied(problem):
+                raise
+            xml = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            secure = False
+        try:
+            saved = bool(handle.hasManagedSaveImage(0))
+        except libvirt.libvirtError:  # not every driver can save
+            saved = False
+        return Domain(
+            name=handle.name(),
+            uuid=handle.UUIDString(),
+            xml=xml,
+            secure=secure,
+            active=bool(handle.isActive()),
+            persistent=bool(handle.isPersistent()),
+            managed_save=saved,
+            handle=handle,
+        )
+
+    def _denied(self, problem: Any) -> bool:
+        """Is the error about what we may, not about what there is?"""
+        libvirt = self._libvirt
+        return problem.get_error_code() in (
+            libvirt.VIR_ERR_OPERATION_DENIED,
+            libvirt.VIR_ERR_AUTH_FAILED,
+            libvirt.VIR_ERR_AUTH_CANCELLED,
+            libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+            libvirt.VIR_ERR_ACCESS_DENIED,
+        )
+
+    def define(self, xml: str) -> Domain:
+        """Define a domain, new or anew, and read what libvirt made of it.
+
+        :raises LibvirtError: libvirt refused; what was defined before still is
+        """
+        return self._read(self._call(self._connection.defineXMLFlags, xml, 0))
+
+    def start(self, domain: Domain) -> None:
+        """:raises LibvirtError: it cannot be started"""
+        try:
+            self._call(domain.handle.create)
+        except LibvirtError as problem:
+            raise LibvirtError(
+                f"domain '{domain.name}' was defined, but does not start: {problem.message}"
+            ) from problem
+
+
+def _silent(_context: object, _error: object) -> None:
+    """Errors come as exceptions; they need not be printed too."""
+
+
+def _error(problem: Any, hint: str = "") -> LibvirtError:
+    message = problem.get_error_message() or str(problem)
+    return LibvirtError(f"libvirt: {message}", hint=hint)
+
+
+def _is_embedded(uri: str) -> bool:
+    return uri.partition(":")[2].startswith("///embed")
+
+
+def _connect_hint(uri: str | None) -> str:
+    if uri is None:
+        return "--connect names a connection, --input reads domain XML from a file without one"
+    return f"is '{uri}' right, and its daemon running?"

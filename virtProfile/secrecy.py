@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is shown as ``***``: passwords, cookies, and metadata that is none of ours.
+
+The document keeps them; whatever else a front end shows of a result or an
+error passes here first. Values that a profile itself wrote into metadata are no
+secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .provenance import DEFINITION
+from .xmltree import ATTRIBUTE, RECORD_NS, TOKEN, VIRTUNED_NS, local, namespace
+
+if TYPE_CHECKING:
+    from .errors import Conflict, ProfileError
+    from .provenance import Change, Overridden, Owned, Result
+    from .xmltree import Document
+
+STARS = "***"
+#: Says which OS the guest has: nothing to hide, and in nearly every VM.
+LIBOSINFO_NS = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
+OPEN_NS = frozenset((VIRTUNED_NS, RECORD_NS, LIBOSINFO_NS))
+_OPEN_PREFIXES = frozenset(("virtuned", "libosinfo"))
+
+#: What libvirt gives out only with VIR_DOMAIN_XML_SECURE: the ends of such paths.
+_SECRET_ENDS = ("/graphics/@passwd", "/cookies/cookie")
+_PREDICATE = re.compile(r"\[(?:[^\]']|'[^']*')*\]")
+
+#: A value of a document: its element and "@name" or "text()".
+Place = tuple[Any, str]
+
+
+# --- by path -------------------------------------------------------------------
+
+
+def is_secret(path: str) -> bool:
+    """Is the value at this path (spelled as `Change.path`) a password or a cookie?"""
+    return _PREDICATE.sub("", path).endswith(_SECRET_ENDS)
+
+
+def is_foreign(path: str, open_prefixes: Iterable[str] = _OPEN_PREFIXES) -> bool:
+    """Is the path inside somebody else's metadata?"""
+    steps = _PREDICATE.sub("", path).split("/")
+    if steps[1:3] != ["domain", "metadata"] or len(steps) < 4:
+        return False
+    return steps[3].partition(":")[0] not in open_prefixes
+
+
+def _starred(value: str | None) -> str | None:
+    return value if value is None else STARS
+
+
+def veil_result(result: Result) -> Result:
+    """The result as it may be shown; its `xml` and `input` are the real ones."""
+    owned = result._owned
+
+    def veiled() -> list[Owned]:
+        return [_veil_owned(one) for one in owned()]
+
+    return replace(
+        result,
+        changes=tuple(_veil_change(one) for one in result.changes),
+        overridden=tuple(_veil_overridden(one) for one in result.overridden),
+        _owned=veiled,
+    )
+
+
+def _veil_change(one: Change) -> Change:
+    if is_secret(one.path):
+        return replace(one, before=_starred(one.before), after=_starred(one.after))
+    if one.before is not None and is_foreign(one.path):
+        return replace(one, before=STARS)
+    return one
+
+
+def _veil_overridden(one: Overridden) -> Overridden:
+    if is_secret(one.path):
+        return replace(one, wanted=_starred(one.wanted), has=_starred(one.has))
+    if one.winner == DEFINITION and is_foreign(one.path):
+        return replace(one, has=_starred(one.has))
+    return one
+
+
+def _veil_owned(one: Owned) -> Owned:
+    losers = tuple(_veil_overridden(loser) for loser in one.losers)
+    by_profile = any(who != DEFINITION for who, _, _ in one.claims)
+    hide = is_secret(one.path) or not by_profile and is_foreign(one.path)
+    return replace(one, value=_starred(one.value) if hide else one.value, losers=losers)
+
+
+def veil_error(problem: ProfileError) -> ProfileError:
+    """The error as it may be shown: values in its conflicts and, quoted, in its message."""
+    hidden: list[str] = []
+    conflicts = [_veil_conflict(one, hidden) for one in problem.conflicts]
+    others = [veil_error(one) for one in problem.others]
+    if not hidden and all(new is old for new, old in zip(others, problem.others, strict=True)):
+        return problem
+    message, hint = problem.message, problem.hint
+    for value in hidden:
+        message = message.replace(f"'{value}'", f"'{STARS}'")
+        hint = hint.replace(f"'{value}'", f"'{STARS}'")
+    return type(problem)(
+        message, hint=hint, where=problem.where, conflicts=conflicts, others=others
+    )
+
+
+def _veil_conflict(conflict: Conflict, hidden: list[str]) -> Conflict:
+    secret = is_secret(conflict.path)
+    foreign = is_foreign(conflict.path)
+    if not secret and not foreign:
+        return conflict
+    values = []
+    for side in conflict.values:
+        if side.value is not None and (secret or side.origin == DEFINITION):
+            hidden.append(side.value)
+            side = replace(side, value=STARS)
+        values.append(side)
+    return replace(conflict, values=tuple(values))
+
+
+# --- by place in a text --------------------------------------------------------
+
+
+def veil_text(document: Document, shown: Callable[[], Iterable[Place]]) -> str:
+    """The document's text, line for line, with what is to be hidden as ``***``.
+
+    :param shown: gives the places in foreign metadata that profiles wrote; only
+        called where the document has such metadata
+    """
+    text = document.text
+    if not any(word in text for word in ("passwd", "<cookie", "metadata")):
+        return text
+    parts = []
+    position = 0
+    for start, end in sorted(_hidden(document, shown)):
+        parts.append(text[position:start])
+        parts.append("\n".join(_star_line(line) for line in text[start:end].split("\n")))
+        position = end
+    parts.append(text[position:])
+    return "".join(parts)
+
+
+def _star_line(line: str) -> str:
+    bare = line.strip()
+    if not bare:
+        return line
+    start = line.index(bare)
+    return line[:start] + STARS + line[start + len(bare) :]
+
+
+def _hidden(document: Document, shown: Callable[[], Iterable[Place]]) -> Iterator[tuple[int, int]]:
+    root = document.root
+    for element in root.iter("graphics"):
+        if element.get("passwd"):
+            yield from _inside(document, element, frozenset(), ("@passwd",), below=False)
+    for element in root.iter("cookies"):
+        yield from _inside(document, element, frozenset(), ("text()",))
+    foreign = [
+        one
+        for metadata in root.iterchildren("metadata")
+        for one in metadata.iterchildren("*")
+        if namespace(one.tag) not in OPEN_NS
+    ]
+    if foreign:
+        known = frozenset(shown())
+        for element in foreign:
+            yield from _inside(document, element, known)
+
+
+def _inside(
+    document: Document,
+    top: Any,
+    shown: frozenset[Place],
+    slots: tuple[str, ...] = (),
+    below: bool = True,
+) -> Iterator[tuple[int, int]]:
+    """Where values stand in an element: all but `shown`, or only those in `slots`."""
+    span = document.span(top)
+    number = document.index[top]
+    open_elements: list[Any] = []
+    position = span.start
+    for token in TOKEN.finditer(document.text, span.start, span.end if below else span.tag_end):
+        within = open_elements[-1] if open_elements else None
+        text_hidden = (not slots or "text()" in slots) and (within, "text()") not in shown
+        if text_hidden and position < token.start():
+            yield position, token.start()
+        position = token.end()
+        if token.group(2) is not None:
+            element = document.elements[number]
+            number += 1
+            for found in ATTRIBUTE.finditer(document.text, token.start(3), token.end(3)):
+                name = found.group(2)
+                slot = "@" + name
+                if name == "xmlns" or name.startswith("xmlns:") or slots and slot not in slots:
+                    continue
+                if (element, "@" + local(name.replace(":", "}"))) not in shown:
+                    yield found.start(3) + 1, found.end(3) - 1
+            if token.group(4) != "/":
+                open_elements.append(element)
+        elif token.group(1) is not None:
+            open_elements.pop()
+        elif text_hidden:
+            start, end = _content(token.group())
+            yield token.start() + start, token.start() + end
+
+
+def _content(markup: str) -> tuple[int, int]:
+    """What a comment, CDATA section or processing instruction holds."""
+    for opening, closing in (("<!--", 3), ("<![CDATA[", 3), ("<?", 2)):
+        if markup.startswith(opening):
+            return len(opening), len(markup) - closing
+    return 0, len(markup)
+
+
+def written_places(document: Document, result: Result) -> Iterator[Place]:
+    """The places in the document that hold what profiles wrote into metadata, and still want."""
+    wanted: dict[str, str | None] = {}
+    for change in result.changes:
+        if change.op != "remove":
+            wanted[change.path] = change.after
+    for owned in result.owned():
+        if any(who != DEFINITION for who, _, _ in owned.claims):
+            wanted.setdefault(owned.path, owned.value)
+    prefixes = {
+        prefix: uri
+        for element in document.elements
+        for prefix, uri in element.nsmap.items()
+        if prefix
+    }
+    for path, value in wanted.items():
+        if not is_foreign(path):
+            continue
+        element_path, _, attribute = path.rpartition("/@")
+        for element in document.root.xpath(element_path or path, namespaces=prefixes):
+            slot = f"@{local(attribute.replace(':', '}'))}" if element_path else "text()"
+            has = element.text if slot == "text()" else _attribute(element, slot[1:])
+            if (has or "").strip() == (value or "").strip():
+                yield element, slot
+
+
+def _attribute(element: Any, name: str) -> str | None:
+    return next((value for key, value in element.items() if local(key) == name), None)
