@@ -1,2 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """libvirt profiles: named, versioned, composable pieces of domain XML."""
+
+from __future__ import annotations
+
+from .context import Context
+from .engine import apply
+from .errors import ProfileError
+from .provenance import Result
+from .store import ProfileStore
+
+__all__ = ["Context", "ProfileError", "ProfileStore", "Result", "apply"]
+__version__ = "0.1.0"

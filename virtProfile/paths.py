@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .finding import read_part
-from .worktree import Element
+from .worktree import Element, child
 
 
 class Paths:
@@ -50,28 +49,40 @@ class Paths:
             if not node.many and len(twins) == 1:
                 return ""
             key = self._key(element, node)
-            if key and sum(1 for one in twins if self._key(one, node) == key) == 1:
-                return key
+            if key and sum(1 for one in twins if _fits(one, node, key)) == 1:
+                return "".join(f"[{where}='{value}']" for where, value in key.items())
         elif len(twins) == 1:
             return ""
         return f"[{twins.index(element) + 1}]"
 
-    def _key(self, element: Element, node: Any) -> str:
-        """Predicates that name the identity key, or "" where it is not all there."""
-        if node.key_class == "X":
-            return ""
-        predicates = []
+    def _key(self, element: Element, node: Any) -> dict[str, str]:
+        """The parts of the identity key that the element has, by path; {} without key."""
+        if node.key_class == "X" or any(part.endswith("/*") for part in node.key):
+            return {}
+        parts = {}
         for part in node.key:
-            if part.endswith("/*"):
-                return ""
-            value = read_part(element, part, node)
-            if value is None:
-                continue
-            if "'" in value:
-                return ""
-            where = part[: -len("/text()")] if part.endswith("/text()") else part
-            predicates.append(f"[{where}='{value}']")
-        return "".join(predicates)
+            value = _written(element, part)
+            if value is not None:
+                if "'" in value:
+                    return {}
+                parts[part.removesuffix("/text()")] = value
+        return parts
+
+
+def _fits(element: Element, node: Any, key: dict[str, str]) -> bool:
+    parts = {part.removesuffix("/text()"): part for part in node.key}
+    return all(_written(element, parts[where]) == value for where, value in key.items())
+
+
+def _written(element: Element, part: str) -> str | None:
+    """A key part as it is written: an XPath knows nothing of implied values."""
+    *tags, slot = part.split("/")
+    for tag in tags:
+        below = child(element, tag)
+        if below is None:
+            return None
+        element = below
+    return element.text if slot == "text()" else element.get(slot[1:])
 
 
 def _name(element: Element) -> str:

@@ -234,9 +234,15 @@ def _branch(
             group = Group(way, tag, node)
             want.groups.append(group)
         inner = Want(node, tag, snippet, snippet.line)
-        group.wants.append(inner)
         _scope(snippet, node, (), inner, reading)
         inner.seal()
+        if reading.checked and any(_same_key(inner, other) for other in group.wants):
+            reading.error(
+                f"two '{node.path}' with the same key in one snippet",
+                "libvirt has one of a key: write them as one",
+                snippet.line,
+            )
+        group.wants.append(inner)
     else:
         _scope(snippet, node, (*way, Stage(tag, node, snippet.prefix)), want, reading)
 
@@ -269,6 +275,17 @@ def _scope(
         _branch(one, node, way, want, reading, seen.count(one.tag) > 1)
     if way and not (snippet.attrs or snippet.children or snippet.text is not None):
         want.leaves.append(Leaf(way, node, PRESENCE, None, snippet.line))
+
+
+def _same_key(one: Want, other: Want) -> bool:
+    """Do two wishes name, in full, the same unique key?"""
+    node = one.node
+    if node.key_class != "E" or not node.key:
+        return False
+    return all(
+        part in one.keys and part in other.keys and one.keys[part].value == other.keys[part].value
+        for part in node.key
+    )
 
 
 def _known(leaf: Leaf, reading: Reading) -> bool:

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All Hypothesis strategies: domains and profiles cut from real domain XML.
+
+A seed is a whole domain. A generated domain is a seed with pieces left out and
+written in other ways; a generated profile is made of pieces of seeds, as adds,
+removes and defaults. So everything that stands in a seed is exercised in every
+role, and with libvirt's own test documents as seeds that is nearly the format.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+from hypothesis import strategies as st
+from lxml import etree
+
+from virtProfile.errors import NotFoundError
+from virtProfile.profile import parse_profiles
+
+DOMAINS = Path(__file__).parent / "data" / "domains"
+_FIXED = {"name", "uuid", "metadata", "genid"}
+
+
+class MemoryStore:
+    """Profiles by name, without files."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.profiles: dict[str, Any] = {}
+        for number, text in enumerate(texts, 1):
+            parsed = parse_profiles(text, f"p{number}.xml")
+            assert not [one for one in parsed.problems if one.level == "error"], parsed.problems
+            for profile in parsed.profiles:
+                self.profiles[profile.name] = profile
+
+    def resolve(self, name: str, version: str | None = None) -> tuple[Any, list[Any]]:
+        if name not in self.profiles:
+            raise NotFoundError(f"no profile '{name}'")
+        return self.profiles[name], []
+
+    def automatic(self) -> list[Any]:
+        return [one for one in self.profiles.values() if one.autoselect]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One example: a domain, profiles, and what the caller asks for."""
+
+    domain: str
+    profiles: tuple[str, ...]
+    requests: tuple[tuple[str, int | None], ...]
+
+    @functools.cached_property
+    def store(self) -> MemoryStore:
+        return MemoryStore(list(self.profiles))
+
+    def wishes(self) -> list[dict[str, Any]]:
+        return [{"name": name, "priority": priority} for name, priority in self.requests]
+
+
+@functools.cache
+def seeds() -> tuple[tuple[str, Any], ...]:
+    """(text, root) of the domains shipped with the tests."""
+    found = []
+    for path in sorted(DOMAINS.glob("*.xml")):
+        text = path.read_text()
+        found.append((text, etree.fromstring(text.encode())))
+    return tuple(found)
+
+
+@st.composite
+def domains(draw: st.DrawFn, pool: Any = None) -> str:
+    """A domain: a seed with some of its parts left out, in some way of writing."""
+    text, root = draw(st.sampled_from(pool or seeds()))
+    if draw(st.booleans()):
+        return text
+    quote = draw(st.sampled_from("'\""))
+    indent = draw(st.sampled_from(["  ", "\t", "    ", ""]))
+    newline = draw(st.sampled_from(["\n", "\n", "\r\n"])) if indent else ""
+    comments = draw(st.booleans())
+    leave_out = draw(st.sets(st.integers(0, 400), max_size=6))
+    counter = [0]
+
+    def write(element: Any, depth: int) -> str:
+        counter[0] += 1
+        number = counter[0]
+        attributes = "".join(
+            f" {_qname(element, name)}={quote}{escape(value, {quote: '&quot;' if quote == chr(34) else '&apos;'})}{quote}"
+            for name, value in element.attrib.items()
+        )
+        declared = "".join(
+            f" xmlns{':' + prefix if prefix else ''}={quote}{uri}{quote}"
+            for prefix, uri in element.nsmap.items()
+            if element.getparent() is None or element.getparent().nsmap.get(prefix) != uri
+        )
+        name = _name(element)
+        inner = []
+        for child in element.iterchildren("*"):
+            below = write(child, depth + 1)
+            if counter[0] in leave_out and child.tag not in ("name", "devices", "os", "type"):
+                continue
+            inner.append(below)
+        body = escape((element.text or "").strip())
+        if comments and number % 11 == 3:
+            inner.insert(0, f"{newline}{indent * (depth + 1)}<!-- note {number} -->")
+        start = f"{newline if depth else ''}{indent * depth}<{name}{declared}{attributes}"
+        if not inner and not body:
+            return start + ("/>" if number % 3 else f"></{name}>")
+        if inner:
+            return f"{start}>{body}{''.join(inner)}{newline}{indent * depth}</{name}>"
+        return f"{start}>{body}</{name}>"
+
+    return write(root, 0) + "\n"
+
+
+def _name(element: Any) -> str:
+    local = etree.QName(element).localname
+    return f"{element.prefix}:{local}" if element.prefix else local
+
+
+def _qname(element: Any, name: str) -> str:
+    if not name.startswith("{"):
+        return name
+    uri, _, local = name[1:].partition("}")
+    prefix = next(key for key, value in element.nsmap.items() if value == uri and key)
+    return f"{prefix}:{local}"
+
+
+@st.composite
+def snippets(draw: st.DrawFn, pool: Any = None, minimum: int = 1) -> str:
+    """Part of a seed, from the root down, with pieces left out."""
+    _, root = draw(st.sampled_from(pool or seeds()))
+    tops = [one for one in root.iterchildren("*") if one.tag not in _FIXED]
+    top = draw(st.sampled_from(tops))
+    if top.tag == "devices":
+        count = draw(st.integers(1, 2))
+        devices = list(top.iterchildren("*"))
+        if not devices:
+            return "<devices/>"
+        chosen = draw(st.lists(st.sampled_from(devices), min_size=count, max_size=count))
+        inner = "".join(_cut(draw, one, 2) for one in chosen)
+        return f"<devices>{inner}</devices>"
+    return _cut(draw, top, 1)
+
+
+def _cut(draw: st.DrawFn, element: Any, depth: int) -> str:
+    """An element with some of its attributes and children."""
+    name = _name(element)
+    declared = ""
+    if element.prefix:
+        declared = f" xmlns:{element.prefix}={quoteattr(element.nsmap[element.prefix])}"
+    attributes = []
+    units = "unit" in element.attrib
+    for key, value in element.attrib.items():
+        if units or draw(st.integers(0, 3)) > 0:
+            value = value.replace("{", "{{").replace("}", "}}")
+            attributes.append(f" {_qname(element, key)}={quoteattr(value)}")
+    children = []
+    for one in element.iterchildren("*"):
+        if draw(st.integers(0, 2)) > 0:
+            children.append(_cut(draw, one, depth + 1))
+    text = (element.text or "").strip().replace("{", "{{").replace("}", "}}")
+    head = f"<{name}{declared}{''.join(attributes)}"
+    if not children and not text:
+        return head + "/>"
+    return f"{head}>{'' if children else escape(text)}{''.join(children)}</{name}>"
+
+
+@st.composite
+def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False) -> str:
+    kind = draw(st.sampled_from(["add", "add", "add", "default", "default", "remove"]))
+    words = ""
+    if kind == "add":
+        choices = ["", "", " multiple='no'"] + ([" multiple='yes'"] if multiple_yes else [])
+        words = draw(st.sampled_from(choices))
+    if draw(st.integers(0, 7)) == 0:
+        words += " constraint='hard'"
+    inner = draw(snippets(pool))
+    return f"<{kind}{words}>\n{inner}\n</{kind}>"
+
+
+@st.composite
+def scenes(
+    draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, top: int = 150
+) -> Scene:
+    """A domain and one to three profiles at some priorities."""
+    count = draw(st.integers(1, 3))
+    texts = []
+    requests = []
+    for number in range(count):
+        body = draw(st.lists(actions(pool, multiple_yes), min_size=1, max_size=3))
+        match = ""
+        if draw(st.integers(0, 3)) == 0:
+            negate = draw(st.sampled_from(["", " not='yes'"]))
+            match = f"<match{negate}>{draw(snippets(pool))}</match>\n"
+        texts.append(f"<profile name='p{number}'>\n{match}{chr(10).join(body)}\n</profile>\n")
+        priority = draw(st.sampled_from([None, None, 0, 1, 50, 98, min(120, top), top]))
+        requests.append((f"p{number}", priority))
+    return Scene(draw(domains(pool)), tuple(texts), tuple(requests))
