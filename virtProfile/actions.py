@@ -18,7 +18,6 @@ from .finding import (
     container,
     exactly,
     holds,
-    judge,
     key_equal,
     leaf_element,
     leaf_state,
@@ -424,11 +423,17 @@ class Actions(Meeting):
 
     def _default_thing(self, thing: Element, want: Want, writer: Writer) -> None:
         """Fill the gaps of a thing that fits the rest of the wish."""
-        if judge(thing, want) >= State.DIFFERS:
+        places = []
+        fits = True
+        for leaf in want.leaves:
+            element, missing = self.reach(thing, leaf)
+            state = State.GAP if missing else state_on(element, leaf)
+            fits = fits and state is not State.DIFFERS
+            places.append((leaf, element, missing, state))
+        if not fits:
             differing = []
-            for leaf in want.leaves:
-                element = leaf_element(thing, leaf)
-                if element is not None and state_on(element, leaf) is State.DIFFERS:
+            for leaf, element, _, state in places:
+                if state is State.DIFFERS:
                     owners = self.tree.owners(element, leaf.slot)
                     if not self._was_gap(thing, element, leaf.slot, owners):
                         return
@@ -436,18 +441,18 @@ class Actions(Meeting):
             for element, leaf in differing:
                 self._report_default(thing, element, leaf, writer)
             return
-        for leaf in want.leaves:
-            element, missing = self.reach(thing, leaf)
-            if missing or state_on(element, leaf) is State.GAP:
-                if self.excluded(thing, leaf, writer):
-                    continue
-                if missing:
-                    element = self.make_chain(element, leaf, missing, writer)
-                if leaf.slot != PRESENCE:
-                    self.write(element, leaf, writer)
-                self.effective.add(writer)
-            else:
+        for leaf, element, missing, state in places:
+            if state is State.HOLDS:
                 self._hold_default(element, leaf, writer)
+                continue
+            if self.excluded(thing, leaf, writer):
+                continue
+            if missing:
+                element, missing = self.reach(thing, leaf)  # a leaf before may have made some
+                element = self.make_chain(element, leaf, missing, writer)
+            if leaf.slot != PRESENCE:
+                self.write(element, leaf, writer)
+            self.effective.add(writer)
         for group in want.groups:
             self._default_group(thing, group, writer)
 

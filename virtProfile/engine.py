@@ -7,7 +7,7 @@ context gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bookkeeping import write_list
@@ -16,7 +16,7 @@ from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
 from .fixpoint import Fixpoint
-from .judging import incomplete, unfit
+from .judging import incomplete, unfit, validate
 from .paths import Paths
 from .provenance import (
     DEFINITION,
@@ -114,10 +114,10 @@ def _validate(
 
     :raises InvalidDomainError: naming the profile
     """
-    problems = schema.validate(tree.root)
-    if not problems:
-        return []
     lacking = incomplete(tree, schema)
+    problems = validate(tree, schema, found)
+    if not problems:
+        return lacking
     source = parse(tree.document.text)
     if schema.validate(source.root):
         return lacking  # it was not valid before either
@@ -150,28 +150,38 @@ def _report(
     written: Any,
 ) -> Result:
     text = xml if written is None else written.text
-    changes = describe(found, tree, schema, written, paths) if found else ()
-    overridden = tuple(_overridden(loss, paths) for loss in actions.losses)
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
     warnings += _guest_abi(tree, found, paths)
     warnings += _no_effect(selection, actions)
-    applied = tuple(
-        Applied(one.name, one.profile.version, one.priority, one.source, one.profile.digest)
-        for one in selection.selected
-    )
+    overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(
-        xml=text,
-        input=xml,
-        changed=bool(found),
-        applied=applied,
-        skipped=tuple(selection.skipped),
-        changes=changes,
-        overridden=overridden,
-        warnings=tuple(warnings),
+        text,
+        xml,
+        bool(found),
+        applied=[
+            Applied(one.name, one.profile.version, one.priority, one.source, one.profile.digest)
+            for one in selection.selected
+        ],
+        skipped=selection.skipped,
+        warnings=warnings,
         wishes=actions.wishes,
         kept_out=kept_out,
-        _owned=lambda: _owned(tree, paths, overridden),
+        changes=lambda: describe(found, tree, schema, written, paths) if found else (),
+        overridden=overridden,
+        owned=lambda: _owned(tree, paths, overridden()),
     )
+
+
+def _once(make: Callable[[], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
+    """Make it when it is first asked for."""
+    made: list[tuple[Any, ...]] = []
+
+    def get() -> tuple[Any, ...]:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
 
 
 def _overridden(loss: Any, paths: Paths) -> Overridden:

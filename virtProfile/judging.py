@@ -8,28 +8,125 @@ wrong is an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from lxml import etree
+
 from .provenance import Warning
-from .worktree import Element, WorkTree, child
+from .worktree import Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:
     from .changes import Difference
 
 
+class _Facts:
+    """What judging asks of a schema node, worked out once."""
+
+    __slots__ = ("node", "attributes", "children", "deciding")
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+        kinds = node.attrs.items()
+        self.attributes = tuple(name for name, kind in kinds if kind.required)
+        self.children = tuple(tag for tag, below in node.children.items() if below.min > 0)
+        #: attributes with words of a closed list: they decide between variants
+        self.deciding = frozenset(name for name, kind in kinds if kind.values)
+
+
+_facts: dict[int, _Facts] = {}
+
+
+def _facts_of(node: Any) -> _Facts:
+    known = _facts.get(id(node))
+    if known is None or known.node is not node:
+        if len(_facts) > 8192:
+            _facts.clear()
+        known = _facts[id(node)] = _Facts(node)
+    return known
+
+
 def lacks(element: Element, node: Any) -> list[str]:
     """What the schema requires in an element and is not there, as relative paths."""
-    missing = [
-        f"@{name}" for name, kind in node.attrs.items() if kind.required and element.get(name) is None
-    ]
-    missing += [
-        tag for tag, below in node.children.items() if below.min > 0 and child(element, tag) is None
-    ]
+    missing: list[str] = []
+    _lacks(element, node, "", missing)
+    return missing
+
+
+def _lacks(element: Element, node: Any, path: str, missing: list[str]) -> None:
+    facts = _facts_of(node)
+    for name in facts.attributes:
+        if element.get(name) is None:
+            missing.append(f"{path}@{name}")
+    for tag in facts.children:
+        if child(element, tag) is None:
+            missing.append(path + tag)
     for one in element.iterchildren("*"):
         below = node.child(one.tag)
         if below is not None and not below.anything:
-            missing += [f"{one.tag}/{what}" for what in lacks(one, below)]
-    return missing
+            _lacks(one, below, f"{path}{one.tag}/", missing)
+
+
+def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> list[str]:
+    """What the schema finds wrong where something changed.
+
+    Each device stands for itself. So those that nobody touched are left out of
+    what is validated, and of those that are alike one stands for all.
+    """
+    devices = child(tree.root, "devices")
+    if devices is None:
+        return list(schema.validate(tree.root))
+    touched: dict[Element, bool] = {}
+    for one in found:
+        element = one.element
+        while element is not None and element.getparent() is not devices:
+            element = element.getparent()
+        if element is not None:
+            touched[element] = True
+    shapes: dict[Any, Element] = {}
+    node = schema.root.child("devices")
+    for element in touched:
+        below = node.child(element.tag)
+        shapes.setdefault(_shape(tree, element, below) if below is not None else element, element)
+    kept = set(shapes.values())
+    copy = etree.Element("domain", tree.root.attrib, nsmap=tree.root.nsmap)
+    for one in tree.root.iterchildren("*"):
+        if one is devices:
+            part = etree.SubElement(copy, "devices", devices.attrib)
+            part.extend(deepcopy(device) for device in devices.iterchildren("*") if device in kept)
+        else:
+            copy.append(deepcopy(one))
+    return list(schema.validate(copy))
+
+
+def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
+    """What decides whether a device is valid: all but the free values that it came with.
+
+    Words of a closed list decide between variants, and so does every value that
+    a profile wrote; a path or an address that stood there does not.
+    """
+    kept = tree.edited.get(element)
+    deciding = _facts_of(node).deciding
+    text = text_of(element)
+    if kept is None and tree.original(element):
+        attributes = tuple(
+            [(name, value if name in deciding else None) for name, value in element.items()]
+        )
+        if text is not None and node.text is not None and not node.text.values:
+            text = ""
+    else:
+        before = {} if kept is None else kept[0]
+        attributes = tuple(
+            [
+                (name, value if name in deciding or before.get(name) != value else None)
+                for name, value in element.items()
+            ]
+        )
+    below = []
+    for one in element.iterchildren("*"):
+        inner = node.child(one.tag)
+        below.append(one if inner is None else _shape(tree, one, inner))
+    return (element.tag, attributes, text, tuple(below))
 
 
 def incomplete(tree: WorkTree, schema: Any) -> list[Warning]:

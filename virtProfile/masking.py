@@ -23,30 +23,39 @@ class Masks:
 
     def __init__(self, tree: WorkTree) -> None:
         self.tree = tree
-        self._slots: dict[Owner, list[tuple[Element, str]]] = {}
-        self._removed: dict[Owner, list[Element]] = {}
-        for element, slots in tree.claims.items():
-            for slot, owners in slots.items():
-                for owner in _only(owners):
-                    self._slots.setdefault(owner, []).append((element, slot))
-        for element, (_, writers) in tree.removed.items():
-            for owner in _only(writers):
-                self._removed.setdefault(owner, []).append(element)
+        self._known: dict[Owner, tuple[list[tuple[Element, str]], list[Element]]] = {}
+
+    def _only_of(self, owner: Owner) -> tuple[list[tuple[Element, str]], list[Element]]:
+        """The values, and the removed elements, that only the owner wants so."""
+        known = self._known.get(owner)
+        if known is None:
+            tree = self.tree
+            profile = owner if isinstance(owner, str) else owner.origin.profile
+            places = dict.fromkeys(tree.claimed_by.get(profile, ()))
+            slots = [
+                (element, slot)
+                for element, slot in places
+                if owner in _only(tree.claims.get(element, {}).get(slot, []))
+            ]
+            removed = [
+                element for element, (_, writers) in tree.removed.items() if owner in _only(writers)
+            ]
+            known = self._known[owner] = (slots, removed)
+        return known
 
     @contextmanager
     def without(self, owner: Owner) -> Iterator[Element]:
         """The root of the tree while the owner's own doing is masked."""
-        slots = self._slots.get(owner)
-        removed = self._removed.get(owner)
+        slots, removed = self._only_of(owner)
         if not slots and not removed:
             yield self.tree.root
             return
         undo: list[tuple[Any, ...]] = []
         try:
-            for element in removed or ():
+            for element in removed:
                 self._show(element, undo)
             kept: dict[Element, list[str]] = {}
-            for element, slot in slots or ():
+            for element, slot in slots:
                 if self.tree.original(element) or not self._all_own(element, owner):
                     kept.setdefault(element, []).append(slot)
                 elif slot == PRESENCE:

@@ -176,14 +176,14 @@ class Meeting:
 
     def build(self, parent: Element, snippet: Snippet, writer: Writer) -> Element:
         new = parent.makeelement(snippet.tag, nsmap=_nsmap(snippet.tag, snippet.prefix, parent))
-        slots = {PRESENCE: [writer]}
+        slots = [PRESENCE]
         for name, value in snippet.attrs:
             new.set(name, value)
-            slots["@" + name] = [writer]
+            slots.append("@" + name)
         if snippet.text is not None:
             new.text = snippet.text
-            slots[TEXT] = [writer]
-        self.tree.claims[new] = slots
+            slots.append(TEXT)
+        self.tree.own_all(new, slots, writer)
         for one in snippet.children:
             new.append(self.build(new, one, writer))
         return new

@@ -14,6 +14,8 @@ class Paths:
     def __init__(self, root: Element, schema: Any) -> None:
         self.root = root
         self._known: dict[Element, tuple[str, Any]] = {root: ("/" + _name(root), schema.root)}
+        self._twins: dict[tuple[Element, str], _Twins] = {}
+        self._nodes: dict[Element, Any] = {}
 
     def of(self, element: Element, slot: str = "") -> str:
         """The path of an element, or of an attribute on it; a text's path is its element's."""
@@ -22,7 +24,15 @@ class Paths:
 
     def node(self, element: Element) -> Any:
         """The schema's node for an element, or None where there is no schema."""
-        return self._find(element)[1]
+        known = self._known.get(element)
+        if known is not None:
+            return known[1]
+        if element in self._nodes:
+            return self._nodes[element]
+        parent = element.getparent()
+        above = None if parent is None else self.node(parent)
+        found = self._nodes[element] = None if above is None else above.child(element.tag)
+        return found
 
     def _find(self, element: Element) -> tuple[str, Any]:
         found = self._known.get(element)
@@ -44,34 +54,58 @@ class Paths:
         return f"@{prefix}:{rest}" if prefix else f"@*[local-name()='{rest}']"
 
     def _predicate(self, element: Element, parent: Element, node: Any) -> str:
-        twins = list(parent.iterchildren(element.tag))
-        if node is not None:
-            if not node.many and len(twins) == 1:
-                return ""
-            key = self._key(element, node)
-            if key and sum(1 for one in twins if _fits(one, node, key)) == 1:
-                return "".join(f"[{where}='{value}']" for where, value in key.items())
-        elif len(twins) == 1:
-            return ""
-        return f"[{twins.index(element) + 1}]"
+        twins = self._twins.get((parent, element.tag))
+        if twins is None:
+            twins = self._twins[(parent, element.tag)] = _Twins(parent, element.tag, node)
+        return twins.predicate(element)
 
-    def _key(self, element: Element, node: Any) -> dict[str, str]:
-        """The parts of the identity key that the element has, by path; {} without key."""
-        if node.key_class == "X" or any(part.endswith("/*") for part in node.key):
-            return {}
-        parts = {}
-        for part in node.key:
+
+class _Twins:
+    """Siblings of one tag, and what tells them apart."""
+
+    __slots__ = ("node", "positions", "keys", "counts")
+
+    def __init__(self, parent: Element, tag: str, node: Any) -> None:
+        self.node = node
+        self.positions = {one: at for at, one in enumerate(parent.iterchildren(tag), 1)}
+        self.keys: dict[Element, tuple[tuple[str, str], ...]] = {}
+        self.counts: dict[tuple[tuple[str, str], ...], int] = {}
+        if node is None or not node.many or node.key_class == "X":
+            return
+        if any(part.endswith("/*") for part in node.key):
+            return
+        for one in self.positions:
+            key = self._key(one)
+            self.keys[one] = key
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def _key(self, element: Element) -> tuple[tuple[str, str], ...]:
+        """The parts of the identity key as they are written, with their paths."""
+        parts = []
+        for part in self.node.key:
             value = _written(element, part)
             if value is not None:
                 if "'" in value:
-                    return {}
-                parts[part.removesuffix("/text()")] = value
-        return parts
+                    return ()
+                parts.append((part.removesuffix("/text()"), value))
+        return tuple(parts)
 
+    def predicate(self, element: Element) -> str:
+        """What to put behind the name to mean this one alone."""
+        key = self.keys.get(element, ())
+        if key and self._alone(key):
+            return "".join(f"[{where}='{value}']" for where, value in key)
+        if len(self.positions) == 1 and (self.node is None or not self.node.many):
+            return ""
+        return f"[{self.positions[element]}]"
 
-def _fits(element: Element, node: Any, key: dict[str, str]) -> bool:
-    parts = {part.removesuffix("/text()"): part for part in node.key}
-    return all(_written(element, parts[where]) == value for where, value in key.items())
+    def _alone(self, key: tuple[tuple[str, str], ...]) -> bool:
+        if self.counts[key] != 1:
+            return False
+        if len(key) == len(self.node.key):
+            return True
+        mine = set(key)  # a sibling that has more parts would match as well
+        return sum(1 for other in self.keys.values() if mine.issubset(other)) == 1
 
 
 def _written(element: Element, part: str) -> str | None:

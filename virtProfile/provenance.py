@@ -8,7 +8,7 @@ their ``to_dict`` is the JSON of all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 #: The priority of what the VM definition itself says.
@@ -177,29 +177,65 @@ class Owned:
     losers: tuple[Overridden, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Result:
     """What `apply` gives.
 
-    `wishes` counts what the profiles asked for, `kept_out` those of them that
-    the VM definition kept out.
+    Paths and lines of the changes, and all that explains them, are worked out
+    when they are first asked for.
+
+    :ivar xml: the output; `input` is what came in
+    :ivar changed: does the output differ, the list and record of profiles aside?
+    :ivar wishes: how many things the profiles asked for
+    :ivar kept_out: how many of them the VM definition kept out
     """
 
-    xml: str
-    input: str
-    changed: bool
-    applied: tuple[Applied, ...] = ()
-    skipped: tuple[Skipped, ...] = ()
-    changes: tuple[Change, ...] = ()
-    overridden: tuple[Overridden, ...] = ()
-    warnings: tuple[Warning, ...] = ()
-    wishes: int = 0
-    kept_out: int = 0
-    _owned: Callable[[], Sequence[Owned]] = field(default=tuple, repr=False, compare=False)
+    def __init__(
+        self,
+        xml: str,
+        input: str,
+        changed: bool,
+        *,
+        applied: Sequence[Applied] = (),
+        skipped: Sequence[Skipped] = (),
+        warnings: Sequence[Warning] = (),
+        wishes: int = 0,
+        kept_out: int = 0,
+        changes: Sequence[Change] | Callable[[], Sequence[Change]] = (),
+        overridden: Sequence[Overridden] | Callable[[], Sequence[Overridden]] = (),
+        owned: Sequence[Owned] | Callable[[], Sequence[Owned]] = (),
+    ) -> None:
+        self.xml = xml
+        self.input = input
+        self.changed = changed
+        self.applied = tuple(applied)
+        self.skipped = tuple(skipped)
+        self.warnings = tuple(warnings)
+        self.wishes = wishes
+        self.kept_out = kept_out
+        self._changes = changes
+        self._overridden = overridden
+        self._owned = owned
+
+    def __repr__(self) -> str:
+        names = ", ".join(one.name for one in self.applied)
+        return f"<Result {'changed' if self.changed else 'unchanged'} by {names or 'nothing'}>"
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Every difference between input and output, in the order of the text."""
+        self._changes = found = _made(self._changes)
+        return found
+
+    @property
+    def overridden(self) -> tuple[Overridden, ...]:
+        """Every soft wish that lost, and to whom."""
+        self._overridden = found = _made(self._overridden)
+        return found
 
     def owned(self) -> tuple[Owned, ...]:
         """Every value that a profile wants or wanted, in document order, for explanations."""
-        return tuple(self._owned())
+        self._owned = found = _made(self._owned)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that all interfaces share."""
@@ -212,3 +248,7 @@ class Result:
             "overridden": [one.to_dict() for one in self.overridden],
             "warnings": [one.to_dict() for one in self.warnings],
         }
+
+
+def _made(rows: Any) -> tuple[Any, ...]:
+    return rows if isinstance(rows, tuple) else tuple(rows() if callable(rows) else rows)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from .worktree import Element, WorkTree, text_of
-from .xmltree import ATTRIBUTE, TOKEN
+from .xmltree import ATTRIBUTE, TOKEN, line_starts
 
 if TYPE_CHECKING:
     from .xmltree import Document, Span
@@ -33,48 +33,42 @@ class Splice:
 class Written:
     """The output text, and on which of its lines an element stands."""
 
-    __slots__ = ("text", "_tree", "_splices", "_new", "_shifts", "_line_starts")
+    __slots__ = ("text", "_tree", "_starts", "_outputs", "_numbers", "_new", "_lines")
 
-    def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
+    def __init__(
+        self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]
+    ) -> None:
         self.text = text
         self._tree = tree
-        self._splices = splices
         self._new = new  # new element -> (splice, offset in its text)
-        self._shifts: list[tuple[int, int]] | None = None
-        self._line_starts: list[int] | None = None
+        self._starts: list[int] = []
+        self._outputs: list[tuple[int, int]] = []  # where a splice starts in the output, shift after it
+        self._numbers: dict[int, int] = {}
+        self._lines: list[int] | None = None
+        shift = 0
+        for number, splice in enumerate(splices):
+            self._starts.append(splice.start)
+            self._numbers[id(splice)] = number
+            before = splice.start + shift
+            shift += len(splice.text) - (splice.end - splice.start)
+            self._outputs.append((before, shift))
 
     def line(self, element: Element) -> int | None:
         """1-based output line of the element's start tag."""
         if element in self._new:
             splice, offset = self._new[element]
-            return self._line_at(self._moved(splice.start, before=splice) + offset)
+            return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
         if not self._tree.original(element):
             return None
-        return self._line_at(self._moved(self._tree.document.span(element).start))
-
-    def _moved(self, position: int, before: Splice | None = None) -> int:
-        shift = 0
-        for splice in self._splices:
-            if splice is before or splice.start > position:
-                break
-            if splice.start == position and splice.end == position and before is None:
-                shift += len(splice.text)
-                continue
-            if splice.start >= position and before is None:
-                break
-            shift += len(splice.text) - (splice.end - splice.start)
-        return position + shift
+        start = self._tree.document.span(element).start
+        # Every splice that starts at or before the tag's "<" stands in front of it.
+        number = bisect_right(self._starts, start)
+        return self._line_at(start + (self._outputs[number - 1][1] if number else 0))
 
     def _line_at(self, position: int) -> int:
-        if self._line_starts is None:
-            starts = [0]
-            find = self.text.find
-            at = find("\n")
-            while at >= 0:
-                starts.append(at + 1)
-                at = find("\n", at + 1)
-            self._line_starts = starts
-        return bisect_right(self._line_starts, position)
+        if self._lines is None:
+            self._lines = line_starts(self.text)
+        return bisect_right(self._lines, position)
 
 
 def write(tree: WorkTree) -> Written:

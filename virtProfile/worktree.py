@@ -38,7 +38,7 @@ def text_of(element: Element) -> str | None:
     text = element.text
     if text is not None:
         text = text.strip()
-    if not text and len(element):  # a comment before the text
+    if not text and len(element) and not isinstance(element[0].tag, str):  # behind a comment
         text = "".join(
             (one.tail or "") for one in element.iterchildren() if not isinstance(one.tag, str)
         ).strip()
@@ -52,12 +52,25 @@ class WorkTree:
     maps an element of the input to its attributes and text before the first edit.
     """
 
-    __slots__ = ("document", "root", "claims", "edited", "created", "removed", "reshaped", "_log")
+    __slots__ = (
+        "document",
+        "root",
+        "claims",
+        "claimed_by",
+        "edited",
+        "created",
+        "removed",
+        "reshaped",
+        "_log",
+        "_index",
+    )
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.root = document.root
         self.claims: dict[Element, dict[str, list[Writer]]] = {}
+        #: profile -> where it ever made a claim in this rendering, also since taken back
+        self.claimed_by: dict[str, list[tuple[Element, str]]] = {}
         self.edited: dict[Element, tuple[dict[str, str], str | None]] = {}
         self.created: dict[Element, Writer] = {}
         #: removed element of the input -> (its parent, owners of the absence)
@@ -65,12 +78,13 @@ class WorkTree:
         #: elements of the input whose children came or went
         self.reshaped: dict[Element, bool] = {}
         self._log: list[tuple[Any, ...]] = []
+        self._index = document.index
 
     # --- reading -------------------------------------------------------------
 
     def original(self, element: Element) -> bool:
         """Does the element stand in the input?"""
-        return element in self.document.index
+        return element in self._index
 
     def before(self, element: Element, slot: str) -> str | None:
         """What the input says in that slot of one of its elements."""
@@ -88,7 +102,7 @@ class WorkTree:
         claimed = self.claims.get(element)
         if claimed is not None and slot in claimed:
             return claimed[slot]
-        if element in self.document.index:
+        if element in self._index:
             return [THE_DEFINITION]
         if claimed is not None:
             return claimed.get(PRESENCE, [])
@@ -97,7 +111,7 @@ class WorkTree:
     def subtree_owners(self, element: Element) -> list[Writer]:
         """Everybody who wants anything in the element: they want the element too."""
         found: dict[Writer, bool] = {}
-        index = self.document.index
+        index = self._index
         for one in element.iter("*"):
             if one in index:
                 found[THE_DEFINITION] = True
@@ -113,9 +127,10 @@ class WorkTree:
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
+        self.claimed_by.setdefault(writer.origin.profile, []).append((element, slot))
         owners = slots.get(slot)
         if owners is None:
-            if element in self.document.index:
+            if element in self._index:
                 owners = [THE_DEFINITION]
                 if writer.priority > THE_DEFINITION.priority:
                     owners = [writer, THE_DEFINITION]
@@ -130,14 +145,24 @@ class WorkTree:
             slots[slot] = sorted([*owners, writer], key=lambda owner: -owner.priority)
 
     def _own(self, element: Element, slot: str, writer: Writer) -> None:
-        slots = self.claims.setdefault(element, {})
+        slots = self.claims.get(element)
+        if slots is None:
+            slots = self.claims[element] = {}
+        self.claimed_by.setdefault(writer.origin.profile, []).append((element, slot))
         self._log.append(("claims", element, slot, slots.get(slot)))
         slots[slot] = [writer]
+
+    def own_all(self, element: Element, slots: list[str], writer: Writer) -> None:
+        """`writer` made the element with all that is in these slots."""
+        owners = [writer]
+        self.claims[element] = {slot: owners for slot in slots}
+        places = self.claimed_by.setdefault(writer.origin.profile, [])
+        places.extend((element, slot) for slot in slots)
 
     # --- editing -------------------------------------------------------------
 
     def _keep(self, element: Element) -> None:
-        if element not in self.edited and element in self.document.index:
+        if element not in self.edited and element in self._index:
             self.edited[element] = (dict(element.attrib), text_of(element))
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
@@ -172,7 +197,7 @@ class WorkTree:
         else:
             parent.insert(parent.index(after) + 1, new)
         self.created[new] = writer
-        if parent in self.document.index:
+        if parent in self._index:
             self.reshaped[parent] = True
         self._log.append(("insert", parent, new))
         self._own(new, PRESENCE, writer)
@@ -193,9 +218,9 @@ class WorkTree:
             else:
                 previous.tail = kept + tail
         self._log.append(("remove", parent, position, element, tail, previous, kept))
-        if element in self.document.index:
+        if element in self._index:
             self.removed[element] = (parent, writers)
-            if parent in self.document.index:
+            if parent in self._index:
                 self.reshaped[parent] = True
 
     def discard(self, element: Element) -> None:
@@ -254,6 +279,7 @@ class WorkTree:
             self._undo(self._log.pop())
         if mark == 0:
             self.claims.clear()
+            self.claimed_by.clear()
             self.edited.clear()
             self.created.clear()
             self.removed.clear()

@@ -10,6 +10,7 @@ the writer (`splice`) edits the text and never serialises the tree.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -62,7 +63,7 @@ class Document:
     proxies, and their identity, alive.
     """
 
-    __slots__ = ("text", "name", "root", "elements", "_spans", "_index")
+    __slots__ = ("text", "name", "root", "elements", "_spans", "_index", "_lines")
 
     def __init__(self, text: str, name: str, root: Any) -> None:
         self.text = text
@@ -71,6 +72,7 @@ class Document:
         self.elements: list[Any] = list(root.iter("*"))
         self._spans: list[Span] | None = None
         self._index: dict[Any, int] | None = None
+        self._lines: list[int] | None = None
 
     @property
     def index(self) -> dict[Any, int]:
@@ -93,10 +95,57 @@ class Document:
 
     def line(self, element: Any) -> int:
         """1-based line of the element's start tag."""
-        return self.text.count("\n", 0, self.span(element).start) + 1
+        return self.line_at(self.span(element).start)
+
+    def line_at(self, position: int) -> int:
+        """1-based line of a position in the text."""
+        if self._lines is None:
+            self._lines = line_starts(self.text)
+        return bisect_right(self._lines, position)
+
+
+def line_starts(text: str) -> list[int]:
+    """Where each line of a text begins."""
+    starts = [0]
+    at = text.find("\n")
+    while at >= 0:
+        starts.append(at + 1)
+        at = text.find("\n", at + 1)
+    return starts
 
 
 def _find_spans(text: str) -> list[Span]:
+    if "<!" in text or text.find("<?", 1) >= 0:
+        return _find_spans_in_any(text)
+    # Without comments, CDATA and PIs every "<" opens a tag, which is quicker to cut up.
+    spans: list[Span] = []
+    open_spans: list[Span] = []
+    chunks = text.split("<")
+    position = len(chunks[0])
+    for chunk in chunks[1:]:
+        first = chunk[0]
+        if first == "/":
+            span = open_spans.pop()
+            span.close = position
+            span.end = position + 2 + chunk.index(">")
+        elif first != "?":
+            end = chunk.index(">")
+            head = chunk[:end]
+            if head.count("'") % 2 or head.count('"') % 2:  # a ">" in a value, or a quote
+                token = TOKEN.match(text, position)
+                assert token is not None
+                end = token.end() - position - 2
+                head = chunk[:end]
+            empty = head[-1] == "/"
+            span = Span(position, position + end + 2, empty)
+            spans.append(span)
+            if not empty:
+                open_spans.append(span)
+        position += 1 + len(chunk)
+    return spans
+
+
+def _find_spans_in_any(text: str) -> list[Span]:
     spans: list[Span] = []
     open_spans: list[Span] = []
     for token in TOKEN.finditer(text):
