@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Speed beside peers on the same inputs in one run, as ratios.
+
+In process: `virtProfile.apply` (what changed is validated) beside lxml's parse
+and serialise, the floor, and virtinst's ``Guest(parsexml=…)``, one edit and
+``get_xml``. As a process: ``virt-profile --input`` beside ``virt-xml --edit``,
+``xsltproc`` with an equivalent stylesheet, and ``xq``.
+
+Each pair is run in turn, so that a drift of the machine meets both; the median
+of the pairwise ratios is the figure to quote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lxml import etree
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+sys.path.insert(0, str(TOP))
+
+
+def domain(devices: int) -> str:
+    """A running VM's definition with that many disks and NICs, as libvirt would print it."""
+    rows = [
+        "<domain type='kvm'>",
+        "  <name>vp-bench</name>",
+        "  <uuid>6f6bb0a2-9f5c-4cf2-9d5b-3a1a8bb0a001</uuid>",
+        "  <memory unit='KiB'>4194304</memory>",
+        "  <currentMemory unit='KiB'>4194304</currentMemory>",
+        "  <vcpu placement='static'>4</vcpu>",
+        "  <os>",
+        "    <type arch='x86_64' machine='pc-q35-7.2'>hvm</type>",
+        "    <boot dev='hd'/>",
+        "  </os>",
+        "  <features>",
+        "    <acpi/>",
+        "    <apic/>",
+        "  </features>",
+        "  <cpu mode='host-passthrough' check='none' migratable='on'/>",
+        "  <clock offset='utc'>",
+        "    <timer name='rtc' tickpolicy='catchup'/>",
+        "    <timer name='pit' tickpolicy='delay'/>",
+        "    <timer name='hpet' present='no'/>",
+        "  </clock>",
+        "  <devices>",
+        "    <emulator>/usr/bin/qemu-system-x86_64</emulator>",
+    ]
+    for number in range(devices * 2 // 3):
+        name = "vd" + _letters(number)
+        rows += [
+            "    <disk type='file' device='disk'>",
+            "      <driver name='qemu' type='qcow2'/>",
+            f"      <source file='/var/lib/libvirt/images/vp-{number}.qcow2'/>",
+            f"      <target dev='{name}' bus='virtio'/>",
+            f"      <address type='pci' domain='0x0000' bus='0x{number % 250 + 4:02x}' slot='0x00' function='0x0'/>",
+            "    </disk>",
+        ]
+    for number in range(devices - devices * 2 // 3):
+        rows += [
+            "    <interface type='network'>",
+            f"      <mac address='52:54:00:00:{number // 256:02x}:{number % 256:02x}'/>",
+            "      <source network='default'/>",
+            "      <model type='virtio'/>",
+            f"      <address type='pci' domain='0x0000' bus='0x{number % 250 + 4:02x}' slot='0x01' function='0x0'/>",
+            "    </interface>",
+        ]
+    rows += ["  </devices>", "</domain>", ""]
+    return "\n".join(rows)
+
+
+def _letters(number: int) -> str:
+    name = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        name = chr(ord("a") + rest) + name
+    return name
+
+
+#: Ten profiles of the kinds people use: defaults on every disk and NIC, devices, switches.
+PROFILES = [
+    "<default><devices><disk device='disk'><driver cache='none' io='native' discard='unmap'/></disk></devices></default>",
+    "<add><devices><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices></add>",
+    "<default><devices><interface><driver name='vhost' queues='4'/><model type='virtio'/></interface></devices></default>",
+    "<add><devices><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></add>",
+    "<add><features><hyperv mode='custom'><relaxed state='on'/><vapic state='on'/><spinlocks state='on' retries='8191'/><vpindex state='on'/></hyperv></features></add>",
+    "<add><iothreads>2</iothreads></add><default><devices><memballoon model='virtio'/></devices></default>",
+    "<add><clock><timer name='hypervclock' present='yes'/></clock></add>",
+    "<add><devices><graphics type='spice' autoport='yes'/><video><model type='qxl'/></video></devices></add>",
+    "<match><os><type arch='x86_64'>hvm</type></os></match><add><devices><watchdog model='i6300esb' action='reset'/></devices></add>",
+    "<remove><devices><sound/></devices></remove><add><pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm></add>",
+]
+
+STYLESHEET = """<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>
+<xsl:template match='@*|node()'><xsl:copy><xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>
+<xsl:template match='disk[@device="disk"]/driver'><xsl:copy><xsl:attribute name='cache'>none</xsl:attribute>
+<xsl:attribute name='io'>native</xsl:attribute><xsl:attribute name='discard'>unmap</xsl:attribute>
+<xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>
+</xsl:stylesheet>
+"""
+
+
+def pairs(one: Callable[[], object], other: Callable[[], object], runs: int) -> tuple[float, float, float]:
+    """(median of one, median of other, median ratio), in seconds; run in turn."""
+    one()
+    other()
+    first, second, ratios = [], [], []
+    for _ in range(runs):
+        start = time.perf_counter()
+        one()
+        middle = time.perf_counter()
+        other()
+        end = time.perf_counter()
+        first.append(middle - start)
+        second.append(end - middle)
+        ratios.append((middle - start) / (end - middle))
+    return statistics.median(first), statistics.median(second), statistics.median(ratios)
+
+
+def in_process(runs: int) -> list[dict[str, object]]:
+    """apply beside lxml and virtinst, by size and number of profiles."""
+    import virtProfile
+
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number, body in enumerate(PROFILES):
+            Path(directory, f"b{number}.xml").write_text(f"<profile name='b{number}'>{body}</profile>")
+        store = virtProfile.ProfileStore([directory])
+        guest = _virtinst()
+        for devices in (30, 200):
+            text = domain(devices)
+            data = text.encode()
+            floor = lambda: etree.tostring(etree.fromstring(data))  # noqa: E731
+            for count in (1, 10):
+                names = [f"b{number}" for number in range(count)]
+                ours = lambda: virtProfile.apply(text, names, store=store, record=False)  # noqa: E731
+                mine, lxml_time, ratio = pairs(ours, floor, runs)
+                row: dict[str, object] = {
+                    "devices": devices,
+                    "profiles": count,
+                    "apply_ms": mine * 1e3,
+                    "lxml_ms": lxml_time * 1e3,
+                    "x_lxml": ratio,
+                }
+                if guest is not None:
+                    _, theirs, ratio = pairs(ours, lambda: guest(text), max(5, runs // 2))
+                    row |= {"virtinst_ms": theirs * 1e3, "x_virtinst": ratio}
+                rows.append(row)
+    return rows
+
+
+def _virtinst() -> Callable[[str], object] | None:
+    """parse + one edit + get_xml with the distribution's virtinst, or None without it."""
+    sys.path.insert(0, "/usr/share/virt-manager")
+    try:
+        sys.modules.pop("virtinst", None)
+        import libvirt
+        from virtinst import Guest, VirtinstConnection
+    except ImportError:
+        return None
+    finally:
+        sys.path.remove("/usr/share/virt-manager")
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    connection = VirtinstConnection("test:///default")
+    connection.open(lambda *_: None, None)
+
+    def edit(text: str) -> object:
+        guest = Guest(connection, parsexml=text)
+        guest.devices.disk[0].driver_cache = "none"
+        return guest.get_xml()
+
+    return edit
+
+
+def processes(runs: int) -> list[dict[str, object]]:
+    """The whole process beside other tools on the same file."""
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        for number, body in enumerate(PROFILES):
+            Path(directory, f"b{number}.xml").write_text(f"<profile name='b{number}'>{body}</profile>")
+        sheet = Path(directory, "sheet.xsl")
+        sheet.write_text(STYLESHEET)
+        for devices in (30, 200):
+            path = Path(directory, f"domain{devices}.xml")
+            path.write_text(domain(devices))
+            for count in (1, 10):
+                ours = [str(TOP / "virt-profile"), "--input", str(path), "--print-xml", "-q"]
+                ours += ["--profile-dir", directory, "--no-record"]
+                for number in range(count):
+                    ours += ["--profile", f"b{number}"]
+                peers = {
+                    "virt-xml": ["virt-xml", "--connect", "test:///default", "--edit", "--disk", "driver.cache=none", "--print-xml"],
+                    "xsltproc": ["xsltproc", str(sheet), str(path)],
+                    "xq": ["xq", "-x", ".domain.devices.disk[].driver.\"@cache\" = \"none\"", str(path)],
+                }
+                for name, command in peers.items():
+                    if shutil.which(command[0]) is None:
+                        rows.append({"devices": devices, "profiles": count, "peer": name, "missing": True})
+                        continue
+                    stdin = path if name == "virt-xml" else None
+                    mine, theirs, ratio = pairs(lambda: _run(ours), lambda: _run(command, stdin), runs)
+                    rows.append(
+                        {
+                            "devices": devices,
+                            "profiles": count,
+                            "peer": name,
+                            "ours_ms": mine * 1e3,
+                            "peer_ms": theirs * 1e3,
+                            "ratio": ratio,
+                            "ours_MB": _peak(ours) / 1024,
+                        }
+                    )
+    return rows
+
+
+def _run(command: list[str], stdin: Path | None = None) -> None:
+    with open(stdin or os.devnull, "rb") as source:
+        done = subprocess.run(command, stdin=source, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed: {done.stderr.decode()[-400:]}")
+
+
+def _peak(command: list[str]) -> int:
+    """Peak memory of a command in KiB."""
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], capture_output=True, check=True)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)
+    return int(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="speed beside peers, as ratios")
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    inside = in_process(options.runs)
+    outside = processes(options.runs)
+    if options.json:
+        print(json.dumps({"in_process": inside, "processes": outside}, indent=1))
+        return
+    print("in process: apply beside lxml parse+serialise and virtinst parse+edit+get_xml")
+    for row in inside:
+        print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
+    print("whole process: virt-profile --input --print-xml beside peers on the same file")
+    for row in outside:
+        print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
+
+
+def _figure(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main()
