@@ -18,6 +18,7 @@ from .output import Closed, Output, Talk, tell
 if TYPE_CHECKING:
     import argparse
 
+    from .context import Context
     from .domains import Connection, Domain
     from .provenance import Result
     from .store import ProfileStore
@@ -107,6 +108,7 @@ class Run:
         self.stdin = stdin
         self.environ = environ
         self._store: ProfileStore | None = None
+        self._given: Context | None = None
 
     def run(self) -> int:
         options = self.options
@@ -147,6 +149,10 @@ class Run:
 
         options = self.options
         wishes = [profile_wish(one) for one in options.profile]
+        if any(wish["params"] for wish in wishes):
+            from .gathering import read_secrets
+
+            read_secrets(wishes, self.store)
         from_file = options.domain is None
         define = options.define
         if define is None:
@@ -167,12 +173,14 @@ class Run:
 
         data, name = self._read()
         text, encoding = decode(data, name)
-        if define:
-            with self._connect() as connection:
-                result = self._engine(text, wishes, name, connection)
-                return self._deliver(result, wishes, connection)
-        result = self._engine(text, wishes, name, None)
-        return self._deliver(result, wishes, None, data=data, encoding=encoding)
+        if not define and self.options.connect is None:
+            result = self._engine(text, wishes, name, None)
+            return self._deliver(result, wishes, None, data=data, encoding=encoding)
+        with self._connect(read_only=not define) as connection:
+            result = self._engine(text, wishes, name, connection)
+            return self._deliver(
+                result, wishes, connection if define else None, data=data, encoding=encoding
+            )
 
     def _read(self) -> tuple[bytes, str]:
         from .xmltree import MAX_BYTES
@@ -216,6 +224,8 @@ class Run:
             text,
             wishes,
             store=self.store,
+            context=self._context(text, name, connection),
+            auto=self.options.auto,
             override=self.options.override,
             record=not self.options.no_record,
             name=name,
@@ -225,6 +235,14 @@ class Run:
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source
             )
         return result
+
+    def _context(self, text: str, name: str, connection: Connection | None) -> Context:
+        from . import gathering
+
+        options = self.options
+        if self._given is None:
+            self._given = gathering.given(options)
+        return gathering.context(self._given, text, name, connection, options.schema)
 
     # --- what becomes of the result --------------------------------------------
 

@@ -64,14 +64,22 @@ def _range(start: int, count: int) -> str:
     return str(start) if count == 1 else f"{start},{count}"
 
 
-def hunks(result: Result) -> list[Hunk]:
-    """The difference between a result's input and its xml, secrets as ``***``."""
+def hunks(result: Result, *, applies: bool = False) -> list[Hunk]:
+    """The difference between a result's input and its xml, secrets as ``***``.
+
+    :param applies: leave out unchanged lines with secrets, so that the rest applies
+    """
     if result.xml == result.input:
         return []
     old, new = parse(result.input), parse(result.xml)
     old_lines = _lines(result.input)
     new_lines = _lines(result.xml)
+    old_shown = _lines(veil_text(old, lambda: written_places(old, result)))
+    new_shown = _lines(veil_text(new, lambda: written_places(new, result)))
     groups = list(_groups(old_lines, new_lines))
+    if applies:
+        starred = {at for at, line in enumerate(old_lines) if line != old_shown[at]}
+        groups = [part for group in groups for part in _around(group, starred)]
     old_changed: set[int] = set()
     new_changed: set[int] = set()
     for group in groups:
@@ -81,8 +89,6 @@ def hunks(result: Result) -> list[Hunk]:
                 new_changed.update(range(new_from, new_to))
     old_side = _Side(old, old_changed, ((one.input_line, one) for one in result.changes))
     new_side = _Side(new, new_changed, ((one.output_line, one) for one in result.changes))
-    old_shown = _lines(veil_text(old, lambda: written_places(old, result)))
-    new_shown = _lines(veil_text(new, lambda: written_places(new, result)))
     made = []
     for group in groups:
         lines: list[Line] = []
@@ -141,6 +147,50 @@ def _groups(old: Sequence[str], new: Sequence[str]) -> Iterator[list[_Opcode]]:
     )
     for group in matcher.get_grouped_opcodes(CONTEXT):
         yield [(op, a + head, b + head, c + head, d + head) for op, a, b, c, d in group]
+
+
+def _around(group: list[_Opcode], starred: set[int]) -> Iterator[list[_Opcode]]:
+    """A group without unchanged lines that are shown as ``***``, which would not
+    apply: in several parts where such lines stand between changes."""
+    hidden = {
+        at
+        for op, start, end, _, _ in group
+        if op == "equal"
+        for at in starred.intersection(range(start, end))
+    }
+    if not hidden:
+        yield group
+        return
+    part: list[_Opcode] = []
+    for op, old_from, old_to, new_from, new_to in group:
+        within = [at for at in hidden if op == "equal" and old_from <= at < old_to]
+        if within:
+            shift = new_from - old_from
+            if part:
+                last = min(within)
+                yield _even([*part, (op, old_from, last, new_from, last + shift)])
+            first = max(within) + 1
+            part = [(op, first, old_to, first + shift, new_to)]
+        else:
+            part.append((op, old_from, old_to, new_from, new_to))
+    if len(part) > 1 or part[0][0] != "equal":
+        yield _even(part)
+
+
+def _even(part: list[_Opcode]) -> list[_Opcode]:
+    """As many unchanged lines before as behind: ``patch`` takes a shorter side for
+    the beginning or the end of the file."""
+    before, behind = (one[2] - one[1] if one[0] == "equal" else 0 for one in (part[0], part[-1]))
+    count = min(before, behind)
+    kept = []
+    for number, (op, old_from, old_to, new_from, new_to) in enumerate(part):
+        if op == "equal" and number == 0:
+            old_from, new_from = old_to - count, new_to - count
+        elif op == "equal" and number == len(part) - 1:
+            old_to, new_to = old_from + count, new_from + count
+        if op != "equal" or old_from < old_to:
+            kept.append((op, old_from, old_to, new_from, new_to))
+    return kept
 
 
 class _Side:
@@ -209,7 +259,7 @@ def unified(result: Result, name: str = "", *, first: str = "") -> str:
     :param name: the input's file name, "" where it is no file
     :param first: stands before the first line of both texts (a byte order mark)
     """
-    found = hunks(result)
+    found = hunks(result, applies=True)
     if not found:
         return ""
     rows = [f"# {_one_line(_told(change))}" for change in veil_result(result).changes]

@@ -51,7 +51,6 @@ class Connection:
                 hint="install python3-libvirt, or give the domain XML with --input",
             ) from None
         self._libvirt = libvirt
-        self.uri = uri
         self.read_only = False
         # libvirt prints every error on stderr by itself otherwise.
         libvirt.registerErrorHandler(_silent, None)
@@ -64,6 +63,7 @@ class Connection:
                 raise _error(problem, _connect_hint(uri)) from problem
             self._connection = self._call(libvirt.openReadOnly, uri)
             self.read_only = True
+        self._uri = str(self._connection.getURI())
 
     def __enter__(self) -> Connection:
         return self
@@ -91,7 +91,7 @@ class Connection:
         lookups: list[tuple[Callable[[Any], Any], Any]] = [(connection.lookupByName, wanted)]
         if wanted.isascii() and wanted.isdigit():
             lookups.append((connection.lookupByID, int(wanted)))
-        if len(wanted.replace("-", "")) == 32:
+        if _is_uuid(wanted):
             lookups.append((connection.lookupByUUIDString, wanted))
         for lookup, key in lookups:
             try:
@@ -107,6 +107,11 @@ class Connection:
             f"no domain with the name, id or UUID '{wanted}'",
             hint=nearest(wanted, self.names()) or "'virsh list --all' lists the domains",
         )
+
+    @property
+    def is_local(self) -> bool:
+        """Is it the libvirt of this machine, so that what is installed here tells about it?"""
+        return self._uri.partition(":")[2].startswith("///") and "+" not in self._uri.partition(":")[0]
 
     def names(self) -> list[str]:
         """The names of all domains."""
@@ -168,6 +173,32 @@ class Connection:
             libvirt.VIR_ERR_ACCESS_DENIED,
         )
 
+    def capabilities(self) -> str | None:
+        """libvirt's capabilities document, None where the driver has none."""
+        try:
+            return str(self._connection.getCapabilities())
+        except self._libvirt.libvirtError:
+            return None
+
+    def domain_capabilities(
+        self, emulator: str | None, arch: str | None, machine: str | None, kind: str | None
+    ) -> str | None:
+        """libvirt's domain capabilities for such a domain, None where the driver has none."""
+        try:
+            found = self._connection.getDomainCapabilities(emulator, arch, machine, kind, 0)
+        except self._libvirt.libvirtError:
+            return None
+        return str(found)
+
+    def qemu_version(self) -> int | None:
+        """QEMU's version as libvirt gives it (7002022), None where it is not QEMU."""
+        try:
+            if self._connection.getType() != "QEMU":
+                return None
+            return int(self._connection.getVersion()) or None
+        except self._libvirt.libvirtError:
+            return None
+
     def define(self, xml: str) -> Domain:
         """Define a domain, new or anew, and read what libvirt made of it.
 
@@ -183,6 +214,11 @@ class Connection:
             raise LibvirtError(
                 f"domain '{domain.name}' was defined, but does not start: {problem.message}"
             ) from problem
+
+
+def _is_uuid(text: str) -> bool:
+    digits = text.replace("-", "")
+    return len(digits) == 32 and all(one in "0123456789abcdefABCDEF" for one in digits)
 
 
 def _silent(_context: object, _error: object) -> None:

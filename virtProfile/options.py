@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The options of ``virt-profile`` as data: one record each, of which all else is made.
+
+Parser, help and completion are made in `cliargs` and `completion`; tests hold
+the manual page to the same records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PROGRAM = "virt-profile"
+
+
+class Kind(StrEnum):
+    """How many values an option takes."""
+
+    FLAG = "flag"
+    VALUE = "value"
+    EACH = "each"  # one value, the option may be repeated
+    MAYBE = "maybe"  # with or without a value
+    MANY = "many"  # one value or more
+    ON_OFF = "on-off"  # sets another option's destination to False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its spellings, what it takes, where help shows it, what completes it.
+
+    `one_of` names a set of which only one may be given. `completes` is one of
+    "", "file", "directory", "profile", "connection".
+    """
+
+    flags: tuple[str, ...]
+    kind: Kind
+    group: str
+    help: str
+    metavar: str = ""
+    dest: str = ""
+    one_of: str = ""
+    words: tuple[str, ...] = ()
+    completes: str = ""
+
+    @property
+    def name(self) -> str:
+        """The attribute of the parsed options that holds it."""
+        return self.dest or self.flags[-1].lstrip("-").replace("-", "_")
+
+
+THE_VM = "the VM"
+_PROFILES = "the profiles"
+_CONTEXT = "what profiles may ask about (a connection tells it by itself)"
+_OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
+_DEFINE = "defining"
+_ABOUT = "about profiles"
+_OTHER = "other"
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("-c", "--connect"),
+        Kind.VALUE,
+        THE_VM,
+        "connect to libvirt at URI, such as qemu:///system; without it libvirt's default",
+        "URI",
+        completes="connection",
+    ),
+    Option(
+        ("--input",),
+        Kind.VALUE,
+        THE_VM,
+        "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--profile",),
+        Kind.EACH,
+        _PROFILES,
+        "apply the profile NAME; may be repeated. Priorities above 99 override the VM"
+        " definition. '--profile help' lists the profiles",
+        "NAME[,priority=N][,version=V][,PARAM=VALUE]",
+        completes="profile",
+    ),
+    Option(
+        ("--override",),
+        Kind.FLAG,
+        _PROFILES,
+        "let each --profile that names no priority override the VM definition (priority=100)",
+    ),
+    Option(
+        ("--auto",),
+        Kind.FLAG,
+        _PROFILES,
+        "apply also the profiles that select themselves where they match",
+    ),
+    Option(
+        ("--profile-dir",),
+        Kind.EACH,
+        _PROFILES,
+        "look for profiles in DIR first; may be repeated",
+        "DIR",
+        completes="directory",
+    ),
+    Option(
+        ("--capabilities",),
+        Kind.EACH,
+        _CONTEXT,
+        "read libvirt's capabilities of a host from FILE ('virsh capabilities'); may be repeated",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--domcapabilities",),
+        Kind.EACH,
+        _CONTEXT,
+        "read libvirt's domain capabilities from FILE ('virsh domcapabilities'); may be repeated",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--osinfo",),
+        Kind.VALUE,
+        _CONTEXT,
+        "the guest's OS, by its libosinfo id such as fedora38, where the VM does not say it",
+        "ID",
+    ),
+    Option(
+        ("--qemu-version",),
+        Kind.VALUE,
+        _CONTEXT,
+        "QEMU's version, as libvirt gives it (7002022) or dotted (7.2.22)",
+        "N",
+    ),
+    Option(
+        ("--schema",),
+        Kind.VALUE,
+        _CONTEXT,
+        "judge by this host's libvirt, or by the baseline that is shipped (the default for files)",
+        words=("host", "baseline"),
+    ),
+    Option(
+        ("--no-record",),
+        Kind.FLAG,
+        _PROFILES,
+        "do not write the profiles into the VM's metadata",
+    ),
+    Option(("--print-xml",), Kind.FLAG, _OUTPUT, "print the resulting XML", one_of="output"),
+    Option(
+        ("--print-diff",),
+        Kind.FLAG,
+        _OUTPUT,
+        "print what changes, each line with the profile that wants it",
+        one_of="output",
+    ),
+    Option(
+        ("--explain",),
+        Kind.MAYBE,
+        _OUTPUT,
+        "print who wants each value, and who lost it and why; with XPATH only of what that selects",
+        "XPATH",
+        one_of="output",
+    ),
+    Option(("--json",), Kind.FLAG, _OUTPUT, "print everything as JSON", one_of="output"),
+    Option(
+        ("--check",),
+        Kind.FLAG,
+        _OUTPUT,
+        "define nothing, exit with 4 if the profiles would change anything",
+    ),
+    Option(
+        ("--define",),
+        Kind.FLAG,
+        _DEFINE,
+        "define the result, also of a file or stdin",
+        one_of="define",
+    ),
+    Option(
+        ("--no-define",),
+        Kind.ON_OFF,
+        _DEFINE,
+        "do not define the result",
+        dest="define",
+        one_of="define",
+    ),
+    Option(("--start",), Kind.FLAG, _DEFINE, "start the domain after it was defined"),
+    Option(("--confirm",), Kind.FLAG, _DEFINE, "show the difference and ask before defining"),
+    Option(
+        ("--yes",),
+        Kind.FLAG,
+        _DEFINE,
+        "define also what changes the machine that the guest sees; with --confirm, do not ask",
+    ),
+    Option(("--list",), Kind.FLAG, _ABOUT, "list the profiles", one_of="task"),
+    Option(
+        ("--info",),
+        Kind.VALUE,
+        _ABOUT,
+        "tell about the profile NAME",
+        "NAME[,version=V]",
+        one_of="task",
+        completes="profile",
+    ),
+    Option(
+        ("--lint",),
+        Kind.MANY,
+        _ABOUT,
+        "check profile files",
+        "FILE",
+        one_of="task",
+        completes="file",
+    ),
+    Option(("-q", "--quiet"), Kind.FLAG, _OTHER, "tell nothing but errors and warnings"),
+    Option(("-d", "--debug"), Kind.FLAG, _OTHER, "log to stderr, with tracebacks of errors"),
+    Option(("--version",), Kind.FLAG, _OTHER, "print the version and exit"),
+    Option(("-h", "--help"), Kind.FLAG, _OTHER, "print this and exit"),
+)
+
+#: Pairs that contradict each other, besides those of one `one_of`.
+CLASHES: tuple[tuple[str, str], ...] = (
+    ("DOMAIN", "--input"),
+    ("--check", "--define"),
+    ("--check", "--start"),
+    ("--check", "--confirm"),
+    ("--no-define", "--confirm"),
+    ("--no-define", "--start"),
+)
+
+#: What may be said besides --list, --info and --lint.
+WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
+
+EXAMPLES = """\
+examples:
+  virt-profile --list
+  virt-profile vm1 --profile spice-desktop --print-diff
+  virt-profile vm1 --profile spice-desktop --profile throughput,priority=50 --confirm
+  virsh dumpxml vm1 | virt-profile --profile headless > headless.xml
+  virt-profile --input vm1.xml --profile throughput --override --explain devices/disk
+  virt-profile -c qemu:///system vm1 --check || echo "profiles are not applied"
+
+exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot hold together, 4 --check found changes
+"""
