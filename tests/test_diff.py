@@ -79,7 +79,7 @@ RESULT = Result(
         change("add", "/domain/devices/sound[1]/codec[1]/@type", None, "duplex", ONE, None, 19),
     ),
     overridden=(LOST,),
-    _owned=lambda: [
+    owned=lambda: [
         Owned("/domain/features/acpi", None, ((ONE, 0, "soft"),)),
         Owned(CACHE, "none", ((TWO, 0, "soft"), (ONE, -1, "hard"))),
         Owned(PASSWD, "hush", ((DEFINITION, 99, "soft"),), (LOST,)),
@@ -227,7 +227,7 @@ def test_explain_what_is_gone() -> None:
     taken = Origin("one", "1.0", "remove", "one.xml", 9)
     after = AFTER.replace("    <graphics type='vnc' passwd='hush'/>\n", "")
     result = Result(
-        after, BEFORE, True, _owned=lambda: [Owned(path, None, ((taken, 100, "soft"),))]
+        after, BEFORE, True, owned=lambda: [Owned(path, None, ((taken, 100, "soft"),))]
     )
     assert explain.explain(result, "devices/graphics").splitlines() == [
         f"{path} is absent",
@@ -261,7 +261,7 @@ def test_results_are_veiled() -> None:
             LOST,
             Overridden("/domain/metadata/x:y", "mine", "hush", ONE, DEFINITION),
         ),
-        _owned=RESULT._owned,
+        owned=RESULT.owned,
     )
     document = veil_result(result).to_dict()
     values = [(one["before"], one["after"]) for one in document["changes"]]

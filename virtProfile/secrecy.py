@@ -57,16 +57,18 @@ def _starred(value: str | None) -> str | None:
 
 def veil_result(result: Result) -> Result:
     """The result as it may be shown; its `xml` and `input` are the real ones."""
-    owned = result._owned
-
-    def veiled() -> list[Owned]:
-        return [_veil_owned(one) for one in owned()]
-
-    return replace(
-        result,
-        changes=tuple(_veil_change(one) for one in result.changes),
-        overridden=tuple(_veil_overridden(one) for one in result.overridden),
-        _owned=veiled,
+    return type(result)(
+        result.xml,
+        result.input,
+        result.changed,
+        applied=result.applied,
+        skipped=result.skipped,
+        warnings=result.warnings,
+        wishes=result.wishes,
+        kept_out=result.kept_out,
+        changes=lambda: [_veil_change(one) for one in result.changes],
+        overridden=lambda: [_veil_overridden(one) for one in result.overridden],
+        owned=lambda: [_veil_owned(one) for one in result.owned()],
     )
 
 

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line: a table of calls with golden files, and what no golden file can show."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import commandline
+from commandline import DATA, Case, run, run_case
+from virtProfile import __version__, cliargs
+from virtProfile.errors import UsageError
+from virtProfile.options import OPTIONS, Kind
+
+ROOT = Path(__file__).parent.parent
+FILE = "--input vm.xml"
+
+TABLE = (
+    # what is printed
+    Case("print-file", f"{FILE} --profile cache"),
+    Case("print-stdin", "--profile cache", stdin="vm.xml"),
+    Case("print-stdin-dash", "--input - --profile cache --print-xml", stdin="vm.xml"),
+    Case("print-diff", f"{FILE} --profile cache --print-diff"),
+    Case("print-diff-nothing", f"{FILE} --print-diff"),
+    Case("print-diff-secrets", "--input listed.xml --profile smm --print-diff"),
+    Case("explain", f"{FILE} --profile cache --profile desktop --explain"),
+    Case("explain-xpath", f"{FILE} --profile cache --explain=devices/disk[1]"),
+    Case("explain-nothing", f"{FILE} --profile cache --explain os"),
+    Case("explain-bad", f"{FILE} --profile cache --explain devices/[", 2),
+    Case("explain-ate-domain", "--explain vm", 2),
+    Case("json", f"{FILE} --profile cache --json"),
+    Case("json-error", f"{FILE} --profile nope --json", 1),
+    Case("json-usage", f"{FILE} --profile cache --json --nope", 2),
+    Case("json-conflict", f"{FILE} --profile headless --profile large --json", 3),
+    Case("check-pending", f"{FILE} --profile cache --check", 4),
+    Case("check-done", f"{FILE} --check"),
+    Case("check-diff", f"{FILE} --profile cache --check --print-diff", 4),
+    Case("quiet", f"{FILE} --profile cache --print-diff -q"),
+    # which profiles
+    Case("none", FILE),
+    Case("priority", f"{FILE} --profile cache,priority=100 --print-diff"),
+    Case("override", f"{FILE} --profile cache --override --print-diff"),
+    Case("override-not-enough", f"{FILE} --profile cache,priority=5 --override --check", 4),
+    Case("version", f"{FILE} --profile sound,version=1 --print-diff"),
+    Case("requires", f"{FILE} --profile desktop --print-diff"),
+    Case("param", f"{FILE} --profile desktop,heads=3,version=1.2 --print-diff --no-record"),
+    Case("param-type", f"{FILE} --profile desktop,heads=many", 1),
+    Case("param-unknown", f"{FILE} --profile desktop,head=2", 1),
+    Case("param-secret", f"{FILE} --profile password,password=@password,priority=100 --print-diff"),
+    Case("param-secret-json", f"{FILE} --profile password,password=@password,priority=100 --json"),
+    Case("param-secret-lost", f"{FILE} --profile password,password=@password --print-diff"),
+    Case("param-secret-written-out", f"{FILE} --profile password,password=x", 1),
+    Case("match", f"{FILE} --profile windows --print-diff"),
+    Case("no-record", f"{FILE} --profile cache --no-record --print-diff"),
+    Case("metadata", "--input listed.xml --print-diff"),
+    Case("excluded", "--input listed.xml --profile sound", 2),
+    Case("included", "--input listed.xml --profile sound,include=yes --print-diff"),
+    Case("auto", f"{FILE} --auto --print-diff"),
+    Case("profile-dir", f"{FILE} --profile-dir more --profile cache --print-diff"),
+    Case("schema", f"{FILE} --schema baseline --profile cache --check", 4),
+    # what cannot be
+    Case("conflict", f"{FILE} --profile headless --profile large", 3),
+    Case("conflicting", f"{FILE} --profile headless --profile desktop", 3),
+    Case("not-found", f"{FILE} --profile dekstop --profile nope", 1),
+    Case("no-version", f"{FILE} --profile cache,version=7", 1),
+    Case("twice", f"{FILE} --profile cache --profile cache,priority=5", 2),
+    Case("bad-priority", f"{FILE} --profile cache,priority=high", 2),
+    Case("bad-value", f"{FILE} --profile cache,priority", 2),
+    Case("bad-quote", f"{FILE} --profile 'cache,x=\"1'", 2),
+    Case("bad-include", f"{FILE} --profile cache,include=maybe", 2),
+    Case("no-domain", "--profile cache", 2),
+    Case("no-file", "--input nope.xml", 1),
+    Case("no-xml", "--profile cache", 1, stdin="hello\n"),
+    Case("no-domain-xml", "--profile cache", 1, stdin="<network>\n</network>\n"),
+    Case("dtd", "--profile cache", 1, stdin="<!DOCTYPE a>\n<domain/>\n"),
+    Case("clash-output", f"{FILE} --print-xml --json", 2),
+    Case("clash-input", f"vm {FILE}", 2),
+    Case("clash-task", f"--list {FILE}", 2),
+    Case("clash-define", f"{FILE} --define --no-define", 2),
+    Case("unknown-option", f"{FILE} --explian", 2),
+    Case("start-without-define", f"{FILE} --start", 2),
+    Case("confirm-stdin", "--confirm --profile cache", 2, stdin="vm.xml"),
+    Case("bad-qemu-version", f"{FILE} --qemu-version new", 2),
+    # about profiles
+    Case("list", "--list"),
+    Case("list-json", "--list --json --profile-dir more"),
+    Case("list-shadowed", "--list --profile-dir more"),
+    Case("help-profiles", "--profile help"),
+    Case("help-profiles-short", "--profile=?"),
+    Case("info", "--info desktop"),
+    Case("info-version", "--info sound,version=1"),
+    Case("info-json", "--info desktop --json"),
+    Case("info-not-found", "--info dekstop", 1),
+    Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
+    Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
+    Case("lint-json", "--lint broken/action.xml --json", 1),
+    # libvirt's test driver
+    Case("define", "-c DRIVER vm --profile cache"),
+    Case("define-by-id", "-c DRIVER 1 --profile cache"),
+    Case("define-nothing", "-c DRIVER vm"),
+    Case("define-quiet", "-c DRIVER vm --profile cache --quiet"),
+    Case("define-file", "-c DRIVER --input vm.xml --profile cache --define"),
+    Case("define-json", "-c DRIVER vm --profile cache --json --define"),
+    Case("no-define", "-c DRIVER vm --profile cache --no-define"),
+    Case("domain-diff", "-c DRIVER vm --profile cache --print-diff"),
+    Case("domain-check", "-c DRIVER vm --profile cache --check", 4),
+    Case("confirm-yes", "-c DRIVER vm --profile cache --confirm", stdin="maybe\nyes\n"),
+    Case("confirm-no", "-c DRIVER vm --profile cache --confirm", stdin="n\n"),
+    Case("confirm-end", "-c DRIVER vm --profile cache --confirm", stdin="\n"),
+    Case("confirm-xml", "-c DRIVER vm --profile cache --confirm --print-xml", stdin="y\n"),
+    Case("guest-abi", "-c DRIVER vm --profile smm", 1),
+    Case("guest-abi-yes", "-c DRIVER vm --profile smm --yes"),
+    Case("guest-abi-confirm", "-c DRIVER vm --profile smm --confirm", stdin="y\n"),
+    Case("start", "-c DRIVER off --profile cache --start"),
+    Case("start-running", "-c DRIVER vm --profile cache --start"),
+    Case("domain-not-found", "-c DRIVER vn --profile cache", 1),
+    Case("bad-uri", "-c nope:///x vm", 1),
+    Case("context", f"{FILE} -c DRIVER --profile cache --check", 4),
+)
+
+
+@pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
+def test_table(case: Case, golden) -> None:  # type: ignore[no-untyped-def]
+    done = run_case(case)
+    golden(f"cli/golden/{case.name}.txt", commandline.golden_text(case, done))
+    assert done.status == case.status, done.err
+    if done.status not in (0, 4):
+        assert done.err.startswith("ERROR    ")
+        assert "--json" in case.args or not done.out or case.name.startswith("lint")
+    assert "Traceback" not in done.err
+    assert "hush" not in done.err
+    if not done.out.startswith(b"<") and "--json" not in case.args:
+        assert b"hush" not in done.out
+
+
+def test_names_are_unique() -> None:
+    assert len({case.name for case in TABLE}) == len(TABLE)
+
+
+#: Options that no golden file can show, with the test that exercises them.
+ELSEWHERE = {
+    "--help": "test_help",
+    "--version": "test_version",
+    "--debug": "test_debug",
+    "--capabilities": "test_context_from_files",
+    "--domcapabilities": "test_context_from_files",
+    "--osinfo": "test_context_from_files",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flags[-1])
+def test_every_option_is_exercised(option) -> None:  # type: ignore[no-untyped-def]
+    if option.flags[-1] in ELSEWHERE:
+        assert ELSEWHERE[option.flags[-1]] in globals()
+        return
+    words = [word.partition("=")[0] for case in TABLE for word in case.argv]
+    assert set(option.flags) & set(words)
+
+
+def test_manual_page_names_the_same_options() -> None:
+    text = (ROOT / "man" / "virt-profile.1.rst").read_text()
+    rows = re.findall(r"^``-.*$", text, re.MULTILINE)
+    told = {flag for row in rows for flag in re.findall(r"``(--?[a-z-]+)``", row)}
+    assert told == {flag for option in OPTIONS for flag in option.flags}
+    used = {flag.rstrip("-") for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    assert used - told <= {"--all", "--name"}  # virsh's, in an example
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "man").glob("*.rst")), ids=lambda page: page.name)
+def test_manual_pages_are_clean(page: Path) -> None:
+    core = pytest.importorskip("docutils.core")
+    settings = {"report_level": 1, "halt_level": 1, "warning_stream": sys.stderr}
+    assert core.publish_string(page.read_text(), writer_name="manpage", settings_overrides=settings)
+
+
+def test_help() -> None:
+    text = run(["--help"]).text
+    for option in OPTIONS:
+        assert all(flag in text for flag in option.flags)
+        assert option.help
+    assert "examples:" in text
+    assert run(["-h"]).text == text
+    lines = text.partition("examples:")[2].splitlines()
+    calls = [line.strip() for line in lines if "virt-profile" in line]
+    assert len(calls) >= 4
+    for call in calls:
+        words = re.split(r" \|\| | > | \| (?=virt-profile)", call)
+        line = next(word for word in words if word.startswith("virt-profile"))
+        cliargs.parse(line.split()[1:])
+
+
+def test_version() -> None:
+    assert run(["--version"]).text == f"{__version__}\n"
+
+
+def test_debug() -> None:
+    done = run([*"--input vm.xml --profile nope -d --profile-dir profiles".split()])
+    assert done.status == 1
+    assert "DEBUG" in done.err
+    assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize("file", ["vm.xml", "crlf.xml", "bom.xml", "latin1.xml", "utf16.xml"])
+def test_bytes_are_kept(file: str) -> None:
+    data = (DATA / file).read_bytes()
+    assert run(["--input", file]).out == data
+    assert run([], data).out == data
+    words = f"--input {file} --profile cache --no-record --profile-dir profiles".split()
+    changed = run(words).out
+    assert changed != data
+    encoding = {"utf16.xml": "utf-16-be", "latin1.xml": "latin-1"}.get(file, "utf-8")
+    added = " cache='none'".encode(encoding)
+    assert added not in data
+    shorter = changed.replace(" discard='unmap'".encode(encoding), b"").replace(added, b"")
+    for written in (b' discard="unmap"', b' cache="none"'):
+        shorter = shorter.replace(written.decode().encode(encoding), b"")
+    assert shorter == data
+    assert run(words[2:], data).out == changed
+    diff = run([*words, "--print-diff"])
+    assert diff.status == 0
+    if file != "utf16.xml":
+        assert all(line.rstrip(b"\r") in changed or line.startswith(b"#") for line in _added(diff.out))
+
+
+def _added(diff: bytes) -> list[bytes]:
+    lines = diff.split(b"\n")
+    return [line[1:] for line in lines if line.startswith(b"+") and not line.startswith(b"+++")]
+
+
+@pytest.mark.parametrize(
+    ("value", "wish"),
+    [
+        ("a", {"name": "a", "params": {}}),
+        ("name=a", {"name": "a", "params": {}}),
+        ("a,priority=-5", {"name": "a", "params": {}, "priority": "-5"}),
+        ("a,include=yes", {"name": "a", "params": {}, "include": True}),
+        ("a,x=1,,2", {"name": "a", "params": {"x": "1,2"}}),
+        ("a,x=,,,y=", {"name": "a", "params": {"x": ",", "y": ""}}),
+        ('a,x="1,2",y=3', {"name": "a", "params": {"x": "1,2", "y": "3"}}),
+        ('a,x="say \\"1\\"",y=\\', {"name": "a", "params": {"x": 'say "1"', "y": "\\"}}),
+        ("a,x='b=c'", {"name": "a", "params": {"x": "'b=c'"}}),
+        ("a,", {"name": "a", "params": {}}),
+    ],
+)
+def test_values_of_profile(value: str, wish: dict[str, object]) -> None:
+    assert cliargs.profile_wish(value) == wish
+
+
+@pytest.mark.parametrize("value", ["", ",a", "a,b", "a,=b", 'a,x="', "a,x=1,x=2", "a,include=1"])
+def test_bad_values_of_profile(value: str) -> None:
+    with pytest.raises(UsageError):
+        cliargs.profile_wish(value)
+
+
+def test_no_option_is_a_prefix_of_what_is_typed() -> None:
+    with pytest.raises(UsageError):
+        cliargs.parse(["--print-x"])
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flags[-1])
+def test_records_of_options(option) -> None:  # type: ignore[no-untyped-def]
+    assert option.flags[-1].startswith("--")
+    takes = option.kind in (Kind.VALUE, Kind.EACH, Kind.MAYBE, Kind.MANY)
+    assert takes == bool(option.metavar or option.words)
+    assert option.help[0].islower()
+
+
+def test_json_is_one_document() -> None:
+    for words in ("--profile cache --json", "--profile nope --json", "--profile cache --json --nope"):
+        document = json.loads(run(f"{FILE} {words} --profile-dir profiles".split()).text)
+        assert ("error" in document) != ("xml" in document)
+
+
+def test_a_terminal_gets_colours_and_margins() -> None:
+    words = f"{FILE} --profile cache --print-diff --profile-dir profiles".split()
+    shown = run(words, terminal=True, TERM="xterm", COLUMNS="120").text
+    assert "\x1b[32m+" in shown
+    assert "cache 1.0" in shown
+    assert not shown.startswith("#")
+    for environ in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}, {}):
+        assert "\x1b" not in run(words, terminal=True, **environ).text
+
+
+# --- as processes ----------------------------------------------------------------
+
+
+def process(
+    words: str, *, stdin: bytes | None = None, **more: object
+) -> subprocess.CompletedProcess[bytes]:
+    environ = {**os.environ, "VIRT_PROFILE_PATH": str(DATA / "profiles"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "virt-profile"), *words.split()],
+        input=stdin,
+        capture_output="stdout" not in more,
+        cwd=DATA,
+        env=environ,
+        check=False,
+        timeout=60,
+        **more,  # type: ignore[call-overload]
+    )
+
+
+def test_a_pipe() -> None:
+    done = process("--profile cache", stdin=(DATA / "vm.xml").read_bytes())
+    assert done.returncode == 0
+    assert done.stdout.count(b"cache='none'") + done.stdout.count(b'cache="none"') == 1
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as stdout:
+        done = process("--input vm.xml --profile cache", stdout=stdout, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"Broken" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_an_error() -> None:
+    with open("/dev/full", "wb") as stdout:
+        done = process("--input vm.xml --profile cache", stdout=stdout, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"ERROR    cannot write to stdout" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from virtProfile.cli import runcli; "
+        "runcli(['--input', 'vm.xml', '--profile', 'cache', '--profile-dir', 'profiles']); "
+        "heavy = {'libvirt', 'logging', 'json', 'shutil', 'traceback', 'virtinst', 'gi', 'subprocess'}; "
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        cwd=DATA,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    assert done.stderr.decode().splitlines()[-1] == "[]"
+
+
+def test_completion() -> None:
+    pytest.importorskip("argcomplete")
+    read, write = os.pipe()
+
+    def complete(line: str) -> list[str]:
+        environ = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "_ARGCOMPLETE": "1",
+            "COMP_LINE": line,
+            "COMP_POINT": str(len(line)),
+            "_ARGCOMPLETE_STDOUT_FILENAME": "",
+            "VIRT_PROFILE_PATH": str(DATA / "profiles"),
+            "IFS": "\n",
+            "_ARGCOMPLETE_IFS": "\n",
+        }
+        read, write = os.pipe()
+        subprocess.run(
+            ["/bin/sh", "-c", f'"$0" "$1" 8>&{write} 9>/dev/null', sys.executable, str(ROOT / "virt-profile")],
+            pass_fds=[write],
+            env=environ,
+            check=False,
+            timeout=60,
+            capture_output=True,
+        )
+        os.close(write)
+        with os.fdopen(read, "rb") as stream:
+            return stream.read().decode().replace("\x0b", "\n").split("\n")
+
+    os.close(read)
+    os.close(write)
+    assert "desktop" in [one.strip() for one in complete("virt-profile --profile d")]
+    assert any(one.startswith("--print-diff") for one in complete("virt-profile --print-d"))
+    assert "test" in [one.strip() for one in complete("virt-profile -c test:///default te")]
