@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where profiles are found: by name and version, along a search path.
+
+Name and version come from the document, not from the file's name. The same name
+and version in an earlier directory replaces that of a later one; drop-ins
+(``NAME.d/*.xml``) of every directory extend a profile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import NotFoundError, PolicyError, ProfileError, ProfileSyntaxError, VersionError, nearest
+from .profile import ParsedFile, Problem, Profile, parse_profiles
+from .profileparser import digest
+from .provenance import Warning
+from .xmltree import read_file
+
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One profile of the listing. `shadowed` is replaced by one of an earlier directory."""
+
+    profile: Profile
+    directory: Path
+    shadowed: bool
+    drop_ins: tuple[str, ...] = ()
+
+
+def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts dotted versions: numbers as numbers, other words before them."""
+    return tuple(
+        (1, int(part), "") if part.isdigit() else (0, 0, part) for part in version.split(".")
+    )
+
+
+def fits_version(version: str, wish: str) -> bool:
+    """Is `version` what a wish such as '1' (any 1.x) asks for?"""
+    return version == wish or version.startswith(wish + ".")
+
+
+class ProfileStore:
+    """Profiles of some directories; later ones are asked only where earlier ones are silent.
+
+    :param directories: of profile files; ones that do not exist are skipped
+    :param check_owner: refuse directories and files that others may write; by
+        default where the process runs as root
+    """
+
+    def __init__(self, directories: Iterable[str | os.PathLike[str]], check_owner: bool | None = None) -> None:
+        self.directories = [Path(one) for one in directories]
+        self._check = (os.geteuid() == 0) if check_owner is None else check_owner
+        self._texts: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        self._parsed: dict[Path, tuple[tuple[int, int, int], ParsedFile]] = {}
+        self._extended: dict[tuple[str, str, str, tuple[str, ...]], Profile] = {}
+
+    # --- looking up ----------------------------------------------------------
+
+    def get(self, name: str, version: str | None = None) -> Profile:
+        """A profile by name; the newest that fits the wished version.
+
+        :param version: '1' is the newest 1.x; an equal version goes first; None the newest
+        :raises NotFoundError: with the nearest names and the searched directories
+        :raises VersionError: with the versions that there are
+        :raises ProfileSyntaxError: all that is wrong in its file
+        """
+        found = self.versions(name)
+        if not found:
+            raise self._not_found(name)
+        if not version:
+            return found[0]
+        fitting = [one for one in found if fits_version(one.version, version)]
+        for one in fitting:
+            if one.version == version:
+                return one
+        if fitting:
+            return fitting[0]
+        there = ", ".join(one.version for one in found)
+        raise VersionError(
+            f"profile '{name}' has no version '{version}'",
+            hint=f"there is {there}",
+            where=found[0].file,
+        )
+
+    def resolve(self, name: str, version: str | None = None) -> tuple[Profile, list[Warning]]:
+        """As `get`, following ``replaced-by`` with a warning."""
+        warnings: list[Warning] = []
+        seen = [name]
+        profile = self.get(name, version)
+        while profile.replaced_by:
+            if profile.replaced_by in seen:
+                raise ProfileSyntaxError(
+                    f"replaced-by goes in a circle: {' -> '.join([*seen, profile.replaced_by])}",
+                    where=f"{profile.file}:{profile.line}",
+                )
+            warnings.append(
+                Warning(
+                    "replaced",
+                    f"profile '{profile.name}' is replaced by '{profile.replaced_by}'",
+                    f"{profile.file}:{profile.line}",
+                )
+            )
+            seen.append(profile.replaced_by)
+            profile = self.get(profile.replaced_by)
+        return profile, warnings
+
+    def versions(self, name: str) -> list[Profile]:
+        """Every version of a profile, newest first, drop-ins included."""
+        found: dict[str, Profile] = {}
+        for directory in self._existing():
+            for profile in self._in_directory(directory, name):
+                found.setdefault(profile.version, profile)
+        drop_ins = self._drop_ins(name) if found else []
+        ordered = sorted(found.values(), key=lambda one: version_key(one.version), reverse=True)
+        return [self._extend(one, drop_ins) for one in ordered]
+
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted({one.profile.name for one in self.listing()})
+
+    def automatic(self) -> list[Profile]:
+        """The newest version of each profile that selects itself."""
+        chosen = []
+        for name in self.names():
+            profile = self.versions(name)[0]
+            if profile.autoselect:
+                chosen.append(profile)
+        return chosen
+
+    def listing(self) -> list[Listed]:
+        """Every profile of every directory, by name and version; broken files are left out."""
+        rows: list[Listed] = []
+        seen: set[tuple[str, str]] = set()
+        for directory in self._existing():
+            for path in self._files(directory):
+                for profile in self._parse(path).profiles:
+                    key = (profile.name, profile.version)
+                    drop_ins = tuple(str(one) for one in self._drop_in_files(profile.name))
+                    rows.append(Listed(profile, directory, key in seen, drop_ins))
+                    seen.add(key)
+        rows.sort(key=lambda row: (row.profile.name, version_key(row.profile.version)))
+        return rows
+
+    def problems(self) -> list[Problem]:
+        """What is wrong in any file of the store."""
+        found: list[Problem] = []
+        for directory in self._existing():
+            for path in self._files(directory):
+                found.extend(self._parse(path).problems)
+        return found
+
+    # --- files ---------------------------------------------------------------
+
+    def _existing(self) -> list[Path]:
+        found = []
+        for directory in self.directories:
+            try:
+                status = directory.stat()
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                self._trust(directory, status)
+                found.append(directory)
+        return found
+
+    def _trust(self, path: Path, status: os.stat_result) -> None:
+        if not self._check:
+            return
+        if status.st_uid != os.geteuid() and status.st_uid != 0:
+            fact = f"'{path}' belongs to another user"
+        elif status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid != 0):
+            fact = f"'{path}' may be written by others"
+        else:
+            return
+        raise PolicyError(
+            f"{fact}, so root does not use its profiles",
+            hint=f"chown root '{path}'; chmod go-w '{path}'",
+            where=str(path),
+        )
+
+    def _files(self, directory: Path) -> list[Path]:
+        try:
+            with os.scandir(directory) as entries:
+                names = [one.name for one in entries if one.name.endswith(".xml") and one.is_file()]
+        except OSError:
+            return []
+        return [directory / name for name in sorted(names) if not name.startswith(".")]
+
+    def _read(self, path: Path) -> tuple[tuple[int, int, int], str]:
+        status = path.stat()
+        self._trust(path, status)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._texts.get(path)
+        if known is None or known[0] != stamp:
+            known = self._texts[path] = (stamp, read_file(path)[0])
+        return known
+
+    def _parse(self, path: Path, drop_in: bool = False) -> ParsedFile:
+        try:
+            stamp, text = self._read(path)
+            known = self._parsed.get(path)
+            if known is None or known[0] != stamp:
+                parsed = parse_profiles(text, str(path), drop_in=drop_in)
+                known = self._parsed[path] = (stamp, parsed)
+            return known[1]
+        except OSError as problem:
+            fact = f"cannot be read: {problem.strerror}"
+            return ParsedFile((), (Problem("error", fact, "", str(path), 1),))
+        except PolicyError as problem:
+            if problem.where == str(path) and problem.message.startswith(f"'{path}'"):
+                raise
+            return ParsedFile((), (Problem("error", problem.message, problem.hint, str(path), 1),))
+        except ProfileError as problem:
+            return ParsedFile((), (Problem("error", problem.message, problem.hint, str(path), 1),))
+
+    def _mentions(self, path: Path, name: str) -> bool:
+        """May the file hold a profile of that name? Cheap: parsing comes after."""
+        try:
+            text = self._read(path)[1]
+        except (OSError, ProfileError) as problem:
+            if isinstance(problem, PolicyError):
+                raise
+            return True
+        return name in text or "&" in text
+
+    def _in_directory(self, directory: Path, name: str) -> list[Profile]:
+        found: dict[str, Profile] = {}
+        for path in self._files(directory):
+            if not self._mentions(path, name):
+                continue
+            parsed = self._parse(path)
+            if name in parsed.broken:
+                raise _syntax(parsed)
+            for profile in parsed.profiles:
+                if profile.name != name:
+                    continue
+                other = found.get(profile.version)
+                if other is not None:
+                    raise ProfileSyntaxError(
+                        f"profile '{name}' version '{profile.version}' stands twice:"
+                        f" {other.file}:{other.line} and {profile.file}:{profile.line}",
+                        hint="two of one name have different versions, or are in different directories",
+                        where=f"{profile.file}:{profile.line}",
+                    )
+                found[profile.version] = profile
+        return list(found.values())
+
+    # --- drop-ins ------------------------------------------------------------
+
+    def _drop_in_files(self, name: str) -> list[Path]:
+        found = []
+        for directory in self._existing():
+            folder = directory / f"{name}.d"
+            if folder.is_dir():
+                self._trust(folder, folder.stat())
+                found.extend(self._files(folder))
+        return sorted(found, key=lambda path: (path.name, str(path)))
+
+    def _drop_ins(self, name: str) -> list[Profile]:
+        found = []
+        for path in self._drop_in_files(name):
+            parsed = self._parse(path, drop_in=True)
+            if any(one.level == "error" for one in parsed.problems):
+                raise _syntax(parsed)
+            found.extend(parsed.profiles)
+        return found
+
+    def _extend(self, profile: Profile, drop_ins: Sequence[Profile]) -> Profile:
+        if not drop_ins:
+            return profile
+        key = (profile.name, profile.version, profile.digest, tuple(one.digest for one in drop_ins))
+        known = self._extended.get(key)
+        if known is not None and known.file == profile.file:
+            return known
+        actions = list(profile.actions)
+        params = {one.name: one for one in profile.params}
+        for one in drop_ins:
+            for action in one.actions:
+                actions.append(replace(action, number=len(actions) + 1))
+            params.update({param.name: param for param in one.params})
+        extended = replace(profile, actions=tuple(actions), params=tuple(params.values()))
+        extended = replace(extended, digest=digest(extended))
+        self._extended[key] = extended
+        return extended
+
+    # --- errors --------------------------------------------------------------
+
+    def _not_found(self, name: str) -> NotFoundError:
+        names: set[str] = set()
+        broken: list[str] = []
+        for directory in self._existing():
+            for path in self._files(directory):
+                parsed = self._parse(path)
+                names.update(one.name for one in parsed.profiles)
+                if any(one.level == "error" for one in parsed.problems) and not parsed.profiles:
+                    broken.append(str(path))
+        searched = ", ".join(str(one) for one in self.directories) or "no directory"
+        hints = [nearest(name, names)] if nearest(name, names) else []
+        hints.append(f"searched: {searched}")
+        if broken:
+            hints.append(f"could not be read: {', '.join(broken)}")
+        return NotFoundError(f"no profile '{name}'", hint="; ".join(hints))
+
+
+def _syntax(parsed: ParsedFile) -> ProfileSyntaxError:
+    errors = [
+        ProfileSyntaxError(one.message, hint=one.hint, where=f"{one.file}:{one.line}")
+        for one in parsed.problems
+        if one.level == "error"
+    ]
+    first, *others = errors
+    return ProfileSyntaxError(first.message, hint=first.hint, where=first.where, others=others)
+
+
+def search_path(
+    extra: Iterable[str | os.PathLike[str]] = (), environ: Mapping[str, str] | None = None
+) -> list[Path]:
+    """The directories that profiles are looked for in, first ones first.
+
+    What the environment says is ignored where uid and effective uid differ.
+    """
+    found = [Path(one) for one in extra]
+    if environ is not None and os.getuid() == os.geteuid():
+        found += [Path(one) for one in environ.get("VIRT_PROFILE_PATH", "").split(":") if one]
+        home = environ.get("HOME", "")
+        config = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
+        if config.startswith("/"):
+            found.append(Path(config, "virt-profile", "profiles"))
+    found.append(Path("/etc/virt-profile/profiles"))
+    found.append(shipped())
+    return list(dict.fromkeys(found))
+
+
+def shipped() -> Path:
+    """The directory of the profiles that come with the program."""
+    checkout = Path(__file__).resolve().parent.parent / "profiles"
+    if checkout.is_dir():
+        return checkout
+    for prefix in (sys.prefix, "/usr/local", "/usr"):
+        installed = Path(prefix, "share", "virt-profile", "profiles")
+        if installed.is_dir():
+            return installed
+    return Path(sys.prefix, "share", "virt-profile", "profiles")
