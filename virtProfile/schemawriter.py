@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes a compiled grammar back as RelaxNG, for libxml2's validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape, quoteattr
+
+if TYPE_CHECKING:
+    from .domainschema import Grammar
+
+_HEAD = (
+    "<grammar xmlns='http://relaxng.org/ns/structure/1.0'"
+    " datatypeLibrary='http://www.w3.org/2001/XMLSchema-datatypes'>"
+)
+_WORDS = {"empty": "<empty/>", "text": "<text/>", "none": "<notAllowed/>"}
+_WRAP = {"list": "list", "some": "oneOrMore", "any": "zeroOrMore"}
+
+
+def write_rng(grammar: Grammar) -> bytes:
+    """The grammar as one RelaxNG document with numbers for names."""
+    out = [_HEAD, f"<start><ref name='r{grammar.start}'/></start>"]
+    for number, pattern in enumerate(grammar.refs):
+        out.append(f"<define name='r{number}'>")
+        _pattern(pattern, out)
+        out.append("</define>")
+    for number, (tag, content) in enumerate(grammar.elements):
+        out.append(f"<define name='e{number}'><element>")
+        _name(tag, out)
+        _pattern(content, out)
+        out.append("</element></define>")
+    out.append("</grammar>")
+    return "".join(out).encode()
+
+
+def _name(tag: str, out: list[str]) -> None:
+    if tag == "*":
+        out.append("<anyName/>")
+    elif tag[0] == "{":
+        uri, _, local = tag[1:].partition("}")
+        out.append(f"<name ns={quoteattr(uri)}>{local}</name>")
+    else:
+        out.append(f"<name ns=''>{tag}</name>")
+
+
+def _pattern(pattern: Any, out: list[str]) -> None:
+    kind = pattern[0]
+    if kind in _WORDS:
+        out.append(_WORDS[kind])
+    elif kind == "ref":
+        out.append(f"<ref name='r{pattern[1]}'/>")
+    elif kind == "element":
+        out.append(f"<ref name='e{pattern[1]}'/>")
+    elif kind == "value":
+        out.append(f"<value>{escape(pattern[1])}</value>")
+    elif kind == "data":
+        out.append(f"<data type='{pattern[1]}'>")
+        for name, value in pattern[2]:
+            out.append(f"<param name='{name}'>{escape(value)}</param>")
+        out.append("</data>")
+    elif kind == "attribute":
+        out.append("<attribute>")
+        _name(pattern[1], out)
+        _pattern(pattern[2], out)
+        out.append("</attribute>")
+    elif kind in _WRAP:
+        out.append(f"<{_WRAP[kind]}>")
+        _pattern(pattern[1], out)
+        out.append(f"</{_WRAP[kind]}>")
+    elif kind == "choice" and ["empty"] in pattern[1:] and len(pattern) == 3:
+        rest = pattern[2] if pattern[1] == ["empty"] else pattern[1]
+        out.append("<optional>")
+        _pattern(rest, out)
+        out.append("</optional>")
+    else:
+        out.append(f"<{kind}>")
+        for one in pattern[1:]:
+            _pattern(one, out)
+        out.append(f"</{kind}>")
