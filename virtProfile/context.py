@@ -8,9 +8,12 @@ fills the context from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from .documents import Documents
 from .domainschema import Schema
+from .guestos import GuestOS, lookup, wanted_os
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,19 @@ class Context:
     @property
     def domain_schema(self) -> Any:
         return self.schema if self.schema is not None else Schema.baseline()
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The parsed documents.
+
+        :raises UsageError: one of them is something else
+        """
+        return Documents(self.capabilities, self.domcapabilities)
+
+    def guest_os(self, domain: Any) -> GuestOS | None:
+        """What libosinfo knows of the domain's OS; None where nobody names one.
+
+        :raises MissingContextError: libosinfo does not know it
+        """
+        name = wanted_os(domain, self.osinfo)
+        return None if name is None else lookup(name)

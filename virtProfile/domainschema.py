@@ -9,6 +9,7 @@ one node for each path, so what is found out about a path is found out once.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,10 @@ class PathNode:
         "newer",
         "key",
         "key_class",
+        "twins",
         "binding",
         "implied",
+        "provided",
         "order",
         "dependents",
         "unit",
@@ -233,12 +236,14 @@ class PathNode:
         self.text = (
             ValueType(summary.texts, False, grammar.resolve) if summary.texts else None
         )
-        facts = schema.facts.at(path)
+        facts = schema.facts.at(path, _tags(self))
         self.key, self.key_class = facts.key if self.many else ((), "")
         if self.many and not self.key_class:
             self.key, self.key_class = _guess_key(self.attrs)
         self.binding = facts.binding
+        self.twins = facts.twins
         self.implied = facts.implied
+        self.provided = facts.provided
         self.dependents = facts.dependents
         self.unit = facts.unit
         self.abi = facts.abi
@@ -360,6 +365,16 @@ class Schema:
         base = cls.baseline()
         return cls(load_grammar(Path(directory), None if cache is None else Path(cache)), base.facts, base)
 
+    def walk(self) -> Iterator[PathNode]:
+        """Every path, once: what contains itself (backing stores) is followed no further."""
+        stack: list[tuple[PathNode, tuple[Any, ...]]] = [(self.root, ())]
+        while stack:
+            node, above = stack.pop()
+            if node._elements in above:
+                continue
+            yield node
+            stack.extend((one, (*above, node._elements)) for one in node.children.values())
+
     def wider(self, node: PathNode) -> PathNode | None:
         """The same path in the baseline, where this is the host's schema."""
         if self._wider is None:
@@ -377,10 +392,10 @@ class Schema:
         return [str(one.message) for one in validator.error_log] or ["not valid"]
 
 
-def _tags(node: PathNode) -> list[str]:
+def _tags(node: PathNode) -> tuple[str, ...]:
     tags: list[str] = []
     here: PathNode | None = node
     while here is not None and here.parent is not None:
         tags.append(here.tag)
         here = here.parent
-    return tags[::-1]
+    return tuple(tags[::-1])

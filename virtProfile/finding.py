@@ -42,7 +42,14 @@ def read(element: Element, slot: str, node: Any) -> tuple[str | None, bool]:
     value = text_of(element) if slot == TEXT else element.get(slot[1:])
     if value is not None:
         return value, True
-    return node.implied.get(slot), False
+    implied = node.implied.get(slot)
+    if implied is not None and slot in node.provided and not _given(element, node.provided[slot]):
+        implied = None
+    return implied, False
+
+
+def _given(element: Element, what: str) -> bool:
+    return text_of(element) is not None if what == TEXT else child(element, what) is not None
 
 
 def same_value(leaf: Leaf, element: Element, value: str) -> bool:
@@ -195,7 +202,14 @@ def key_equal(thing: Element, want: Want) -> bool:
         if leaf_state(thing, leaf) is not State.HOLDS:
             return False
         equal = True
-    return equal
+    return equal and (node.twins is None or not _are_twins(thing, want, *node.twins))
+
+
+def _are_twins(thing: Element, want: Want, slot: str, words: frozenset[str]) -> bool:
+    """Two that share a key and are two all the same: USB companions, failover pairs."""
+    wanted = next((leaf.value for leaf in want.leaves if leaf.path == slot), None)
+    has = read_part(thing, slot, want.node)
+    return wanted in words and has in words and wanted != has
 
 
 def read_part(thing: Element, part: str, node: Any) -> str | None:

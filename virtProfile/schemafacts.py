@@ -10,12 +10,26 @@ from pathlib import Path
 class PathFacts:
     """All that is known of one path besides the schema."""
 
-    __slots__ = ("key", "binding", "implied", "dependents", "unit", "abi", "order")
+    __slots__ = (
+        "key",
+        "twins",
+        "binding",
+        "implied",
+        "provided",
+        "dependents",
+        "unit",
+        "abi",
+        "order",
+    )
 
     def __init__(self) -> None:
         self.key: tuple[tuple[str, ...], str] = ((), "")
+        #: (slot, words): two that differ in it are two, whatever their keys
+        self.twins: tuple[str, frozenset[str]] | None = None
         self.binding: frozenset[str] = frozenset()
         self.implied: dict[str, str] = {}
+        #: slot -> the child element (or text()) without which nothing is implied
+        self.provided: dict[str, str] = {}
         self.dependents: dict[str, frozenset[str]] = {}
         self.unit: dict[str, tuple[str, str]] = {}
         self.abi: frozenset[str] = frozenset()
@@ -32,11 +46,13 @@ def rows(path: Path) -> Iterator[list[str]]:
             yield line.split("\t")
 
 
-def canonical(path: str) -> str:
-    """The path under which facts stand: chains of backing stores are one."""
-    while "backingStore/backingStore" in path:
-        path = path.replace("backingStore/backingStore", "backingStore")
-    return path
+def _fits(pattern: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+    """Does a path end so ("*" in front), or is it so with any element for each "*"?"""
+    if pattern[0] == "*":
+        return tags[1 - len(pattern) :] == pattern[1:] and len(tags) >= len(pattern)
+    return len(tags) == len(pattern) and all(
+        one in ("*", tag) for one, tag in zip(pattern, tags, strict=True)
+    )
 
 
 class Facts:
@@ -44,15 +60,36 @@ class Facts:
 
     def __init__(self) -> None:
         self._paths: dict[str, PathFacts] = {}
+        self._patterns: dict[tuple[str, ...], PathFacts] = {}
         self.exclusions: tuple[tuple[str, str, str], ...] = ()
 
-    def at(self, path: str) -> PathFacts:
-        return self._paths.get(canonical(path), _NOTHING)
+    def at(self, path: str, tags: tuple[str, ...]) -> PathFacts:
+        """All facts of a path: its own, and those of any place that ends so."""
+        found = [self._paths[path]] if path in self._paths else []
+        found += [entry for pattern, entry in self._patterns.items() if _fits(pattern, tags)]
+        if len(found) < 2:
+            return found[0] if found else _NOTHING
+        merged = PathFacts()
+        for name in PathFacts.__slots__:
+            values = [getattr(one, name) for one in found]
+            if isinstance(values[0], dict):
+                whole: dict[str, object] = {}
+                for value in reversed(values):
+                    whole.update(value)
+                setattr(merged, name, whole)
+            elif name == "key":
+                merged.key = next((value for value in values if value[1]), ((), ""))
+            else:
+                setattr(merged, name, next((value for value in values if value), values[0]))
+        return merged
 
     def paths(self) -> list[str]:
-        return list(self._paths)
+        """Every path of the tables, as it stands there."""
+        return [*self._paths, *("/".join(tags) for tags in self._patterns)]
 
     def _make(self, path: str) -> PathFacts:
+        if "*" in path:
+            return self._patterns.setdefault(tuple(path.split("/")), PathFacts())
         return self._paths.setdefault("" if path == "." else path, PathFacts())
 
     @classmethod
@@ -64,15 +101,17 @@ class Facts:
             facts._make(path).key = (parts, key_class)
         for path, slots, *_ in rows(directory / "binding.tsv"):
             facts._make(path).binding = frozenset(slots.split("+"))
-        for path, slot, value, *_ in rows(directory / "implied.tsv"):
+        for path, slot, words, *_ in rows(directory / "twins.tsv"):
+            facts._make(path).twins = (slot, frozenset(words.split(" ")))
+        for path, slot, value, provided, *_ in rows(directory / "implied.tsv"):
             entry = facts._make(path)
-            entry.implied = {**entry.implied, slot: value}
+            entry.implied[slot] = value
+            if provided != "-":
+                entry.provided[slot] = provided
         for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
-            entry = facts._make(path)
-            entry.dependents = {**entry.dependents, slot: frozenset(depends.split("+"))}
+            facts._make(path).dependents[slot] = frozenset(depends.split("+"))
         for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
-            entry = facts._make(path)
-            entry.unit = {**entry.unit, slot: (unit, default)}
+            facts._make(path).unit[slot] = (unit, default)
         for path, slots, *_ in rows(directory / "abi.tsv"):
             facts._make(path).abi = frozenset("" if one == "." else one for one in slots.split("+"))
         for path, order, *_ in rows(directory / "order.tsv"):

@@ -121,6 +121,8 @@ class ForeignNode:
     key: tuple[str, ...] = ()
     binding: frozenset[str] = frozenset()
     implied: dict[str, str] = {}
+    provided: dict[str, str] = {}
+    twins = None
     order: tuple[str, ...] = ()
     dependents: dict[str, frozenset[str]] = {}
     unit: dict[str, tuple[str, str]] = {}

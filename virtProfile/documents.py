@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What libvirt publishes of hosts: capabilities documents, and which of them fits a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from . import machines
+from .errors import MissingContextError, UsageError
+from .worktree import child, text_of
+from .xmltree import parse
+
+Element = Any
+
+
+class Documents:
+    """Parsed capabilities and domain capabilities of one context."""
+
+    def __init__(self, capabilities: Sequence[str], domcapabilities: Sequence[str]) -> None:
+        """:raises UsageError: a document is something else."""
+        self.capabilities = [_read(text, "capabilities") for text in capabilities]
+        self.domcapabilities = [_read(text, "domainCapabilities") for text in domcapabilities]
+        self.size = max(
+            (sum(1 for _ in one.iter("*")) for one in (*self.capabilities, *self.domcapabilities)),
+            default=1,
+        )
+        self._fitting: dict[tuple[Any, ...], tuple[Element, str]] = {}
+
+    # --- choosing ------------------------------------------------------------
+
+    def capabilities_for(self, domain: Element) -> Element:
+        """The capabilities that fit the domain's arch.
+
+        :raises MissingContextError: none was given, or none fits
+        """
+        if not self.capabilities:
+            raise MissingContextError(
+                "the host's capabilities are not known",
+                hint="--capabilities FILE gives them ('virsh capabilities'), or a connection",
+            )
+        wanted = _type(domain).get("arch")
+        if wanted is None:
+            return self.capabilities[0]
+        for one in self.capabilities:
+            if any(_arch(guest).get("name") == wanted for guest in one.iterchildren("guest")):
+                return one
+        if len(self.capabilities) == 1 and child(self.capabilities[0], "guest") is None:
+            return self.capabilities[0]  # a host's description alone
+        raise MissingContextError(
+            f"no given capabilities document has guests of arch '{wanted}'",
+            hint="--capabilities FILE gives another host's",
+        )
+
+    def domcapabilities_for(self, domain: Element) -> Element:
+        """The domain capabilities that fit the domain's type, arch, machine and emulator.
+
+        :raises MissingContextError: none was given, or none fits: with the reason
+        """
+        if not self.domcapabilities:
+            raise MissingContextError(
+                "domain capabilities are not known",
+                hint="--domcapabilities FILE gives them ('virsh domcapabilities'), or a connection",
+            )
+        wanted = _wanted(domain)
+        found = self._fitting.get(wanted)
+        if found is None:
+            found = self._fitting[wanted] = self._choose(domain, wanted)
+        if found[1]:
+            raise MissingContextError(
+                f"no given domain capabilities fit: {found[1]}",
+                hint="--domcapabilities FILE gives those of that emulator and machine",
+            )
+        return found[0]
+
+    def _choose(self, domain: Element, wanted: tuple[Any, ...]) -> tuple[Element, str]:
+        fitting = []
+        reasons = []
+        for one in self.domcapabilities:
+            reason = self._misfit(one, domain, wanted)
+            if reason:
+                reasons.append(reason)
+            else:
+                fitting.append(one)
+        if not fitting:
+            return None, "; ".join(dict.fromkeys(reasons))
+        default = self.machine_of(domain)
+        fitting.sort(
+            key=lambda one: (
+                _text(one, "machine") != default,
+                machines.family(_text(one, "machine")) != machines.family(default or ""),
+                _text(one, "domain") != "kvm",
+            )
+        )
+        return fitting[0], ""
+
+    def _misfit(self, document: Element, domain: Element, wanted: tuple[Any, ...]) -> str:
+        """Why a domain capabilities document does not fit; "" where it does."""
+        kind, arch, machine, emulator = wanted
+        has = _text(document, "domain")
+        if kind is not None and kind != has:
+            return f"they are of domain type '{has}', not '{kind}'"
+        has = _text(document, "arch")
+        if arch is not None and arch != has:
+            return f"they are of arch '{has}', not '{arch}'"
+        has = _text(document, "machine")
+        if machine is not None and not self._same_machine(machine, has, domain):
+            return f"they are of machine '{has}', not '{machine}'"
+        has = _text(document, "path")
+        if emulator is not None and has and emulator != has:
+            return f"they are of emulator '{has}', not '{emulator}'"
+        return ""
+
+    def _same_machine(self, wanted: str, has: str, domain: Element) -> bool:
+        if wanted == has or self.canonical(wanted, domain) == has:
+            return True
+        return wanted == machines.family(wanted) == machines.family(has)
+
+    # --- machines ------------------------------------------------------------
+
+    def canonical(self, machine: str, domain: Element) -> str:
+        """What an alias such as ``q35`` stands for, as far as the capabilities tell."""
+        for one in self._machines(domain):
+            if text_of(one) == machine:
+                return str(one.get("canonical", machine))
+        return machine
+
+    def machine_of(self, domain: Element) -> str | None:
+        """The domain's machine type, or the one that it would be given; None if unknown."""
+        kind = _type(domain)
+        machine = kind.get("machine")
+        if machine is not None:
+            return str(machine)
+        for one in self._machines(domain):
+            return text_of(one)
+        arch = kind.get("arch")
+        return machines.DEFAULTS.get(arch) if arch is not None else None
+
+    def _machines(self, domain: Element) -> Iterable[Element]:
+        """Machine elements of the fitting guest in the capabilities, the default first."""
+        kind = _type(domain)
+        for document in self.capabilities:
+            wanted = kind.get("arch")
+            if wanted is None:
+                host = child(document, "host")
+                cpu = None if host is None else child(host, "cpu")
+                wanted = None if cpu is None else _text(cpu, "arch")
+            for guest in document.iterchildren("guest"):
+                arch = _arch(guest)
+                if wanted is not None and arch.get("name") != wanted:
+                    continue
+                own = [
+                    machine
+                    for one in arch.iterchildren("domain")
+                    if one.get("type") == domain.get("type")
+                    for machine in one.iterchildren("machine")
+                ]
+                yield from own or arch.iterchildren("machine")
+
+
+def _read(text: str, tag: str) -> Element:
+    document = parse(text, name=tag, error=UsageError)
+    if document.root.tag != tag:
+        raise UsageError(
+            f"'{document.root.tag}' was given where libvirt's '{tag}' was expected",
+            hint="'virsh capabilities' and 'virsh domcapabilities' print them",
+        )
+    return document.root
+
+
+_NOTHING: dict[str, str] = {}
+
+
+def _type(domain: Element) -> Any:
+    """The attributes of os/type, whether it is there or not."""
+    os = child(domain, "os")
+    found = None if os is None else child(os, "type")
+    return _NOTHING if found is None else found.attrib
+
+
+def _arch(guest: Element) -> Any:
+    found = child(guest, "arch")
+    return _NOTHING if found is None else found
+
+
+def _text(element: Element, tag: str) -> str:
+    found = child(element, tag)
+    return "" if found is None else (text_of(found) or "")
+
+
+def _wanted(domain: Element) -> tuple[str | None, str | None, str | None, str | None]:
+    kind = _type(domain)
+    devices = child(domain, "devices")
+    emulator = None if devices is None else child(devices, "emulator")
+    return (
+        domain.get("type"),
+        kind.get("arch"),
+        kind.get("machine"),
+        None if emulator is None else text_of(emulator),
+    )

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Expressions of the profile language: XPath 1.0 at ``/domain``, bounded before evaluation.
+
+Compiled once for each text. libxml2 evaluates; `xpathsyntax` has read the text
+before, so that what is wrong has a column, and `xpathcost` has bounded it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from .errors import MissingContextError, ParamError, ProfileError, ProfileSyntaxError, nearest
+from .functions import NAMESPACE, VARIABLES, Surroundings, kib_of, string_of
+from .guestos import LIBOSINFO_NS
+from .profile import Param, ParamType
+from .xmltree import VIRTUNED_NS
+from .xpathcost import MAX_VISITS, visits
+from .xpathsyntax import XPathProblem, parse_xpath
+
+if TYPE_CHECKING:
+    from .context import Context
+    from .profile import Profile
+
+#: An expression needs what nobody gave: its `unknown` says what follows.
+Unknown = MissingContextError
+
+PREFIXES = {
+    "vp": NAMESPACE,
+    "virtuned": VIRTUNED_NS,
+    "libosinfo": LIBOSINFO_NS,
+    "qemu": "http://libvirt.org/schemas/domain/qemu/1.0",
+}
+
+
+class Environment:
+    """What variables and functions give, for one profile in one call."""
+
+    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+        self.params = dict(params)
+        self.surroundings = Surroundings(context)
+        self.extensions = self.surroundings.extensions()
+        self._evaluators: dict[int, Any] = {}
+        self._sizes: dict[int, int] = {}
+
+    def evaluator(self, expression: Expression) -> Any:
+        """lxml's evaluator of an expression, with this environment's functions."""
+        found = self._evaluators.get(id(expression))
+        if found is None:
+            found = self._evaluators[id(expression)] = expression.compile(self.extensions)
+        return found
+
+
+class Expression:
+    """One expression, checked; `where` is FILE:LINE of the action or match it stands in."""
+
+    def __init__(
+        self,
+        text: str,
+        where: str,
+        column: int,
+        params: Iterable[str],
+        namespaces: Mapping[str, str] | None = None,
+    ) -> None:
+        """:raises ProfileSyntaxError: with the column of what is wrong."""
+        self.text_ = text
+        self.where = where
+        self.column = column
+        self.namespaces = {**(namespaces or {}), **PREFIXES}
+        try:
+            self.parsed = parse_xpath(text)
+        except XPathProblem as problem:
+            raise self._problem(problem.message, problem.column, problem.hint) from None
+        known = [*params, *VARIABLES]
+        for name, at in self.parsed.variables:
+            if name not in known:
+                raise self._problem(f"unknown variable '${name}'", at, nearest(name, known))
+        self._plain: Any = None
+        try:
+            plain = self.compile(None)
+        except etree.XPathError as problem:
+            raise self._problem(str(problem).lower(), 0) from None
+        if not any(name[:3] == "vp:" for name, _ in self.parsed.functions):
+            self._plain = plain
+        self._checked = 0
+        # A size below which the bound cannot be passed; found once.
+        self._safe = next(
+            (size for size in (100_000, 2_000, 300) if visits(self.parsed, size, size) <= MAX_VISITS),
+            0,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Expression {self.text_}>"
+
+    @property
+    def uses(self) -> set[str]:
+        """Names of variables (with $) and functions."""
+        return {f"${name}" for name, _ in self.parsed.variables} | {
+            name for name, _ in self.parsed.functions
+        }
+
+    def compile(self, extensions: Any) -> Any:
+        return etree.XPath(
+            self.text_, namespaces=self.namespaces, extensions=extensions, regexp=False
+        )
+
+    def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
+        return ProfileSyntaxError(
+            f"{fact}, at column {at + 1} of '{self.text_}'", hint=hint, where=self.where
+        )
+
+    # --- evaluation ----------------------------------------------------------
+
+    def _evaluate(self, root: Any, environment: Environment) -> Any:
+        self._bound(root, environment)
+        surroundings = environment.surroundings
+        surroundings.root = root
+        variables = {}
+        for name, _ in self.parsed.variables:
+            if name in environment.params:
+                variables[name] = environment.params[name]
+            elif name not in variables:
+                try:
+                    variables[name] = surroundings.variable(name)
+                except MissingContextError as problem:
+                    raise self._missing(problem, "$" + name) from None
+        evaluator = self._plain or environment.evaluator(self)
+        try:
+            return evaluator(root, **variables)
+        except MissingContextError as problem:
+            raise self._missing(problem, "") from None
+        except ProfileError as problem:
+            raise type(problem)(
+                f"{problem.message} in '{self.text_}'", hint=problem.hint, where=self.where
+            ) from None
+        except etree.XPathError as problem:
+            raise ProfileSyntaxError(
+                f"'{self.text_}' cannot be evaluated: {str(problem).lower()}", where=self.where
+            ) from None
+
+    def _missing(self, problem: MissingContextError, what: str) -> MissingContextError:
+        return MissingContextError(
+            f"{problem.message}, which '{self.text_}' needs", hint=problem.hint, where=self.where
+        )
+
+    def _bound(self, root: Any, environment: Environment) -> None:
+        """Refuse, before libxml2 begins, what could run for minutes."""
+        if self._safe >= 100_000:
+            return
+        foreign = environment.surroundings.context.documents.size
+        size = _size(root)
+        if max(foreign, size) <= self._safe:
+            return
+        if visits(self.parsed, size, foreign) > MAX_VISITS:
+            counts = Counter(one.tag.rpartition("}")[2] for one in root.iter("*"))
+            estimate = visits(self.parsed, size, foreign, counts)
+            if estimate > MAX_VISITS:
+                raise ProfileSyntaxError(
+                    f"'{self.text_}' would visit about {estimate:.0e} nodes of {size} elements",
+                    hint=f"{MAX_VISITS:.0e} are the limit: name the elements on the way",
+                    where=self.where,
+                )
+
+    def test(self, root: Any, environment: Environment) -> bool:
+        """XPath's boolean() of the expression.
+
+        :raises MissingContextError: it needs what nobody gave
+        :raises ProfileSyntaxError: it cannot be evaluated
+        """
+        value = self._evaluate(root, environment)
+        if isinstance(value, float):
+            return value != 0 and not math.isnan(value)
+        return bool(value)
+
+    def select(self, root: Any, environment: Environment) -> list[Any]:
+        """Elements, attributes and texts that the expression selects."""
+        value = self._evaluate(root, environment)
+        if not isinstance(value, list):
+            raise ProfileSyntaxError(
+                f"select='{self.text_}' gives a value, not a part of the domain", where=self.where
+            )
+        return value
+
+    def text(self, root: Any, environment: Environment) -> str:
+        """The expression as part of a value: one value, numbers without ``.0``, yes and no."""
+        value = self._evaluate(root, environment)
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, list):
+            values = list(dict.fromkeys(string_of(one).strip() for one in value))
+            if not values:
+                raise self._gives("selects nothing")
+            if len(values) > 1:
+                told = ", ".join(f"'{one}'" for one in values[:4])
+                raise self._gives(f"selects several different values: {told}")
+            return values[0]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._gives("is not a number")
+        return string_of(value)
+
+    def _gives(self, fact: str) -> ProfileSyntaxError:
+        return ProfileSyntaxError(f"'{{{self.text_}}}' {fact}", where=self.where)
+
+
+def _size(root: Any) -> int:
+    """Elements of a document, counted by libxml2."""
+    return int(_COUNT(root))
+
+
+_COUNT = etree.XPath("count(//*)")
+_expressions: dict[tuple[Any, ...], Expression] = {}
+
+
+def compile_expression(
+    text: str,
+    *,
+    file: str,
+    line: int,
+    column: int = 0,
+    params: Iterable[str] = (),
+    namespaces: Mapping[str, str] | None = None,
+) -> Expression:
+    """The compiled form of an expression; kept.
+
+    :param column: 0-based, where it begins in its attribute
+    :param params: names that the profile declares
+    :raises ProfileSyntaxError: with the column of what is wrong
+    """
+    names = tuple(params)
+    key = (text, file, line, column, names, tuple((namespaces or {}).items()))
+    found = _expressions.get(key)
+    if found is None:
+        if len(_expressions) > 8192:
+            _expressions.clear()
+        found = Expression(text, f"{file}:{line}", column, names, namespaces)
+        _expressions[key] = found
+    return found
+
+
+# --- params -------------------------------------------------------------------
+
+
+def parse_params(profile: Profile, given: Mapping[str, str]) -> dict[str, Any]:
+    """Values of a profile's params as XPath takes them.
+
+    :param given: as somebody wrote them
+    :raises ParamError: unknown, missing or mistyped, all of them
+    """
+    problems: list[ParamError] = []
+    names = [one.name for one in profile.params]
+    for name in given:
+        if name not in names:
+            hint = nearest(name, names) or (
+                "it has " + ", ".join(names) if names else "it has no params"
+            )
+            problems.append(
+                ParamError(f"profile '{profile.name}' has no param '{name}'", hint=hint)
+            )
+    values: dict[str, Any] = {}
+    for param in profile.params:
+        text = given.get(param.name, param.default)
+        if text is None:
+            problems.append(
+                ParamError(
+                    f"profile '{profile.name}' needs its param '{param.name}'",
+                    hint=f"--profile {profile.name},{param.name}=…",
+                    where=f"{profile.file}:{param.line}",
+                )
+            )
+            continue
+        value = param_value(param, text)
+        if value is None:
+            shown = "***" if param.secret else text
+            problems.append(
+                ParamError(
+                    f"profile '{profile.name}': {param.name}='{shown}' is not of type {param.type}",
+                    hint=_FORMS[param.type],
+                    where=f"{profile.file}:{param.line}",
+                )
+            )
+        values[param.name] = value
+    if problems:
+        first, *others = problems
+        raise ParamError(first.message, hint=first.hint, where=first.where, others=others)
+    return values
+
+
+_FORMS = {
+    ParamType.INT: "an integer, as 4",
+    ParamType.BOOL: "yes or no",
+    ParamType.SIZE: "a number with an optional unit, as 4 GiB; plain is KiB",
+    ParamType.STRING: "a text",
+}
+
+
+def param_value(param: Param, text: str) -> Any:
+    """The value of a param, or None where the text is not of its type."""
+    if param.type == ParamType.INT:
+        try:
+            return float(int(text.strip()))
+        except ValueError:
+            return None
+    if param.type == ParamType.BOOL:
+        return {"yes": True, "no": False}.get(text.strip())
+    if param.type == ParamType.SIZE:
+        return kib_of(text)
+    return text

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What libosinfo knows of a guest OS, through virtinst.
+
+Its database takes a third of a second to load: only when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import MissingContextError, nearest
+from .worktree import child
+from .xmltree import VIRTUNED_NS
+
+LIBOSINFO_NS = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
+
+#: Devices by osinfo-db's ids (osinfo-db, device/): the OS drives one of them.
+DEVICES = {
+    "virtio-disk": ("pci/1af4/1001", "pci/1af4/1042"),
+    "virtio-net": ("pci/1af4/1000", "pci/1af4/1041"),
+    "virtio-scsi": ("pci/1af4/1004", "pci/1af4/1048"),
+    "virtio-video": ("pci/1af4/1050",),
+    "virtio-rng": ("pci/1af4/1005", "pci/1af4/1044"),
+    "virtio-balloon": ("pci/1af4/1002", "pci/1af4/1045"),
+    "virtio-serial": ("pci/1af4/1003", "pci/1af4/1043"),
+    "virtio-input": ("pci/1af4/1052",),
+    "virtio-fs": ("pci/1af4/105a",),
+    "virtio-1.0": ("pci/1af4/1041",),
+    "usb3": ("pci/1b36/0004",),
+    "qxl": ("pci/1b36/0100",),
+}
+_OTHER = {
+    "usb-tablet": ("http://usb.org/usb/80ee/0021",),
+    "q35": ("http://qemu.org/chipset/x86/q35",),
+}
+WORDS = (*DEVICES, *_OTHER)
+#: The design's spelling of libosinfo's families of names.
+_ALIASES = {"windows": "win"}
+
+
+def wanted_os(domain: Any, given: str | None) -> str | None:
+    """The guest OS that a domain's metadata names, else `given`; None where nobody says."""
+    metadata = child(domain, "metadata")
+    if metadata is not None:
+        listed = child(metadata, f"{{{VIRTUNED_NS}}}virtuned")
+        guest = None if listed is None else child(listed, f"{{{VIRTUNED_NS}}}guest")
+        if guest is not None:
+            if guest.get("os"):
+                return str(guest.get("os"))
+            kind = guest.get("os_type")
+            if kind:
+                return _ALIASES.get(kind, kind) + (guest.get("os_version") or "")
+        for libosinfo in metadata.iterchildren(f"{{{LIBOSINFO_NS}}}libosinfo"):
+            os = child(libosinfo, f"{{{LIBOSINFO_NS}}}os")
+            if os is not None and os.get("id"):
+                return str(os.get("id"))
+    return given
+
+
+class GuestOS:
+    """One operating system of libosinfo's database."""
+
+    def __init__(self, variant: Any) -> None:
+        self.variant = variant
+        handle = variant.get_handle() if hasattr(variant, "get_handle") else None
+        self.handle = handle
+        self._devices: frozenset[str] | None = None
+
+    @property
+    def id(self) -> str:
+        """libosinfo's short id: ``fedora38``, ``win11``."""
+        return str(self.variant.name)
+
+    @property
+    def family(self) -> str:
+        """``linux``, ``windows`` (all of libosinfo's win*), ``freebsd``, …"""
+        family = self.handle.get_family() if self.handle is not None else ""
+        return "windows" if (family or "").startswith("win") else str(family or "")
+
+    def supports(self, word: str) -> bool:
+        """Does the OS drive that kind of device?
+
+        :raises ValueError: no such word
+        """
+        ids = _OTHER.get(word) or tuple(f"http://pcisig.com/{one}" for one in DEVICES.get(word, ()))
+        if not ids:
+            raise ValueError(f"unknown word '{word}'")
+        if self._devices is None:
+            self._devices = self._all_devices()
+        return any(one in self._devices for one in ids)
+
+    def _all_devices(self) -> frozenset[str]:
+        if self.handle is None:
+            return frozenset()
+        found = self.handle.get_all_devices(None)
+        return frozenset(found.get_nth(at).get_id() for at in range(found.get_length()))
+
+
+_known: dict[str, GuestOS | None] = {}
+
+
+def _database() -> Any:
+    """virtinst's view of libosinfo.
+
+    :raises MissingContextError: it is not installed
+    """
+    try:
+        from virtinst import OSDB
+    except (ImportError, ValueError) as problem:
+        raise MissingContextError(
+            f"libosinfo cannot be asked about the guest OS: {problem}",
+            hint="apt-get install virtinst gir1.2-libosinfo-1.0",
+        ) from None
+    return OSDB
+
+
+def lookup(name: str) -> GuestOS:
+    """The OS of a short id or of libosinfo's URL.
+
+    :raises MissingContextError: libosinfo does not know it, or is not there
+    """
+    if name not in _known:
+        database = _database()
+        if "/" in name:
+            variant = database.lookup_os_by_full_id(name)
+        else:
+            variant = database.lookup_os(name)
+        _known[name] = None if variant is None else GuestOS(variant)
+    found = _known[name]
+    if found is None:
+        names = [one.name for one in _database().list_os()]
+        raise MissingContextError(
+            f"libosinfo does not know the guest OS '{name}'",
+            hint=nearest(name, names) or "osinfo-query os lists those it knows",
+        )
+    return found
