@@ -163,4 +163,5 @@ def _error(error: ProfileError, directory: Path) -> str:
         rows += [f"  fix {fix}" for fix in conflict.fixes]
     for other in error.others:
         rows.append(f"also {other.code}: {other}")
-    return "".join(f"{row}\n" for row in rows).replace(str(directory) + "/", "")
+    text = "".join(f"{row}\n" for row in rows)
+    return text.replace(str(directory) + "/", "").replace(str(directory), "DIR")

@@ -184,6 +184,7 @@ class PathNode:
         "provided",
         "order",
         "dependents",
+        "variants",
         "unit",
         "abi",
         "attrs",
@@ -245,6 +246,7 @@ class PathNode:
         self.implied = facts.implied
         self.provided = facts.provided
         self.dependents = facts.dependents
+        self.variants = facts.variants
         self.unit = facts.unit
         self.abi = facts.abi
         self.order = facts.order or tuple(summary.children)

@@ -16,7 +16,7 @@ from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
 from .fixpoint import Fixpoint
-from .judging import incomplete, unfit, validate
+from .judging import blame, incomplete, unfit, validate
 from .paths import Paths
 from .provenance import (
     DEFINITION,
@@ -123,6 +123,12 @@ def _validate(
         return lacking  # it was not valid before either
     if lacking and unfit(tree, schema, found) is None:
         return lacking
+    guilty = blame(tree, schema, found)
+    told = problems[0]
+    if guilty is not None:
+        path = Paths(tree.root, schema).of(guilty.element, guilty.slot)
+        has = "" if guilty.after is None else f"='{guilty.after}'"
+        told = f"libvirt's schema does not take {path}{has} there"
     culprits = []
     for one in selected:
         rest = [other for other in selected if other is not one]
@@ -132,7 +138,7 @@ def _validate(
     render(tree, schema, selected, prepare)
     who = " or ".join(culprits) or "the profiles together"
     raise InvalidDomainError(
-        f"with {who} the domain would not be valid: {problems[0]}",
+        f"with {who} the domain would not be valid: {told}",
         hint="virt-profile --lint tells what is wrong inside a profile",
         where=name,
     )

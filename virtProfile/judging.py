@@ -7,17 +7,22 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
+from .finding import container
 from .provenance import Warning
-from .worktree import Element, WorkTree, child, text_of
+from .worktree import TEXT, Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:
     from .changes import Difference
+
+
+#: How many changes are tried to find the one that is wrong.
+MAX_BLAMED = 300
 
 
 class _Facts:
@@ -132,6 +137,9 @@ def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
 def incomplete(tree: WorkTree, schema: Any) -> list[Warning]:
     """One warning for each thing that lacks what libvirt needs to define it."""
     missing = lacks(tree.root, schema.root)
+    for path in schema.facts.needed:
+        if path not in missing and container(tree.root, path.split("/")) is None:
+            missing.append(path)
     if not missing:
         return []
     told = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
@@ -160,6 +168,50 @@ def unfit(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> str | Non
         for position, parent, element in sorted(out, key=lambda one: one[0]):
             parent.insert(position, element)
     return problems[0] if problems else None
+
+
+def blame(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> Difference | None:
+    """The first change without which the tree would be valid, or None where no single one is.
+
+    libxml2 does not tell: what is wrong deep inside a device is to it an "extra
+    element devices".
+    """
+    for one in found[:MAX_BLAMED]:
+        element = one.element
+        if one.op == "remove" or element.getparent() is None:
+            continue
+        undo = _without(one)
+        try:
+            valid = not schema.validate(tree.root)
+        finally:
+            undo()
+        if valid:
+            return one
+    return None
+
+
+def _without(one: Difference) -> Callable[[], None]:
+    """Take one change back for the moment; calling what comes back makes it again."""
+    element, slot = one.element, one.slot
+    if slot[:1] == "@":
+        name, now = slot[1:], element.get(slot[1:])
+        if one.before is None:
+            del element.attrib[name]
+        else:
+            element.set(name, one.before)
+        return lambda: element.set(name, now)
+    if slot == TEXT:
+        text = element.text
+        element.text = one.before
+
+        def again() -> None:
+            element.text = text
+
+        return again
+    parent = element.getparent()
+    position = parent.index(element)
+    parent.remove(element)
+    return lambda: parent.insert(position, element)
 
 
 def _node(element: Element, schema: Any) -> Any:

@@ -231,15 +231,24 @@ class Meeting:
         after = leaf.node.allowed_with(leaf.slot, leaf.value)
         if before is not None and after is not None:
             self._drop(element, before, after, writer, leaf.slot)
+        for what, values in leaf.node.variants.get(leaf.slot, ()):
+            if leaf.value not in values:
+                at, slot = _resolve(element, what)
+                if at is not None:
+                    self._drop_value(at, slot, writer)
+
+    def _drop_value(self, element: Element, slot: str, writer: Writer) -> None:
+        owners = self.tree.owners(element, slot)
+        if any(owner.hard for owner in owners):
+            self.lose(element, slot, None, element.get(slot[1:]), writer, owners)
+        else:
+            self.tree.unset(element, slot, writer)
 
     def _drop(self, element: Element, before: Any, after: Any, writer: Writer, keep: str) -> None:
         for name in list(element.attrib):
             slot = "@" + name
             if slot != keep and name in before.attrs and name not in after.attrs:
-                if any(owner.hard for owner in self.tree.owners(element, slot)):
-                    self.lose(element, slot, None, element.get(name), writer, self.tree.owners(element, slot))
-                    continue
-                self.tree.unset(element, slot, writer)
+                self._drop_value(element, slot, writer)
         for one in list(element.iterchildren("*")):
             old, new = before.child(one.tag), after.child(one.tag)
             if old is None:

@@ -17,6 +17,7 @@ class PathFacts:
         "implied",
         "provided",
         "dependents",
+        "variants",
         "unit",
         "abi",
         "order",
@@ -31,6 +32,8 @@ class PathFacts:
         #: slot -> the child element (or text()) without which nothing is implied
         self.provided: dict[str, str] = {}
         self.dependents: dict[str, frozenset[str]] = {}
+        #: slot -> (what belongs, the values that allow it)
+        self.variants: dict[str, list[tuple[str, frozenset[str]]]] = {}
         self.unit: dict[str, tuple[str, str]] = {}
         self.abi: frozenset[str] = frozenset()
         self.order: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Facts:
         self._paths: dict[str, PathFacts] = {}
         self._patterns: dict[tuple[str, ...], PathFacts] = {}
         self.exclusions: tuple[tuple[str, str, str], ...] = ()
+        self.needed: tuple[str, ...] = ()
 
     def at(self, path: str, tags: tuple[str, ...]) -> PathFacts:
         """All facts of a path: its own, and those of any place that ends so."""
@@ -110,6 +114,9 @@ class Facts:
                 entry.provided[slot] = provided
         for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
             facts._make(path).dependents[slot] = frozenset(depends.split("+"))
+        for path, slot, what, values, *_ in rows(directory / "variants.tsv"):
+            entry = facts._make(path).variants.setdefault(slot, [])
+            entry.append((what, frozenset(values.split(" "))))
         for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
             facts._make(path).unit[slot] = (unit, default)
         for path, slots, *_ in rows(directory / "abi.tsv"):
@@ -119,4 +126,5 @@ class Facts:
         facts.exclusions = tuple(
             (one, other, source) for one, other, source, *_ in rows(directory / "exclusions.tsv")
         )
+        facts.needed = tuple(path for path, *_ in rows(directory / "needed.tsv"))
         return facts

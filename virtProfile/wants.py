@@ -125,6 +125,7 @@ class ForeignNode:
     twins = None
     order: tuple[str, ...] = ()
     dependents: dict[str, frozenset[str]] = {}
+    variants: dict[str, list[tuple[str, frozenset[str]]]] = {}
     unit: dict[str, tuple[str, str]] = {}
     abi: frozenset[str] = frozenset()
     newer = False
