@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from virtProfile.cli import runcli
+from virtProfile.store import shipped
 
 DATA = Path(__file__).parent / "data" / "cli"
 PROFILES = "--profile-dir profiles"
@@ -98,4 +99,5 @@ def golden_text(case: Case, done: Done) -> str:
             parts.append(f"--- {name}\n{text}")
             if not text.endswith("\n"):
                 parts.append("(no line feed)\n")
-    return "".join(parts).replace(str(DATA), "DATA")
+    text = "".join(parts).replace(str(DATA), "DATA")
+    return text.replace(str(shipped()), "SHIPPED")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate-output"))
+
+
+@pytest.fixture
+def golden(regenerate: bool) -> Callable[[str, str], None]:
+    """Compares a text with a file below ``tests/data``, or writes the file."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "data" / name
+        if regenerate:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="")
+        with path.open(encoding="utf-8", newline="") as stream:
+            assert text == stream.read()
+
+    return compare

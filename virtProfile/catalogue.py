@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .errors import EXIT_DONE, EXIT_FAILED
@@ -182,4 +183,16 @@ def lint(out: Output, store: ProfileStore, files: Sequence[str], as_json: bool) 
         for one in problems:
             hint = f" ({one.hint})" if one.hint else ""
             out.write(f"{one.file}:{one.line}: {one.level}: {one.message}{hint}\n")
+            if out.terminal:
+                out.write(_margin(one.file, one.line))
     return EXIT_FAILED if any(one.level == "error" for one in problems) else EXIT_DONE
+
+
+def _margin(file: str, line: int) -> str:
+    """The line that a problem is about, as a note in the margin of the file."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            text = next(islice(stream, line - 1, line), "").rstrip()
+    except OSError:
+        return ""
+    return f"{line:>6} | {text}\n" if text else ""

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import ProfileError
-from .expression import Environment, Expression, Unknown, compile_expression, parse_params
+from .errors import MissingContextError, ProfileError
 from .finding import holds
 from .profile import Action, Match, Snippet
 from .selector import Selected
@@ -20,6 +19,7 @@ from .wants import Want, compile_branches, compiled_action, compiled_match
 
 if TYPE_CHECKING:
     from .context import Context
+    from .expression import Environment, Expression
 
 
 class Verdict:
@@ -63,7 +63,7 @@ class Conditions:
             where = f"its <match> at {profile.file}:{match.line}"
             try:
                 held = self._holds(match, one, root)
-            except Unknown as problem:
+            except MissingContextError as problem:
                 if match.unknown == "apply":
                     continue
                 if match.unknown == "skip":
@@ -98,7 +98,7 @@ class Conditions:
         try:
             if action.when is not None and not self._test(action.when, one, action.line, root):
                 return Verdict(False, f"its when at {where} does not hold")
-        except Unknown as problem:
+        except MissingContextError as problem:
             if action.unknown == "skip":
                 return Verdict(False, f"its when at {where} is unknown: {problem.message}")
             if action.unknown != "apply":
@@ -107,7 +107,7 @@ class Conditions:
             return Verdict(False, "", problem)
         try:
             return Verdict(True, branches=self._expand(action.branches, one, root))
-        except Unknown as problem:
+        except MissingContextError as problem:
             if action.unknown == "skip":
                 return Verdict(False, f"an expression at {where} is unknown: {problem.message}")
             return Verdict(False, "", problem)
@@ -145,17 +145,30 @@ class Conditions:
 
     # --- expressions ---------------------------------------------------------
 
+    def check_params(self, one: Selected) -> None:
+        """:raises ParamError: a param is unknown, missing or mistyped."""
+        if one.params or one.profile.params:
+            self._environment_of(one)
+
     def _environment_of(self, one: Selected) -> Environment:
         found = self._environments.get(one.name)
         if found is None:
+            from .expression import Environment, parse_params
+
             params = parse_params(one.profile, one.params)
             found = self._environments[one.name] = Environment(params, self.context)
         return found
 
     def _compile(self, text: str, one: Selected, line: int, column: int = 0) -> Expression:
-        types = {param.name: param.type for param in one.profile.params}
+        from .expression import compile_expression
+
         return compile_expression(
-            text, file=one.profile.file, line=line, column=column, params=types
+            text,
+            file=one.profile.file,
+            line=line,
+            column=column,
+            params=[param.name for param in one.profile.params],
+            namespaces=dict(one.profile.namespaces),
         )
 
     def _test(self, text: str, one: Selected, line: int, root: Any) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .documents import Documents
 from .domainschema import Schema
-from .guestos import GuestOS, lookup, wanted_os
+
+if TYPE_CHECKING:
+    from .documents import Documents
+    from .guestos import GuestOS
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Context:
 
         :raises UsageError: one of them is something else
         """
+        from .documents import Documents
+
         return Documents(self.capabilities, self.domcapabilities)
 
     def guest_os(self, domain: Any) -> GuestOS | None:
@@ -50,5 +54,7 @@ class Context:
 
         :raises MissingContextError: libosinfo does not know it
         """
+        from .guestos import lookup, wanted_os
+
         name = wanted_os(domain, self.osinfo)
         return None if name is None else lookup(name)

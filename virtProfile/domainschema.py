@@ -264,6 +264,11 @@ class PathNode:
                 found.setdefault(tag, self.child(tag))
         return {tag: node for tag, node in found.items() if node is not None}
 
+    @property
+    def required_children(self) -> tuple[str, ...]:
+        """Tags of children that every variant has to have."""
+        return tuple(tag for tag, (low, _, _) in self._summary.children.items() if low > 0)
+
     def child(self, tag: str) -> PathNode | None:
         """The node of a child, or None where no known libvirt has it."""
         try:
@@ -296,6 +301,14 @@ class PathNode:
                 )
         self._known[tag] = node
         return node
+
+    def attribute(self, name: str) -> ValueType | None:
+        """The type of an attribute, or None where no known libvirt has it."""
+        found = self.attrs.get(name)
+        if found is None:
+            wider = self.schema.wider(self)
+            found = None if wider is None else wider.attrs.get(name)
+        return found
 
     def allowed_with(self, slot: str, value: str | None) -> PathNode | None:
         """What the variant with that value of a discriminator allows; None without variants."""
@@ -387,9 +400,14 @@ class Schema:
         return found
 
     def validate(self, root: Any) -> list[str]:
-        """What libvirt's schema finds wrong with a domain (an lxml element); [] if valid."""
+        """What libvirt's schema finds wrong with a domain (an lxml element); [] if valid.
+
+        What only a newer libvirt knows is not wrong: this one would ignore it.
+        """
         validator = self.grammar.validator()
         if validator.validate(root):
+            return []
+        if self._wider is not None and not self._wider.validate(root):
             return []
         return [str(one.message) for one in validator.error_log] or ["not valid"]
 

@@ -89,7 +89,9 @@ def apply(
     actions = fixpoint.actions
     if actions.errors:
         raise together(actions.errors)
-    problem = explain_conflicts(tree, schema, selection.selected, fixpoint.prepare, actions, Paths)
+    problem = explain_conflicts(
+        tree, schema, selection.selected, fixpoint.prepare, actions, Paths, fixpoint.clashes(state)
+    )
     if problem is not None:
         raise problem
     found = differences(tree)

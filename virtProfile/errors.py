@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 EXIT_DONE = 0
@@ -186,6 +185,8 @@ class Conflict:
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """A hint "did you mean …?" with the names nearest to `name`, or ""."""
+    from difflib import get_close_matches  # 10 ms that only a mistake costs
+
     close = get_close_matches(name, list(known), n=count, cutoff=0.6)
     if not close:
         return ""

@@ -18,6 +18,7 @@ from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
 from .rendering import MAX_FIXES, render
 from .selector import Selected, Selection, Selector, together
+from .store import fits_version
 
 if TYPE_CHECKING:
     from .actions import Actions
@@ -155,6 +156,11 @@ class Fixpoint:
         errors: list[ProfileError] = []
         skipped: list[Skipped] = []
         for name, one in self.selector.candidates(state.selected, {}).items():
+            try:
+                self.conditions.check_params(one)
+            except ProfileError as problem:
+                errors.append(problem)
+                continue
             verdict = self._reasons.get(name)
             if verdict is not None and verdict.error is not None:
                 errors.append(verdict.error)
@@ -174,6 +180,36 @@ class Fixpoint:
             selector.named,
             selector.entries,
         )
+
+    def clashes(self, state: State) -> list[Conflict]:
+        """Selected profiles that by their own word do not go together."""
+        found = []
+        for one in state.selected.values():
+            for barrier in one.profile.conflicts:
+                other = state.selected.get(barrier.profile)
+                if other is None or other is one:
+                    continue
+                if barrier.version and not fits_version(other.profile.version, barrier.version):
+                    continue
+                sides = tuple(
+                    ConflictValue(
+                        side.name,
+                        side.priority,
+                        "hard",
+                        {
+                            "profile": side.name,
+                            "version": side.profile.version,
+                            "action": "conflicts",
+                            "file": side.profile.file,
+                            "line": barrier.line if side is one else side.profile.line,
+                        },
+                    )
+                    for side in sorted((one, other), key=lambda side: side.name)
+                )
+                pair = [side.value for side in sides]
+                if all([side.value for side in known.values] != pair for known in found):
+                    found.append(Conflict("", sides))
+        return found
 
     def cycle(self) -> CycleError:
         """The error for no stable selection, with priority fixes that were tried."""

@@ -6,6 +6,7 @@ Without a connection nothing is asked of anybody.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -95,13 +96,19 @@ def host_schema(needed: bool = True) -> Schema | None:
 
     for directory in SCHEMA_DIRECTORIES:
         if (Path(directory) / "domain.rng").exists():
-            return Schema.from_rng(directory)
+            return Schema.from_rng(directory, _cache())
     if not needed:
         return None
     raise MissingContextError(
         f"no libvirt schema is installed in {' or '.join(SCHEMA_DIRECTORIES)}",
         hint="--schema baseline judges by the one that is shipped",
     )
+
+
+def _cache() -> str | None:
+    """Where compiled schemas are kept."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(home, "virt-profile") if home.startswith("/") else None
 
 
 def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:

@@ -34,7 +34,7 @@ class _Facts:
         self.node = node
         kinds = node.attrs.items()
         self.attributes = tuple(name for name, kind in kinds if kind.required)
-        self.children = tuple(tag for tag, below in node.children.items() if below.min > 0)
+        self.children = node.required_children
         #: attributes with words of a closed list: they decide between variants
         self.deciding = frozenset(name for name, kind in kinds if kind.values)
 

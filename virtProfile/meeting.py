@@ -124,7 +124,9 @@ class Meeting:
                 self.write(element, leaf, writer)
                 self.effective.add(writer)
             else:
-                self.lose(element, leaf.slot, leaf.value, old, writer, owners)
+                self.lose(
+                    element, leaf.slot, _with_unit(leaf), _has_unit(element, leaf, old), writer, owners
+                )
                 lost.note(leaf)
 
     def reach(self, thing: Element, leaf: Leaf) -> tuple[Element, int]:
@@ -261,6 +263,17 @@ class Meeting:
                 self.tree.remove(one, [writer])
             else:
                 self._drop(one, old, new, writer, "")
+
+
+def _with_unit(leaf: Leaf) -> str | None:
+    """What was wanted, a size with its unit."""
+    unit = leaf.unit[0] if leaf.unit is not None else None
+    return f"{leaf.value} {unit}" if unit else leaf.value
+
+
+def _has_unit(element: Element, leaf: Leaf, value: str | None) -> str | None:
+    unit = element.get(leaf.unit[1][1:]) if leaf.unit is not None else None
+    return f"{value} {unit}" if unit and value is not None else value
 
 
 class Lost:

@@ -138,6 +138,8 @@ class Profile:
     replaced_by: str | None = None
     autoselect: bool = False
     priority: int = 0
+    #: prefixes that its expressions may use: those declared on its element
+    namespaces: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class ParsedFile:
     problems: tuple[Problem, ...]
     #: names of profiles that stand in the file but have errors
     broken: tuple[str, ...] = ()
+    #: those of them that could be read in part, for whoever looks for more errors
+    drafts: tuple[Profile, ...] = ()
 
 
 def parse_profiles(text: str, file: str, *, drop_in: bool = False) -> ParsedFile:

@@ -89,6 +89,7 @@ class _Reader:
     def whole(self, root: Any) -> ParsedFile:
         profiles: list[Profile] = []
         broken: list[str] = []
+        drafts: list[Profile] = []
         for element in self.file_profiles(root):
             before = len(self.problems)
             profile = self.profile(element)
@@ -98,7 +99,9 @@ class _Reader:
                 profiles.append(profile)
             else:
                 broken.append(element.get("name") or "")
-        return ParsedFile(tuple(profiles), tuple(self.problems), tuple(broken))
+                if profile is not None:
+                    drafts.append(profile)
+        return ParsedFile(tuple(profiles), tuple(self.problems), tuple(broken), tuple(drafts))
 
     # --- the profile ---------------------------------------------------------
 
@@ -160,6 +163,7 @@ class _Reader:
             replaced_by=element.get("replaced-by"),
             autoselect=self.flag(element, "autoselect"),
             priority=priority,
+            namespaces=tuple(sorted((prefix, uri) for prefix, uri in element.nsmap.items() if prefix)),
         )
         return replace(made, digest=digest(made))
 

@@ -128,13 +128,16 @@ def explain_conflicts(
     prepare: Prepare,
     actions: Actions,
     make_paths: Callable[[Element, Any], Paths],
+    clashes: Sequence[Conflict] = (),
 ) -> ConflictError | None:
     """All conflicts of a rendering with fixes that were tried, or None.
+
+    :param clashes: profiles that by their own word do not go together
 
     The tree is left in another rendering.
     """
     found = conflicts(actions, make_paths(tree.root, schema))
-    if not found:
+    if not found and not clashes:
         return None
     trials: dict[tuple[str, int], set[str]] = {}
 
@@ -153,7 +156,7 @@ def explain_conflicts(
         return trials[key]
 
     all_paths = set(found)
-    reports = []
+    reports = list(clashes)
     for path, losses in found.items():
         sides: dict[tuple[Writer, str | None], bool] = {}
         for loss in losses:
@@ -196,13 +199,16 @@ def _candidates(writers: Sequence[Writer]) -> list[tuple[str, int]]:
 
 def _headline(reports: Sequence[Conflict]) -> str:
     first = reports[0]
+    more = f"; {len(reports) - 1} more conflict(s)" if len(reports) > 1 else ""
+    if not first.path:
+        told = " and ".join(f"'{side.value}'" for side in first.values)
+        return f"cannot hold together: profiles {told}, as <conflicts> says{more}"
     told = " and ".join(
         f"{'the VM definition' if side.origin == DEFINITION else side.origin['profile']}"
         f" ({side.priority}, {side.constraint}) wants "
         + ("it absent" if side.value is None else f"'{side.value}'")
         for side in first.values
     )
-    more = f"; {len(reports) - 1} more conflict(s)" if len(reports) > 1 else ""
     return f"cannot hold together: {first.path}: {told}{more}"
 
 

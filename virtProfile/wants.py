@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .profile import Action, Match, Snippet
 
 
+#: Stands for a value that an expression gives, where only names are checked.
+WORKED_OUT = "{"
+
+
 class Stage:
     """A *one*-element on the way to something, as the snippet spells it."""
 
@@ -269,7 +273,7 @@ def _scope(
             unit, default = node.unit[slot]
             leaf.unit = (given.get(unit), unit, default)
         if not isinstance(node, ForeignNode) and not node.anything:
-            leaf.type = node.text if slot == TEXT else node.attrs.get(slot[1:])
+            leaf.type = node.text if slot == TEXT else node.attribute(slot[1:])
             if reading.checked and not _known(leaf, reading):
                 continue
         want.leaves.append(leaf)
@@ -303,7 +307,7 @@ def _known(leaf: Leaf, reading: Reading) -> bool:
             hint = nearest(slot[1:], node.attrs) or "no known libvirt has it"
         reading.error(fact, hint, leaf.line)
         return False
-    fact = leaf.type.check(leaf.value or "")
+    fact = "" if leaf.value == WORKED_OUT else leaf.type.check(leaf.value or "")
     if fact:
         hint = nearest(leaf.value or "", leaf.type.values) if leaf.type.values else ""
         reading.error(f"{leaf.full}: {fact}", hint, leaf.line)

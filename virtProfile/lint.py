@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks profile files without a domain: all problems at once, each with its line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .actions import Actions
+from .context import Context
+from .errors import ProfileError
+from .expression import compile_expression
+from .paths import Paths
+from .profile import Action, Kind, Match, Multiple, Problem, Profile, Snippet, parse_profiles
+from .provenance import Origin, Writer
+from .rendering import conflicts, steps
+from .selector import Selected
+from .template import Expr, is_plain, split
+from .wants import WORKED_OUT, Want, compile_branches
+from .worktree import WorkTree
+from .xmltree import parse, read_file
+
+if TYPE_CHECKING:
+    from .domainschema import Schema
+    from .expression import Expression
+
+__all__ = ["lint_files", "lint_text"]
+
+
+def lint_files(files: Iterable[str | os.PathLike[str]], schema: Schema | None = None) -> list[Problem]:
+    """Everything wrong or doubtful in profile files, in the order of files and lines.
+
+    :param schema: the domain format; None is the shipped baseline
+    :raises OSError: a file cannot be read
+    """
+    found: list[Problem] = []
+    seen: dict[tuple[str, str, str], Profile] = {}
+    for file in {os.path.abspath(os.fspath(one)): one for one in files}.values():
+        name = os.fspath(file)
+        drop_in = os.path.dirname(os.path.abspath(name)).endswith(".d")
+        try:
+            text = read_file(name)[0]
+        except ProfileError as problem:
+            found.append(Problem("error", problem.message, problem.hint, name, 1))
+            continue
+        found += lint_text(text, name, schema, drop_in=drop_in, seen=seen)
+    return found
+
+
+def lint_text(
+    text: str,
+    file: str,
+    schema: Schema | None = None,
+    *,
+    drop_in: bool = False,
+    seen: dict[tuple[str, str, str], Profile] | None = None,
+) -> list[Problem]:
+    """Everything wrong or doubtful in one profile document.
+
+    :param seen: profiles of files that were linted before, by directory, name, version
+    """
+    try:
+        parsed = parse_profiles(text, file, drop_in=drop_in)
+    except ProfileError as problem:
+        return [Problem("error", problem.message, problem.hint, file, 1)]
+    found = list(parsed.problems)
+    domain_schema = Context(schema=schema).domain_schema
+    for profile in parsed.profiles:
+        key = (os.path.dirname(os.path.abspath(file)), profile.name, profile.version)
+        if seen is not None and not drop_in:
+            other = seen.setdefault(key, profile)
+            if other is not profile:
+                found.append(
+                    _error(
+                        profile.line,
+                        f"profile '{profile.name}' version '{profile.version}' stands twice:"
+                        f" also at {other.file}:{other.line}",
+                        "two of one name have different versions, or are in different directories",
+                        file,
+                    )
+                )
+        found += _Linter(profile, domain_schema, drop_in).run()
+    for profile in parsed.drafts:
+        found += _Linter(profile, domain_schema, drop_in).run(draft=True)
+    return sorted(dict.fromkeys(found), key=lambda one: (one.line, one.column, one.level))
+
+
+def _error(line: int, message: str, hint: str, file: str) -> Problem:
+    return Problem("error", message, hint, file, line)
+
+
+class _Linter:
+    def __init__(self, profile: Profile, schema: Schema, drop_in: bool) -> None:
+        self.profile = profile
+        self.schema = schema
+        self.drop_in = drop_in
+        self.used: set[str] = set()
+        self.problems: list[Problem] = []
+
+    def run(self, draft: bool = False) -> list[Problem]:
+        """:param draft: there are errors already, so what is missing says nothing."""
+        profile = self.profile
+        for match in profile.matches:
+            self.match(match)
+        for action in profile.actions:
+            self.action(action)
+        if not self.drop_in and not draft:
+            for param in profile.params:
+                if f"${param.name}" not in self.used:
+                    self.say("warning", param.line, f"param '{param.name}' is not used", "")
+        self.twins(profile.actions)
+        if not draft and not any(one.level == "error" for one in self.problems):
+            self.contradictions()
+        return self.problems
+
+    def say(self, level: str, line: int, message: str, hint: str) -> None:
+        self.problems.append(Problem(level, message, hint, self.profile.file, line))
+
+    def tell(self, problem: ProfileError, line: int) -> None:
+        """An error of another stage, and those that travel with it."""
+        for one in (problem, *problem.others):
+            number = one.where.rpartition(":")[2]
+            self.say("error", int(number) if number.isdigit() else line, one.message, one.hint)
+
+    # --- expressions ---------------------------------------------------------
+
+    def expression(self, text: str, line: int, column: int = 0) -> Expression | None:
+        names = () if self.drop_in else [one.name for one in self.profile.params]
+        if self.drop_in and "$" in text:
+            return None  # params of the profile that it extends are not known here
+        try:
+            made = compile_expression(
+                text,
+                file=self.profile.file,
+                line=line,
+                column=column,
+                params=names,
+                namespaces=dict(self.profile.namespaces),
+            )
+        except ProfileError as problem:
+            self.tell(problem, line)
+            return None
+        self.used |= made.uses
+        if "$qemu_version" in made.uses and "<" in text:
+            self.say(
+                "warning",
+                line,
+                f"'{text}' compares $qemu_version with '<': without a connection it is a lower bound",
+                "ask what a version can do with '>='",
+            )
+        return made
+
+    def condition(self, text: str, line: int, what: str) -> None:
+        made = self.expression(text, line)
+        if made is not None and not made.parsed.variables and _is_constant(made.parsed.root):
+            self.say("warning", line, f"{what} is the same for every domain: '{text}'", "leave it out")
+
+    def templates(self, snippet: Snippet) -> None:
+        values = [value for _, value in (*snippet.attrs, *snippet.intents)]
+        if snippet.text is not None:
+            values.append(snippet.text)
+        for value in values:
+            if not is_plain(value):
+                try:
+                    parts = split(value)
+                except ProfileError:
+                    continue  # told by the parser
+                for part in parts:
+                    if isinstance(part, Expr):
+                        self.expression(part.text, snippet.line, part.column)
+        for one in snippet.children:
+            self.templates(one)
+
+    # --- matches and actions -------------------------------------------------
+
+    def match(self, match: Match) -> None:
+        if match.test is not None:
+            self.condition(match.test, match.line, "test")
+        for branch in match.branches:
+            self.templates(branch)
+        try:
+            compile_branches(self.plain(match.branches), self.schema, self.profile.file, checked=False)
+        except ProfileError as problem:
+            self.tell(problem, match.line)
+
+    def plain(self, branches: tuple[Snippet, ...]) -> tuple[Snippet, ...]:
+        """The branches without the values that expressions give."""
+        return tuple(_plain(one) for one in branches)
+
+    def action(self, action: Action) -> None:
+        if action.when is not None:
+            self.condition(action.when, action.line, "when")
+        if action.select is not None:
+            self.expression(action.select, action.line)
+            return
+        for branch in action.branches:
+            self.templates(branch)
+        try:
+            want = compile_branches(
+                self.plain(action.branches),
+                self.schema,
+                action.file,
+                singles=action.kind != Kind.REMOVE,
+            )
+        except ProfileError as problem:
+            self.tell(problem, action.line)
+            return
+        if action.multiple == Multiple.YES and want.leaves:
+            leaf = want.leaves[0]
+            self.say(
+                "error",
+                leaf.line,
+                f"multiple='yes' of '{leaf.full}', of which there can be only one",
+                "leave multiple out, or use multiple='no' to override",
+            )
+        if action.kind == Kind.DEFAULT:
+            for path in _ordered(want):
+                self.say(
+                    "warning",
+                    action.line,
+                    f"a default never changes the ordered list '{path}'",
+                    "use <add>",
+                )
+
+    def twins(self, actions: Sequence[Action]) -> None:
+        """Actions that say again what another one says."""
+        said: dict[Any, Action] = {}
+        for action in actions:
+            if action.multiple == Multiple.YES:
+                continue
+            key = (action.kind, action.when, action.select, _said(action.branches))
+            other = said.setdefault(key, action)
+            if other is not action:
+                self.say(
+                    "warning",
+                    action.line,
+                    f"this <{action.kind}> says again what line {other.line} says",
+                    "one of them is dead",
+                )
+
+    def contradictions(self) -> None:
+        """What the profile's unconditional actions want, and cannot all have."""
+        tree = WorkTree(parse("<domain/>"))
+        one = Selected(self.profile, 0, "caller", {}, None)
+
+        def prepare(action: Action, _: Selected, __: int) -> tuple[Want | None, Any] | None:
+            dynamic = action.when is not None or action.select is not None
+            if dynamic or any(not _all_plain(branch) for branch in action.branches):
+                return None
+            return (
+                compile_branches(
+                    action.branches, self.schema, action.file, singles=action.kind != Kind.REMOVE
+                ),
+                None,
+            )
+
+        actions = Actions(tree, self.schema)
+        for step in steps([one], prepare):
+            actions.act(step.action, step.want, step.select, step.writer)
+        for path, losses in conflicts(actions, Paths(tree.root, self.schema)).items():
+            loss = losses[0]
+            other = _line(loss.winners[0])
+            self.say(
+                "error",
+                loss.loser.origin.line,
+                f"{path}: {_wish(loss.wanted)} here and {_wish(loss.has)} at line {other}"
+                " cannot hold together",
+                "one profile wants one thing",
+            )
+
+
+def _line(writer: Writer) -> int:
+    origin: Origin = writer.origin
+    return origin.line
+
+
+def _wish(value: str | None) -> str:
+    return "an absence" if value is None else f"'{value}'"
+
+
+def _ordered(want: Want) -> Iterator[str]:
+    for group in want.groups:
+        if group.node.key_class == "O":
+            yield group.node.path
+        for inner in group.wants:
+            yield from _ordered(inner)
+
+
+def _is_constant(node: Any) -> bool:
+    if node.kind == "path":
+        return False
+    if node.kind == "call" and node.name.startswith("vp:") and node.name not in ("vp:min", "vp:max"):
+        return False
+    return all(_is_constant(part) for part in node.parts)
+
+
+def _all_plain(snippet: Snippet) -> bool:
+    values = [value for _, value in snippet.attrs]
+    return (
+        all(is_plain(value) for value in values)
+        and (snippet.text is None or is_plain(snippet.text))
+        and all(_all_plain(one) for one in snippet.children)
+    )
+
+
+def _plain(snippet: Snippet) -> Snippet:
+    """A snippet without the values that are worked out later: their names are still checked."""
+    from dataclasses import replace
+
+    return replace(
+        snippet,
+        attrs=tuple((name, value if is_plain(value) else WORKED_OUT) for name, value in snippet.attrs),
+        text=snippet.text if snippet.text is None or is_plain(snippet.text) else WORKED_OUT,
+        children=tuple(_plain(one) for one in snippet.children),
+    )
+
+
+def _said(branches: tuple[Snippet, ...]) -> tuple[Any, ...]:
+    return tuple(
+        (one.tag, frozenset(one.attrs), one.text, one.intents, _said(one.children))
+        for one in branches
+    )
