@@ -114,7 +114,11 @@ def run(case: Case, directory: Path) -> tuple[Result | None, dict[str, str]]:
     record = not options.pop("no_record", False)
     try:
         result = virtProfile.apply(
-            case.domain, requests, store=store, record=record, **options  # type: ignore[arg-type]
+            case.domain,
+            requests,
+            store=store,
+            record=record,
+            **options,  # type: ignore[arg-type]
         )
     except ProfileError as error:
         return None, {"error": _error(error, directory)}

@@ -66,9 +66,7 @@ class Done:
         return self.out.decode()
 
 
-def run(
-    argv: list[str], stdin: bytes | None = None, *, terminal: bool = False, **environ: str
-) -> Done:
+def run(argv: list[str], stdin: bytes | None = None, *, terminal: bool = False, **environ: str) -> Done:
     """Run in the data directory; no stdin is a terminal's."""
     came = Stream(stdin or b"", terminal=stdin is None)
     out, err = Stream(terminal=terminal), Stream()

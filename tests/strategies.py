@@ -183,9 +183,7 @@ def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False) -> st
 
 
 @st.composite
-def scenes(
-    draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, top: int = 150
-) -> Scene:
+def scenes(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, top: int = 150) -> Scene:
     """A domain and one to three profiles at some priorities."""
     count = draw(st.integers(1, 3))
     texts = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cases
 import pytest
 
-import cases
 import virtProfile
 
 ALL = sorted(cases.DIRECTORY.glob("*.txt"))

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import commandline
+import pytest
 from commandline import DATA, Case, run, run_case
+
 from virtProfile import __version__, cliargs
 from virtProfile.errors import UsageError
 from virtProfile.options import OPTIONS, Kind
@@ -201,7 +201,7 @@ def test_version() -> None:
 
 
 def test_debug() -> None:
-    done = run([*"--input vm.xml --profile nope -d --profile-dir profiles".split()])
+    done = run([*["--input", "vm.xml", "--profile", "nope", "-d", "--profile-dir", "profiles"]])
     assert done.status == 1
     assert "DEBUG" in done.err
     assert "Traceback" in done.err
@@ -291,9 +291,7 @@ def test_a_terminal_gets_colours_and_margins() -> None:
 # --- as processes ----------------------------------------------------------------
 
 
-def process(
-    words: str, *, stdin: bytes | None = None, **more: object
-) -> subprocess.CompletedProcess[bytes]:
+def process(words: str, *, stdin: bytes | None = None, **more: object) -> subprocess.CompletedProcess[bytes]:
     environ = {**os.environ, "VIRT_PROFILE_PATH": str(DATA / "profiles"), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, str(ROOT / "virt-profile"), *words.split()],

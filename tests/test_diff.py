@@ -226,9 +226,7 @@ def test_explain_what_is_gone() -> None:
     path = "/domain/devices/graphics[1]"
     taken = Origin("one", "1.0", "remove", "one.xml", 9)
     after = AFTER.replace("    <graphics type='vnc' passwd='hush'/>\n", "")
-    result = Result(
-        after, BEFORE, True, owned=lambda: [Owned(path, None, ((taken, 100, "soft"),))]
-    )
+    result = Result(after, BEFORE, True, owned=lambda: [Owned(path, None, ((taken, 100, "soft"),))])
     assert explain.explain(result, "devices/graphics").splitlines() == [
         f"{path} is absent",
         "  by  one 1.0  priority 100  soft  remove at one.xml:9",

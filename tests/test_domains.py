@@ -14,6 +14,7 @@ import pytest
 libvirt = pytest.importorskip("libvirt")
 
 from commandline import DATA, run  # noqa: E402
+
 from virtProfile import domains  # noqa: E402
 from virtProfile.domains import Connection  # noqa: E402
 from virtProfile.errors import LibvirtError  # noqa: E402
@@ -227,9 +228,7 @@ def test_what_libvirt_drops_is_told(shared: Any, tmp_path: Path) -> None:
     )
     define = shared.defineXMLFlags
     try:
-        type(shared).defineXMLFlags = lambda self, xml, flags: define(
-            xml.replace(" queues='4'", ""), flags
-        )
+        type(shared).defineXMLFlags = lambda self, xml, flags: define(xml.replace(" queues='4'", ""), flags)
         done = call(f"off --profile-dir {tmp_path} --profile drop --yes")
     finally:
         del type(shared).defineXMLFlags

@@ -10,11 +10,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import strategies
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-import strategies
 import virtProfile
 from virtProfile.domainschema import Schema
 from virtProfile.errors import ProfileError
@@ -91,9 +91,7 @@ def test_i3_order_never_matters(scene: strategies.Scene, random: Any) -> None:
     outcomes = []
     for listed in (wishes, other):
         try:
-            result = virtProfile.apply(
-                scene.domain, listed, store=scene.store, record=False
-            )
+            result = virtProfile.apply(scene.domain, listed, store=scene.store, record=False)
             outcomes.append((result.xml, result.to_dict()))
         except ProfileError as error:
             outcomes.append((error.code, error.to_dict()))
@@ -147,9 +145,7 @@ def test_i6_changes_add_up(scene: strategies.Scene) -> None:
         assert change.origins and change.origin == change.origins[0]
         assert change.origin.profile in scene.store.profiles
     difference = {
-        leaf: (n, after[leaf])
-        for leaf, n in told.items()
-        if n != after[leaf] and leaf[1:] != ("", "")
+        leaf: (n, after[leaf]) for leaf, n in told.items() if n != after[leaf] and leaf[1:] != ("", "")
     }
     missing = {leaf: n for leaf, n in after.items() if leaf not in told and leaf[1:] != ("", "")}
     assert not difference and not missing
@@ -230,7 +226,7 @@ def test_i9_same_bytes_in_another_process(seed: str) -> None:
         "import strategies, virtProfile, json\n"
         "text = strategies.seeds()[0][0]\n"
         "profiles = [f\"<profile name='p{n}'>\" + ''.join(f'<add multiple=\"yes\"><devices>"
-        "<redirdev bus=\"usb\" type=\"spicevmc\"/></devices></add>' for _ in range(3))"
+        '<redirdev bus="usb" type="spicevmc"/></devices></add>\' for _ in range(3))'
         " + f'<add><iothreads>2</iothreads></add></profile>' for n in range(8)]\n"
         "store = strategies.MemoryStore(profiles)\n"
         "r = virtProfile.apply(text, [f'p{n}' for n in range(8)], store=store)\n"

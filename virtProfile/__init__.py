@@ -8,6 +8,7 @@ from .engine import apply
 from .errors import ProfileError
 from .provenance import Result
 from .store import ProfileStore
+from .version import VERSION
 
 __all__ = ["Context", "ProfileError", "ProfileStore", "Result", "apply"]
-__version__ = "0.1.0"
+__version__ = VERSION

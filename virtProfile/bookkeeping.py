@@ -29,8 +29,7 @@ def write_list(tree: WorkTree, schema: Any, selection: Selection) -> bool:
     if not selection.named:
         return False
     secrets = {
-        one.name: {param.name for param in one.profile.params if param.secret}
-        for one in selection.selected
+        one.name: {param.name for param in one.profile.params if param.secret} for one in selection.selected
     }
     mark = tree.mark()
     entries = {one.request.name: one.element for one in selection.entries}

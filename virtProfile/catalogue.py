@@ -37,8 +37,7 @@ def listing(out: Output, store: ProfileStore, as_json: bool) -> int:
             (
                 one.profile.name,
                 one.profile.version,
-                (one.profile.title or "")
-                + (f" (hidden: {one.profile.file})" if one.shadowed else ""),
+                (one.profile.title or "") + (f" (hidden: {one.profile.file})" if one.shadowed else ""),
             )
             for one in rows
         ]
@@ -81,9 +80,7 @@ def _facts(profile: Profile, versions: Sequence[str]) -> dict[str, Any]:
             for one in profile.params
         ],
         "requires": [{"profile": one.profile, "version": one.version} for one in profile.requires],
-        "conflicts": [
-            {"profile": one.profile, "version": one.version} for one in profile.conflicts
-        ],
+        "conflicts": [{"profile": one.profile, "version": one.version} for one in profile.conflicts],
         "actions": [{"line": one.line, "action": _sentence(one)} for one in profile.actions],
     }
 
@@ -130,9 +127,7 @@ def _others(profile: Profile, versions: Sequence[str]) -> str:
 
 
 def _names(wanted: Sequence[Any]) -> str:
-    return ", ".join(
-        one.profile + (f" version {one.version}" if one.version else "") for one in wanted
-    )
+    return ", ".join(one.profile + (f" version {one.version}" if one.version else "") for one in wanted)
 
 
 def _sentence(action: Action) -> str:
@@ -151,8 +146,7 @@ def sketch(snippet: Snippet) -> str:
     """A snippet on one line: ``devices/disk[@device='disk'][driver]``."""
     tag = snippet.tag.rpartition("}")[2]
     values = "".join(
-        f"[@{name.rpartition('}')[2]}='{value}']"
-        for name, value in (*snippet.attrs, *snippet.intents)
+        f"[@{name.rpartition('}')[2]}='{value}']" for name, value in (*snippet.attrs, *snippet.intents)
     )
     if snippet.text is not None:
         values += f"[.='{snippet.text}']"

@@ -77,9 +77,7 @@ def stands(tree: WorkTree, element: Element) -> bool:
     return True
 
 
-def _set(
-    tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None
-) -> Difference:
+def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
     op = "add" if old is None else "remove" if new is None else "set"
     return Difference(op, element, slot, old, new, tree.owners(element, slot))
 
@@ -144,9 +142,7 @@ def describe(
             path = paths.of(one.element, one.slot)
             output_line = written.line(one.element)
         origins = tuple(owner.origin for owner in one.owners)
-        change = Change(
-            one.op, path, one.before, one.after, origins[0], origins, input_line, output_line
-        )
+        change = Change(one.op, path, one.before, one.after, origins[0], origins, input_line, output_line)
         rows.append((output_line or input_line or 0, number, change))
     rows.sort(key=lambda row: row[:2])
     return tuple(change for _, _, change in rows)

@@ -51,9 +51,7 @@ def runcli(
         from .cliargs import parse
 
         options = parse(argv)
-        talk = Talk(
-            sys.stderr if stderr is None else stderr, quiet=options.quiet, debug=options.debug
-        )
+        talk = Talk(sys.stderr if stderr is None else stderr, quiet=options.quiet, debug=options.debug)
         return Run(options, out, talk, sys.stdin if stdin is None else stdin, environ).run()
     except ProfileError as problem:
         from .secrecy import veil_error
@@ -76,9 +74,7 @@ def runcli(
     except Exception as problem:  # a mistake of ours: no data was written after it
         talk.failure(
             f"internal error: {type(problem).__name__}: {problem}",
-            ""
-            if talk.debugging
-            else "--debug shows where; please report it with the profile and the domain",
+            "" if talk.debugging else "--debug shows where; please report it with the profile and the domain",
         )
         return EXIT_FAILED
 
@@ -178,9 +174,7 @@ class Run:
             return self._deliver(result, wishes, None, data=data, encoding=encoding)
         with self._connect(read_only=not define) as connection:
             result = self._engine(text, wishes, name, connection)
-            return self._deliver(
-                result, wishes, connection if define else None, data=data, encoding=encoding
-            )
+            return self._deliver(result, wishes, connection if define else None, data=data, encoding=encoding)
 
     def _read(self) -> tuple[bytes, str]:
         from .xmltree import MAX_BYTES
@@ -189,14 +183,10 @@ class Run:
         if options.input not in (None, "-"):
             with open(options.input, "rb") as stream:
                 return stream.read(MAX_BYTES + 1), options.input
-        if options.input is None and (
-            self.stdin is None or self.stdin.closed or self.stdin.isatty()
-        ):
+        if options.input is None and (self.stdin is None or self.stdin.closed or self.stdin.isatty()):
             hint = "a name, --input FILE, or domain XML on stdin"
             if options.explain:
-                hint = (
-                    f"--explain took '{options.explain}' for its XPATH: write the domain before it"
-                )
+                hint = f"--explain took '{options.explain}' for its XPATH: write the domain before it"
             raise UsageError("a domain must be specified", hint=hint)
         if options.confirm:
             raise UsageError(
@@ -261,9 +251,7 @@ class Run:
         options = self.options
         tell(self.talk, veil_result(result), override=options.override)
         if domain is not None and not domain.secure:
-            self.talk.warning(
-                f"the connection is read-only: passwords of '{domain.name}' are not in its XML"
-            )
+            self.talk.warning(f"the connection is read-only: passwords of '{domain.name}' are not in its XML")
         self._print(result, connection is not None, data, encoding)
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE

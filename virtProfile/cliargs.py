@@ -28,9 +28,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _plain(message: str) -> str:
     """argparse's message, opened in lower case and without its list of spellings."""
-    return (
-        message.replace("argument -", "option -", 1) if message.startswith("argument") else message
-    )
+    return message.replace("argument -", "option -", 1) if message.startswith("argument") else message
 
 
 def parser(completer: Callable[[str], Any] | None = None) -> argparse.ArgumentParser:

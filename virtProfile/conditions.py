@@ -174,9 +174,7 @@ class Conditions:
     def _test(self, text: str, one: Selected, line: int, root: Any) -> bool:
         return self._compile(text, one, line).test(root, self._environment_of(one))
 
-    def _expand(
-        self, branches: tuple[Snippet, ...], one: Selected, root: Any
-    ) -> tuple[Snippet, ...]:
+    def _expand(self, branches: tuple[Snippet, ...], one: Selected, root: Any) -> tuple[Snippet, ...]:
         return tuple(self._expand_one(branch, one, root) for branch in branches)
 
     def _expand_one(self, snippet: Snippet, one: Selected, root: Any) -> Snippet:

@@ -113,9 +113,7 @@ def _agreed(question: str, talk: Talk, stdin: IO[Any]) -> bool:
         talk.say("Please answer 'yes' or 'no'.")
 
 
-def _tell_dropped(
-    result: Result, defined: Domain, again: Callable[[str], Result], talk: Talk
-) -> None:
+def _tell_dropped(result: Result, defined: Domain, again: Callable[[str], Result], talk: Talk) -> None:
     """Warn of changes that libvirt did not keep: those that the profiles would make again."""
     if not result.changed:
         return

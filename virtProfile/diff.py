@@ -27,9 +27,7 @@ _NO_NEWLINE = "\n\\ No newline at end of file"
 #: Names of the two sides where the input is no file.
 ORIGINAL, ALTERED = "Original XML", "Altered XML"
 
-_RED, _GREEN, _CYAN, _BOLD, _DIM, _PLAIN = (
-    f"\x1b[{code}m" for code in ("31", "32", "36", "1", "2", "")
-)
+_RED, _GREEN, _CYAN, _BOLD, _DIM, _PLAIN = (f"\x1b[{code}m" for code in ("31", "32", "36", "1", "2", ""))
 
 
 @dataclass(frozen=True, slots=True)

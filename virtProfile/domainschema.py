@@ -101,9 +101,7 @@ def _summarise(grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> 
 def _add(summary: _Summary, other: _Summary) -> None:
     for name, (required, types) in other.attrs.items():
         known = summary.attrs.get(name)
-        summary.attrs[name] = (
-            (required, types) if known is None else (known[0] or required, known[1] + types)
-        )
+        summary.attrs[name] = (required, types) if known is None else (known[0] or required, known[1] + types)
     for tag, (low, high, elements) in other.children.items():
         here = summary.children.get(tag)
         if here is None:
@@ -118,9 +116,7 @@ def _add(summary: _Summary, other: _Summary) -> None:
 def _either(summary: _Summary, branches: list[_Summary]) -> None:
     for branch in branches:
         for name, (required, types) in branch.attrs.items():
-            in_all = required and all(
-                name in one.attrs and one.attrs[name][0] for one in branches
-            )
+            in_all = required and all(name in one.attrs and one.attrs[name][0] for one in branches)
             known = summary.attrs.get(name)
             if known is not None:
                 types = known[1] + [one for one in types if one not in known[1]]
@@ -234,9 +230,7 @@ class PathNode:
             name: ValueType(types, required, grammar.resolve)
             for name, (required, types) in summary.attrs.items()
         }
-        self.text = (
-            ValueType(summary.texts, False, grammar.resolve) if summary.texts else None
-        )
+        self.text = ValueType(summary.texts, False, grammar.resolve) if summary.texts else None
         facts = schema.facts.at(path, _tags(self))
         self.key, self.key_class = facts.key if self.many else ((), "")
         if self.many and not self.key_class:
@@ -280,9 +274,7 @@ class PathNode:
         path = f"{self.path}/{tag}" if self.path else tag
         if entry is not None:
             low, high, elements = entry
-            node = PathNode(
-                self.schema, self._grammar, path, tag, self, elements, low, high, self.newer
-            )
+            node = PathNode(self.schema, self._grammar, path, tag, self, elements, low, high, self.newer)
         else:
             wider = self.schema.wider(self)
             if wider is not None and wider.child(tag) is not None:

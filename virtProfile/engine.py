@@ -294,5 +294,12 @@ def _owned(tree: WorkTree, paths: Paths, overridden: Sequence[Overridden]) -> li
     for path, losses in losers.items():
         winner = losses[0].winner
         who: Origin | str = winner
-        rows.append(Owned(path, losses[0].has, ((who, THE_DEFINITION.priority, "soft"),) if who == DEFINITION else ((who, 0, ""),), tuple(losses)))
+        rows.append(
+            Owned(
+                path,
+                losses[0].has,
+                ((who, THE_DEFINITION.priority, "soft"),) if who == DEFINITION else ((who, 0, ""),),
+                tuple(losses),
+            )
+        )
     return rows

@@ -99,14 +99,10 @@ class Expression:
     @property
     def uses(self) -> set[str]:
         """Names of variables (with $) and functions."""
-        return {f"${name}" for name, _ in self.parsed.variables} | {
-            name for name, _ in self.parsed.functions
-        }
+        return {f"${name}" for name, _ in self.parsed.variables} | {name for name, _ in self.parsed.functions}
 
     def compile(self, extensions: Any) -> Any:
-        return etree.XPath(
-            self.text_, namespaces=self.namespaces, extensions=extensions, regexp=False
-        )
+        return etree.XPath(self.text_, namespaces=self.namespaces, extensions=extensions, regexp=False)
 
     def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
         return ProfileSyntaxError(
@@ -254,12 +250,8 @@ def parse_params(profile: Profile, given: Mapping[str, str]) -> dict[str, Any]:
     names = [one.name for one in profile.params]
     for name in given:
         if name not in names:
-            hint = nearest(name, names) or (
-                "it has " + ", ".join(names) if names else "it has no params"
-            )
-            problems.append(
-                ParamError(f"profile '{profile.name}' has no param '{name}'", hint=hint)
-            )
+            hint = nearest(name, names) or ("it has " + ", ".join(names) if names else "it has no params")
+            problems.append(ParamError(f"profile '{profile.name}' has no param '{name}'", hint=hint))
     values: dict[str, Any] = {}
     for param in profile.params:
         text = given.get(param.name, param.default)

@@ -248,9 +248,7 @@ class Found:
         self.firm = firm
 
 
-def assign(
-    group: Group, found: Sequence[Element], taken: Iterable[Element] = ()
-) -> list[Found]:
+def assign(group: Group, found: Sequence[Element], taken: Iterable[Element] = ()) -> list[Found]:
     """Give each wish of the group its element, each element to one wish at most.
 
     By key, then the effectively single one, then those whose discriminators do

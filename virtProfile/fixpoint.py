@@ -141,8 +141,7 @@ class Fixpoint:
         self.prepare = prepare
         self.actions = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
         self._writers = {
-            (step.writer.origin.profile, step.writer.number): step.writer
-            for step in self.actions.steps
+            (step.writer.origin.profile, step.writer.number): step.writer for step in self.actions.steps
         }
         self._masks = None
 
@@ -245,5 +244,3 @@ class Fixpoint:
             hint="try " + " or ".join(fixes[:2]) if fixes else "their conditions exclude each other",
             conflicts=[Conflict("", tuple(values), tuple(fixes))],
         )
-
-

@@ -114,9 +114,7 @@ def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
     deciding = _facts_of(node).deciding
     text = text_of(element)
     if kept is None and tree.original(element):
-        attributes = tuple(
-            [(name, value if name in deciding else None) for name, value in element.items()]
-        )
+        attributes = tuple([(name, value if name in deciding else None) for name, value in element.items()])
         if text is not None and node.text is not None and not node.text.values:
             text = ""
     else:

@@ -318,6 +318,5 @@ def _plain(snippet: Snippet) -> Snippet:
 
 def _said(branches: tuple[Snippet, ...]) -> tuple[Any, ...]:
     return tuple(
-        (one.tag, frozenset(one.attrs), one.text, one.intents, _said(one.children))
-        for one in branches
+        (one.tag, frozenset(one.attrs), one.text, one.intents, _said(one.children)) for one in branches
     )

@@ -37,9 +37,7 @@ class Masks:
                 for element, slot in places
                 if owner in _only(tree.claims.get(element, {}).get(slot, []))
             ]
-            removed = [
-                element for element, (_, writers) in tree.removed.items() if owner in _only(writers)
-            ]
+            removed = [element for element, (_, writers) in tree.removed.items() if owner in _only(writers)]
             known = self._known[owner] = (slots, removed)
         return known
 

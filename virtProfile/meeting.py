@@ -78,19 +78,14 @@ class Meeting:
     ) -> None:
         """`loser` does not get its wish; equal priority or a hard wish is a conflict."""
         top = winners[0] if winners else THE_DEFINITION
-        conflict = loser.hard or (
-            top.priority == loser.priority and top.is_default == loser.is_default
-        )
+        conflict = loser.hard or (top.priority == loser.priority and top.is_default == loser.is_default)
         self.losses.append(
             Loss(element, rest, wanted, has, loser, winners or [THE_DEFINITION], conflict, note)
         )
 
     def beats(self, writer: Writer, owners: Sequence[Writer]) -> bool:
         """May `writer` replace what `owners` want?"""
-        return all(
-            owner.priority < writer.priority and not owner.hard or owner is writer
-            for owner in owners
-        )
+        return all(owner.priority < writer.priority and not owner.hard or owner is writer for owner in owners)
 
     # --- single values -------------------------------------------------------
 
@@ -124,9 +119,7 @@ class Meeting:
                 self.write(element, leaf, writer)
                 self.effective.add(writer)
             else:
-                self.lose(
-                    element, leaf.slot, _with_unit(leaf), _has_unit(element, leaf, old), writer, owners
-                )
+                self.lose(element, leaf.slot, _with_unit(leaf), _has_unit(element, leaf, old), writer, owners)
                 lost.note(leaf)
 
     def reach(self, thing: Element, leaf: Leaf) -> tuple[Element, int]:
@@ -158,9 +151,7 @@ class Meeting:
         for stage in way:
             found = child(parent, stage.tag)
             if found is None:
-                found = parent.makeelement(
-                    stage.tag, nsmap=_nsmap(stage.tag, stage.prefix, parent)
-                )
+                found = parent.makeelement(stage.tag, nsmap=_nsmap(stage.tag, stage.prefix, parent))
                 after = place(parent, stage.node.parent, stage.tag)
                 self.tree.insert(parent, after, found, writer)
             parent = found

@@ -67,9 +67,7 @@ class Output:
         """A terminal that can, and nobody who said no (https://no-color.org)."""
         environ = self._environ
         return (
-            self.terminal
-            and not environ.get("NO_COLOR")
-            and environ.get("TERM", "dumb") not in ("", "dumb")
+            self.terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") not in ("", "dumb")
         )
 
     @property
@@ -208,9 +206,7 @@ def tell(talk: Talk, result: Result, *, override: bool = False) -> None:
     if talk.quiet:
         return
     lines = [_lost(one) for one in result.overridden]
-    lines += [
-        f"skipped: {one.name} {one.version}: {one.detail or one.reason}" for one in result.skipped
-    ]
+    lines += [f"skipped: {one.name} {one.version}: {one.detail or one.reason}" for one in result.skipped]
     for line in lines[:MAX_TOLD]:
         talk.note(line)
     if len(lines) > MAX_TOLD:

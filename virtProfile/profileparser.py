@@ -81,7 +81,9 @@ class _Reader:
                 if one.tag == "profile":
                     found.append(one)
                 elif one.tag[0] != "{":
-                    self.error(one, f"unknown element '{one.tag}' in <profiles>", "only <profile> stands there")
+                    self.error(
+                        one, f"unknown element '{one.tag}' in <profiles>", "only <profile> stands there"
+                    )
             return found
         self.error(root, f"the root element is '{root.tag}'", "a profile file holds <profile> or <profiles>")
         return []
@@ -93,9 +95,7 @@ class _Reader:
         for element in self.file_profiles(root):
             before = len(self.problems)
             profile = self.profile(element)
-            if profile is not None and not any(
-                one.level == "error" for one in self.problems[before:]
-            ):
+            if profile is not None and not any(one.level == "error" for one in self.problems[before:]):
                 profiles.append(profile)
             else:
                 broken.append(element.get("name") or "")
@@ -183,9 +183,13 @@ class _Reader:
         self.empty(element)
         name = element.get("name") or ""
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9._-]*", name):
-            self.error(element, f"'{name}' is no name for a param", "a letter first, then letters, digits, ._-")
+            self.error(
+                element, f"'{name}' is no name for a param", "a letter first, then letters, digits, ._-"
+            )
         if name in RESERVED_PARAMS:
-            self.error(element, f"a param may not be called '{name}'", "the command line uses the word itself")
+            self.error(
+                element, f"a param may not be called '{name}'", "the command line uses the word itself"
+            )
         kind = self.word(element, "type", ParamType, ParamType.STRING)
         default = element.get("default")
         return Param(name, kind, default, self.flag(element, "secret"), element.sourceline or 1)
@@ -204,7 +208,9 @@ class _Reader:
         test = element.get("test")
         branches = self.branches(element)
         if test is not None and branches:
-            self.error(element, "a <match> has test= or a snippet, not both", "write two <match>: all must hold")
+            self.error(
+                element, "a <match> has test= or a snippet, not both", "write two <match>: all must hold"
+            )
         if test is None and not branches:
             self.error(element, "an empty <match>", "it holds a snippet of domain XML, or has test='XPATH'")
         return Match(
@@ -271,7 +277,9 @@ class _Reader:
             self.template(element, value)
             if name.startswith(f"{{{VIRTUNED_NS}}}") and not foreign:
                 if local(name) != "numa-node":
-                    self.error(element, f"unknown intent '{local(name)}'", nearest(local(name), ["numa-node"]))
+                    self.error(
+                        element, f"unknown intent '{local(name)}'", nearest(local(name), ["numa-node"])
+                    )
                 intents.append((local(name), value))
             else:
                 attrs.append((name, value))
@@ -354,9 +362,7 @@ def digest(profile: Profile) -> str:
         tuple((one.name, str(one.type), one.default, one.secret) for one in profile.params),
         tuple((one.profile, one.version) for one in profile.requires),
         tuple((one.profile, one.version) for one in profile.conflicts),
-        tuple(
-            (one.negate, one.test, str(one.unknown), _said(one.branches)) for one in profile.matches
-        ),
+        tuple((one.negate, one.test, str(one.unknown), _said(one.branches)) for one in profile.matches),
         tuple(
             (
                 str(one.kind),

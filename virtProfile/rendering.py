@@ -71,17 +71,13 @@ def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
         prepared = prepare(action, one, number)
         if prepared is None:
             continue
-        origin = Origin(
-            one.profile.name, one.profile.version, str(action.kind), action.file, action.line
-        )
+        origin = Origin(one.profile.name, one.profile.version, str(action.kind), action.file, action.line)
         writer = Writer(origin, one.priority, action.constraint == "hard", is_default, number)
         made.append(Step(action, writer, *prepared))
     return made
 
 
-def render(
-    tree: WorkTree, schema: Schema, selected: Sequence[Selected], prepare: Prepare
-) -> Actions:
+def render(tree: WorkTree, schema: Schema, selected: Sequence[Selected], prepare: Prepare) -> Actions:
     """Take the tree back to the definition and let the selected profiles act on it."""
     tree.rollback()
     actions = Actions(tree, schema)
@@ -144,9 +140,7 @@ def explain_conflicts(
     def attempt(name: str, priority: int) -> set[str]:
         key = (name, priority)
         if key not in trials:
-            changed = [
-                replace(one, priority=priority) if one.name == name else one for one in selected
-            ]
+            changed = [replace(one, priority=priority) if one.name == name else one for one in selected]
             changed.sort(key=lambda one: (-one.priority, one.name))
             tried = render(tree, schema, changed, prepare)
             broken = set(conflicts(tried, make_paths(tree.root, schema)))
@@ -165,19 +159,13 @@ def explain_conflicts(
                 sides[(winner, loss.has)] = True
         fixes: list[str] = []
         for name, priority in _candidates([writer for writer, _ in sides]):
-            if len(fixes) >= MAX_FIXES or (
-                len(trials) >= MAX_TRIALS and (name, priority) not in trials
-            ):
+            if len(fixes) >= MAX_FIXES or (len(trials) >= MAX_TRIALS and (name, priority) not in trials):
                 break
             broken = attempt(name, priority)
             if path not in broken and broken < all_paths:
                 fixes.append(f"--profile {name},priority={priority}")
-        ordered = sorted(
-            sides, key=lambda side: (-side[0].priority, side[0].origin.profile, side[1] or "")
-        )
-        reports.append(
-            Conflict(path, tuple(_side(writer, value) for writer, value in ordered), tuple(fixes))
-        )
+        ordered = sorted(sides, key=lambda side: (-side[0].priority, side[0].origin.profile, side[1] or ""))
+        reports.append(Conflict(path, tuple(_side(writer, value) for writer, value in ordered), tuple(fixes)))
     return ConflictError(_headline(reports), hint=_advice(reports), conflicts=reports)
 
 

@@ -106,9 +106,7 @@ def veil_error(problem: ProfileError) -> ProfileError:
     for value in hidden:
         message = message.replace(f"'{value}'", f"'{STARS}'")
         hint = hint.replace(f"'{value}'", f"'{STARS}'")
-    return type(problem)(
-        message, hint=hint, where=problem.where, conflicts=conflicts, others=others
-    )
+    return type(problem)(message, hint=hint, where=problem.where, conflicts=conflicts, others=others)
 
 
 def _veil_conflict(conflict: Conflict, hidden: list[str]) -> Conflict:
@@ -229,10 +227,7 @@ def written_places(document: Document, result: Result) -> Iterator[Place]:
         if any(who != DEFINITION for who, _, _ in owned.claims):
             wanted.setdefault(owned.path, owned.value)
     prefixes = {
-        prefix: uri
-        for element in document.elements
-        for prefix, uri in element.nsmap.items()
-        if prefix
+        prefix: uri for element in document.elements for prefix, uri in element.nsmap.items() if prefix
     }
     for path, value in wanted.items():
         if not is_foreign(path):

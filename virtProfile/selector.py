@@ -120,9 +120,7 @@ def read_list(document: Document) -> list[Entry]:
             raise InvalidDomainError(
                 f"profile '{name}': exclude='{exclude}' is neither yes nor no", where=where
             )
-        params = {
-            one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_PARAM)
-        }
+        params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_PARAM)}
         request = Request(name, element.get("version"), number, params)
         entries.append(Entry(request, exclude == "yes", element))
     return entries
@@ -253,9 +251,7 @@ class Selector:
         self._barred = {}
         for profile, request, source in self._profiles:
             priority = priorities.get(profile.name, request.priority or 0)
-            found[profile.name] = Selected(
-                profile, priority, source, request.params, request.version
-            )
+            found[profile.name] = Selected(profile, priority, source, request.params, request.version)
         named = set(found)
         for profile in self._automatic:
             if profile.name not in named:
@@ -355,4 +351,3 @@ def together(errors: Sequence[ProfileError]) -> ProfileError:
         conflicts=first.conflicts,
         others=[*first.others, *errors[1:]],
     )
-

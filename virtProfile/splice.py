@@ -35,9 +35,7 @@ class Written:
 
     __slots__ = ("text", "_tree", "_starts", "_outputs", "_numbers", "_new", "_lines")
 
-    def __init__(
-        self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]
-    ) -> None:
+    def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
         self.text = text
         self._tree = tree
         self._new = new  # new element -> (splice, offset in its text)
@@ -345,9 +343,7 @@ class _Writer:
             if token.group(1) is None and token.group(2) is None:
                 return False  # a comment stays
         self.splices = [
-            splice
-            for splice in self.splices
-            if not (splice.start >= span.tag_end and splice.end <= span.end)
+            splice for splice in self.splices if not (splice.start >= span.tag_end and splice.end <= span.end)
         ]
         self._replace(span.tag_end - 1, span.end, "/>", element)
         return True

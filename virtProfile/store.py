@@ -22,7 +22,6 @@ from .provenance import Warning
 from .xmltree import read_file
 
 
-
 @dataclass(frozen=True, slots=True)
 class Listed:
     """One profile of the listing. `shadowed` is replaced by one of an earlier directory."""
@@ -35,9 +34,7 @@ class Listed:
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts dotted versions: numbers as numbers, other words before them."""
-    return tuple(
-        (1, int(part), "") if part.isdigit() else (0, 0, part) for part in version.split(".")
-    )
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in version.split("."))
 
 
 def fits_version(version: str, wish: str) -> bool:
@@ -53,7 +50,9 @@ class ProfileStore:
         default where the process runs as root
     """
 
-    def __init__(self, directories: Iterable[str | os.PathLike[str]], check_owner: bool | None = None) -> None:
+    def __init__(
+        self, directories: Iterable[str | os.PathLike[str]], check_owner: bool | None = None
+    ) -> None:
         self.directories = [Path(one) for one in directories]
         self._check = (os.geteuid() == 0) if check_owner is None else check_owner
         self._texts: dict[Path, tuple[tuple[int, int, int], str]] = {}

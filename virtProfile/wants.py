@@ -17,7 +17,7 @@ from .worktree import PRESENCE, TEXT
 from .xmltree import RECORD_NS, VIRTUNED_NS, namespace
 
 if TYPE_CHECKING:
-    from .domainschema import PathNode, Schema, ValueType
+    from .domainschema import Schema, ValueType
     from .profile import Action, Match, Snippet
 
 
@@ -41,9 +41,7 @@ class Leaf:
 
     __slots__ = ("way", "tags", "node", "slot", "value", "unit", "type", "line", "path", "full")
 
-    def __init__(
-        self, way: tuple[Stage, ...], node: Any, slot: str, value: str | None, line: int
-    ) -> None:
+    def __init__(self, way: tuple[Stage, ...], node: Any, slot: str, value: str | None, line: int) -> None:
         self.way = way  # one-elements from the thing down to the leaf's element
         self.tags = tags = tuple(stage.tag for stage in way)
         self.node = node  # of the leaf's element
@@ -193,9 +191,7 @@ def compile_branches(
             _branch(branch, schema.root, (), root, reading)
     if reading.errors:
         first, *others = reading.errors
-        raise ProfileSyntaxError(
-            first.message, hint=first.hint, where=first.where, others=others
-        )
+        raise ProfileSyntaxError(first.message, hint=first.hint, where=first.where, others=others)
     root.seal()
     return root
 

@@ -155,7 +155,7 @@ class WorkTree:
     def own_all(self, element: Element, slots: list[str], writer: Writer) -> None:
         """`writer` made the element with all that is in these slots."""
         owners = [writer]
-        self.claims[element] = {slot: owners for slot in slots}
+        self.claims[element] = dict.fromkeys(slots, owners)
         places = self.claimed_by.setdefault(writer.origin.profile, [])
         places.extend((element, slot) for slot in slots)
 
@@ -227,9 +227,7 @@ class WorkTree:
         """Take back a new element, whatever came after it."""
         element.getparent().remove(element)
         if self.created.pop(element, None) is not None:
-            self._log = [
-                entry for entry in self._log if not (entry[0] == "insert" and entry[2] is element)
-            ]
+            self._log = [entry for entry in self._log if not (entry[0] == "insert" and entry[2] is element)]
 
     def forget(self, element: Element, slot: str) -> None:
         """Take back one value of a new element."""

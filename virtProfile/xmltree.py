@@ -278,9 +278,7 @@ def decode(data: bytes, name: str = "<xml>") -> tuple[str, str]:
     except LookupError:
         raise InvalidDomainError(f"unknown encoding '{encoding}'", where=f"{name}:1") from None
     except UnicodeDecodeError as problem:
-        raise InvalidDomainError(
-            f"not valid {encoding} at byte {problem.start}", where=name
-        ) from None
+        raise InvalidDomainError(f"not valid {encoding} at byte {problem.start}", where=name) from None
 
 
 def read_file(path: Any) -> tuple[str, str]:

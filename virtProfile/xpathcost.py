@@ -111,9 +111,7 @@ def _is_name(test: str) -> bool:
     return test != "*" and test[-2:] not in ("()", ":*")
 
 
-def visits(
-    parsed: Parsed, size: int, foreign: int = 1, counts: Mapping[str, int] | None = None
-) -> int:
+def visits(parsed: Parsed, size: int, foreign: int = 1, counts: Mapping[str, int] | None = None) -> int:
     """The bound for a domain of `size` elements.
 
     :param foreign: elements of the largest document that a variable is bound to

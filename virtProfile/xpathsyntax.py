@@ -26,8 +26,21 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _AXES = frozenset(
-    "ancestor ancestor-or-self attribute child descendant descendant-or-self following"
-    " following-sibling namespace parent preceding preceding-sibling self".split()
+    [
+        "ancestor",
+        "ancestor-or-self",
+        "attribute",
+        "child",
+        "descendant",
+        "descendant-or-self",
+        "following",
+        "following-sibling",
+        "namespace",
+        "parent",
+        "preceding",
+        "preceding-sibling",
+        "self",
+    ]
 )
 _DESCENDING = frozenset({"descendant", "descendant-or-self", "following", "preceding"})
 _NODE_TYPES = frozenset({"comment", "text", "processing-instruction", "node"})
@@ -135,9 +148,7 @@ def parse_xpath(text: str) -> Parsed:
     :raises XPathProblem: with the column
     """
     if len(text) > MAX_LENGTH:
-        raise XPathProblem(
-            f"an expression of {len(text)} characters", 0, f"{MAX_LENGTH} are the limit"
-        )
+        raise XPathProblem(f"an expression of {len(text)} characters", 0, f"{MAX_LENGTH} are the limit")
     return _Parser(text).whole()
 
 
@@ -291,9 +302,7 @@ class _Parser:
             told = str(low) if low == high else f"{low} to {high}" if high < 99 else f"{low} or more"
             if name == "vp:supports":
                 told = "1 or 3"
-            raise XPathProblem(
-                f"{name}() takes {told} arguments, it has {len(arguments)}", column
-            )
+            raise XPathProblem(f"{name}() takes {told} arguments, it has {len(arguments)}", column)
         self.parsed.functions.append((name, column))
         self.calls -= 1
         return Node("call", name, tuple(arguments))
@@ -358,9 +367,7 @@ class _Parser:
         while self.accept("["):
             self.depth += 1
             if self.depth > MAX_NESTING:
-                raise XPathProblem(
-                    f"predicates nested more than {MAX_NESTING} deep", self.peek(-1)[2]
-                )
+                raise XPathProblem(f"predicates nested more than {MAX_NESTING} deep", self.peek(-1)[2])
             barred, self.in_barred = self.in_barred, self.in_barred or self.under_descendant
             outer, self.under_descendant = self.under_descendant, False
             found.append(self.binary(0))

@@ -64,4 +64,3 @@ def _join():
 
 #: Where the distribution's part of this package stands.
 distribution = _join()
-

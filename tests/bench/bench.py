@@ -168,6 +168,7 @@ def _virtinst() -> Callable[[str], object] | None:
     try:
         sys.modules.pop("virtinst", None)
         import libvirt
+
         from virtinst import Guest, VirtinstConnection
     except ImportError:
         return None
@@ -202,9 +203,17 @@ def processes(runs: int) -> list[dict[str, object]]:
                 for number in range(count):
                     ours += ["--profile", f"b{number}"]
                 peers = {
-                    "virt-xml": ["virt-xml", "--connect", "test:///default", "--edit", "--disk", "driver.cache=none", "--print-xml"],
+                    "virt-xml": [
+                        "virt-xml",
+                        "--connect",
+                        "test:///default",
+                        "--edit",
+                        "--disk",
+                        "driver.cache=none",
+                        "--print-xml",
+                    ],
                     "xsltproc": ["xsltproc", str(sheet), str(path)],
-                    "xq": ["xq", "-x", ".domain.devices.disk[].driver.\"@cache\" = \"none\"", str(path)],
+                    "xq": ["xq", "-x", '.domain.devices.disk[].driver."@cache" = "none"', str(path)],
                 }
                 for name, command in peers.items():
                     if shutil.which(command[0]) is None:

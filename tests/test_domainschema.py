@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The model of the domain format: curated facts name what exists, and libvirt's tests agree."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import corpus
+import pytest
+from lxml import etree
+
+from virtProfile.domainschema import DATA, PathNode, Schema
+from virtProfile.gathering import SCHEMA_DIRECTORIES
+from virtProfile.schemafacts import rows
+
+BASE = Schema.baseline()
+NODES = {node.path: node for node in BASE.walk()}
+HOST = next((Path(one) for one in SCHEMA_DIRECTORIES if Path(one, "domain.rng").exists()), None)
+
+
+def has(node: PathNode | None, slot: str) -> bool:
+    """Does a relative slot such as ``target/@dev`` exist?"""
+    if slot[:1] == "{":
+        return node is not None and node.child(slot) is not None
+    *tags, last = slot.split("/")
+    for tag in tags:
+        node = node.child(tag) if node is not None else None
+    if node is None:
+        return False
+    if last in ("", "."):
+        return True
+    if last == "*":
+        return bool(node.children)
+    if last == "text()":
+        return node.text is not None
+    return last[1:] in node.attrs if last[0] == "@" else node.child(last) is not None
+
+
+def test_size_of_the_model() -> None:
+    assert len(NODES) >= 878  # element paths of libvirt 11.3.0, which 12.8 only grew from
+    assert sum(node.many for node in NODES.values()) >= 146
+
+
+@pytest.mark.parametrize("name", ["disk", "iothreads", "model", "boot", "feature"])
+def test_cardinality_by_path(name: str) -> None:
+    wanted = {
+        "disk": ("devices/disk", True),
+        "iothreads": ("iothreads", False),
+        "model": ("devices/video/model", False),
+        "boot": ("os/boot", True),
+        "feature": ("cpu/feature", True),
+    }
+    path, many = wanted[name]
+    assert NODES[path].many is many
+    assert not NODES["devices/disk/boot"].many
+
+
+def test_every_row_names_a_path_that_exists() -> None:
+    for path in BASE.facts.paths():
+        if "*" not in path:
+            assert path in NODES, path
+            continue
+        head, _, tail = path.partition("*")
+        assert any(one.startswith(head) and one.endswith(tail) for one in NODES), path
+
+
+def test_every_row_has_a_source() -> None:
+    for file in sorted(DATA.glob("*.tsv")):
+        widths = {len(row) for row in rows(file)}
+        assert len(widths) == 1, file
+        assert all(row[-1].strip() for row in rows(file)), file
+
+
+def test_every_list_has_a_class() -> None:
+    assert [p for p, node in NODES.items() if node.many and node.key_class not in "ENSOX"] == []
+
+
+@pytest.mark.parametrize("fact", ["key", "binding", "implied", "dependents", "unit", "abi", "order"])
+def test_every_slot_exists(fact: str) -> None:
+    wrong = []
+    for path, node in NODES.items():
+        if path.endswith("/address") and path.count("/") != 2:
+            continue
+        for slot in getattr(node, fact):
+            if not has(node, slot):
+                wrong.append((path, slot))
+    assert wrong == []
+
+
+def test_what_falls_with_a_discriminator_exists() -> None:
+    for path, node in NODES.items():
+        for depends in node.dependents.values():
+            assert [one for one in depends if not has(node, one)] == [], path
+        for entries in node.variants.values():
+            assert [what for what, _ in entries if not has(node, what)] == [], path
+
+
+def test_implied_values_are_taken_and_may_be_absent() -> None:
+    for path, node in NODES.items():
+        for slot, value in node.implied.items():
+            kind = node.attrs[slot[1:]]
+            assert not kind.required, (path, slot)
+            assert kind.check(value) == "", (path, slot)
+
+
+def test_exclusions_exist() -> None:
+    for one, other, _ in BASE.exclusions:
+        assert has(BASE.root, one) and has(BASE.root, other), (one, other)
+
+
+IMPLIED = [
+    ("<devices>{}</devices>", "<disk%s><source file='/a'/><target dev='vda'/></disk>", " device='disk'"),
+    ("<devices>{}</devices>", "<disk%s><source file='/a'/><target dev='vda'/></disk>", " type='file'"),
+    ("<features>{}</features>", "<hap%s/>", " state='on'"),
+    ("<features>{}</features>", "<pmu%s/>", " state='on'"),
+    ("<features>{}</features>", "<vmport%s/>", " state='on'"),
+    ("<features>{}</features>", "<pvspinlock%s/>", " state='on'"),
+    ("<features>{}</features>", "<hyperv%s><relaxed state='on'/></hyperv>", " mode='custom'"),
+    ("{}", "<cpu%s><model>Nehalem</model></cpu>", " mode='custom'"),
+    ("{}", "<cpu%s><model>Nehalem</model></cpu>", " match='exact'"),
+    ("{}", "<cpu match='exact'><model%s>Nehalem</model></cpu>", " fallback='allow'"),
+    (
+        "<devices>{}</devices>",
+        "<filesystem%s><source dir='/a'/><target dir='b'/></filesystem>",
+        " type='mount'",
+    ),
+    (
+        "<devices>{}</devices>",
+        "<filesystem%s><source dir='/a'/><target dir='b'/></filesystem>",
+        " accessmode='passthrough'",
+    ),
+    ("<devices>{}</devices>", "<console%s/>", " type='pty'"),
+    ("{}", "<numatune><memory%s nodeset='0'/></numatune>", " mode='strict'"),
+    (
+        "<devices>{}</devices>",
+        "<hostdev%s type='pci'><source><address domain='0' bus='0' slot='3' function='0'/></source></hostdev>",
+        " mode='subsystem'",
+    ),
+    (
+        "<devices>{}</devices>",
+        "<hostdev%s mode='subsystem' type='usb'><source><vendor id='0x1'/><product id='0x2'/></source></hostdev>",
+        " managed='no'",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", IMPLIED, ids=lambda row: row[1][1:9] + row[2].strip())
+def test_libvirt_implies_it(row: tuple[str, str, str]) -> None:
+    """Defined with and without the value, libvirt gives the same domain back."""
+    libvirt = pytest.importorskip("libvirt")
+    connection = libvirt.open("test:///default")
+
+    def defined(text: str) -> str:
+        uuid = "6f6bb0a2-9f5c-4cf2-9d5b-3a1a8bb0a001"
+        xml = (
+            f"<domain type='test'><name>vp</name><uuid>{uuid}</uuid><memory>1</memory>"
+            "<os><type>hvm</type></os>" + row[0].replace("{}", text) + "</domain>"
+        )
+        domain = connection.defineXML(xml)
+        try:
+            return str(domain.XMLDesc(0))
+        finally:
+            domain.undefine()
+
+    assert defined(row[1] % "") == defined(row[1] % row[2])
+
+
+# --- libvirt's own documents --------------------------------------------------
+
+
+def faults(element: Any, node: PathNode, found: Counter[str]) -> None:
+    """Count what the model does not know or would not have."""
+    if node.anything:
+        return
+    for name, value in element.attrib.items():
+        kind = node.attrs.get(name)
+        if kind is None:
+            found[f"unknown {node.path}/@{name}"] += 1
+        elif kind.check(value):
+            found[f"value {node.path}/@{name}='{value}'"] += 1
+    for name, kind in node.attrs.items():
+        if kind.required and element.get(name) is None:
+            found[f"missing {node.path}/@{name}"] += 1
+    counts: Counter[str] = Counter()
+    for one in element.iterchildren("*"):
+        below = node.child(one.tag)
+        if below is None:
+            found[f"unknown {node.path}/{one.tag}"] += 1
+            continue
+        counts[one.tag] += 1
+        faults(one, below, found)
+    for tag, count in counts.items():
+        below = node.child(tag)
+        if count > 1 and below is not None and not below.many:
+            found[f"repeated {node.path}/{tag}"] += 1
+
+
+@pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
+@pytest.mark.parametrize("which", ["baseline", "host"])
+def test_walks_the_corpus(which: str, tmp_path: Path) -> None:
+    if which == "host" and HOST is None:
+        pytest.skip("no schema of a host")
+    schema = BASE if which == "baseline" else Schema.from_rng(HOST, tmp_path)  # type: ignore[arg-type]
+    found: Counter[str] = Counter()
+    valid = 0
+    for path, text in corpus.documents():
+        root = etree.fromstring(text.encode())
+        if schema.validate(root):
+            assert not corpus.is_valid(path), path
+            continue
+        assert corpus.is_valid(path), path
+        valid += 1
+        faults(root, schema.root, found)
+    assert found == {}
+    assert valid > 2000
+
+
+@pytest.mark.skipif(HOST is None, reason="no schema of a host")
+def test_generated_rng_is_libvirts() -> None:
+    """What is written from the compiled grammar judges as the schema that it was compiled from."""
+    original = etree.RelaxNG(file=str(HOST / "domain.rng"))  # type: ignore[operator]
+    schema = Schema.from_rng(HOST)  # type: ignore[arg-type]
+    schema._wider = None
+    documents = [text for _, text in corpus.documents()] or [
+        path.read_text() for path in (Path(__file__).parent / "data" / "domains").glob("*.xml")
+    ]
+    for text in documents:
+        root = etree.fromstring(text.encode())
+        assert original.validate(root) == (not schema.validate(root))
+
+
+@pytest.mark.skipif(HOST is None, reason="no schema of a host")
+def test_host_schema_is_kept_and_a_damaged_one_made_anew(tmp_path: Path) -> None:
+    copy = tmp_path / "schemas"
+    shutil.copytree(HOST, copy)  # type: ignore[arg-type]
+    cache = tmp_path / "cache"
+    Schema.from_rng(copy, cache)
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    kept.write_text("{")
+    Schema.from_rng(copy, cache)
+    assert kept.read_bytes() == whole
+    (copy / "domain.rng").write_text((copy / "domain.rng").read_text() + "<!-- other -->")
+    Schema.from_rng(copy, cache)
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.skipif(HOST is None, reason="no schema of a host")
+def test_what_only_a_newer_libvirt_has() -> None:
+    schema = Schema.from_rng(HOST)  # type: ignore[arg-type]
+    if schema.root.child("throttlegroups") is not None and not schema.root.child("throttlegroups").newer:
+        pytest.skip("this host's libvirt is new")
+    assert schema.root.child("throttlegroups").newer
+    assert schema.root.child("no-such-thing") is None

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Expressions: what they give, what is refused before evaluation, where errors stand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from virtProfile import Context
+from virtProfile.errors import MissingContextError, ParamError, ProfileSyntaxError
+from virtProfile.expression import Environment, compile_expression, param_value
+from virtProfile.profile import Param, ParamType
+from virtProfile.xmltree import parse
+
+DOMAIN = """<domain type='kvm'><name>vp</name><memory unit='GiB'>2</memory><vcpu>12</vcpu>
+<iothreads>2</iothreads><os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os><devices>
+<disk device='disk'><target dev='vda' bus='virtio'/></disk>
+<disk device='cdrom'><target dev='sda' bus='sata'/></disk>
+<interface type='network'><model type='virtio'/></interface></devices></domain>"""
+ROOT = parse(DOMAIN).root
+
+
+def made(text: str, **params: object) -> tuple[object, Environment]:
+    environment = Environment(params, Context())
+    return compile_expression(text, file="p.xml", line=3, params=list(params)), environment
+
+
+def value(text: str, **params: object) -> str:
+    expression, environment = made(text, **params)
+    return expression.text(ROOT, environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("vcpu", "12"),
+        ("vp:min(vcpu, 8)", "8"),
+        ("vp:max(vcpu, 8)", "12"),
+        ("vp:if(vcpu > 4, 'many', 'few')", "many"),
+        ("vp:kib(memory)", "2097152"),
+        ("vp:kib('1.5 GiB')", "1572864"),
+        ("vp:machine('q35')", "yes"),
+        ("vp:machine('pc')", "no"),
+        ("vp:version-at-least('7.10', '7.9')", "yes"),
+        ("$qemu_version", "7002000"),
+        ("vcpu div 8", "1.5"),
+        ("vcpu > iothreads + 2", "yes"),
+        ("count(devices/disk[target/@bus='virtio'])", "1"),
+        ("concat('{', vcpu, '}')", "{12}"),
+        ("devices/disk[1]/target/@dev", "vda"),
+    ],
+)
+def test_values(text: str, wanted: str) -> None:
+    assert value(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("devices/sound/@model", "selects nothing"),
+        ("devices/disk/target/@dev", "several different values: 'vda', 'sda'"),
+        ("number('x')", "is not a number"),
+        ("1 div 0", "is not a number"),
+    ],
+)
+def test_values_that_are_none(text: str, fact: str) -> None:
+    with pytest.raises(ProfileSyntaxError, match=fact):
+        value(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "hint"),
+    [
+        ("vp:mni(vcpu, 8)", 1, "vp:min"),
+        ("vcpu > $hedas", 8, "heads"),
+        ("vcpu >", 7, ""),
+        ("chld::vcpu", 1, "child"),
+        ("'open", 1, ""),
+        ("vp:min()", 1, ""),
+        ("a[b[c[d[e]]]]", 8, ""),
+        ("//*[count(//*) > 1]", 11, ""),
+        ("re:test(name, '^a')", 1, ""),
+        ("document('/etc/passwd')", 1, ""),
+    ],
+)
+def test_errors_have_a_column(text: str, column: int, hint: str) -> None:
+    with pytest.raises(ProfileSyntaxError) as caught:
+        made(text, heads=1.0)
+    assert f"at column {column} of" in caught.value.message
+    assert caught.value.where == "p.xml:3"
+    assert hint in caught.value.hint
+
+
+def test_what_would_run_for_minutes_is_refused_before() -> None:
+    rows = "".join(f"<disk><target dev='d{n}'/></disk>" for n in range(2000))
+    big = parse(f"<domain><devices>{rows}</devices></domain>").root
+    for text in (
+        "//*[count(//*) > 1]",
+        "count(//*[../*[../*]]) > count(//*//*//*)",
+        "//*[../*/@a = ../*/@b]",
+    ):
+        start = time.perf_counter()
+        with pytest.raises(ProfileSyntaxError):
+            expression, environment = made(text)
+            expression.test(big, environment)
+        assert time.perf_counter() - start < 2
+    expression, environment = made("devices/disk[target/@dev='d1999']")
+    assert expression.test(big, environment)
+    with pytest.raises(ProfileSyntaxError, match="2001 characters"):
+        made("1" * 2001)
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("$capabilities/host", "--capabilities"),
+        ("vp:supports('graphics')", "--domcapabilities"),
+        ("vp:os-family()", "--osinfo"),
+    ],
+)
+def test_missing_context_says_how_to_give_it(text: str, option: str) -> None:
+    expression, environment = made(text)
+    with pytest.raises(MissingContextError) as caught:
+        expression.test(ROOT, environment)
+    assert option in caught.value.hint
+    assert text in caught.value.message
+
+
+def test_what_is_not_reached_is_not_missed() -> None:
+    expression, environment = made("vcpu > 4 or vp:supports('graphics')")
+    assert expression.test(ROOT, environment)
+
+
+def test_params() -> None:
+    def of(kind: ParamType, text: str) -> object:
+        return param_value(Param("p", kind, None, False, 1), text)
+
+    assert of(ParamType.INT, "4") == 4.0
+    assert of(ParamType.INT, "4.5") is None
+    assert of(ParamType.BOOL, "yes") is True
+    assert of(ParamType.BOOL, "true") is None
+    assert of(ParamType.SIZE, "2 MiB") == 2048
+    assert of(ParamType.SIZE, "7") == 7
+    assert of(ParamType.SIZE, "7 parsecs") is None
+    assert value("vp:if($wide, $heads, 1)", wide=True, heads=3.0) == "3"
+    assert issubclass(ParamError, ValueError)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Imports go one way, the engine is pure, and the files keep the house's rules."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+MODULES = sorted((TOP / "virtProfile").glob("*.py"))
+
+#: Every module imports only from lines above its own (at the top of the file).
+LAYERS = [
+    "",
+    "version errors valuetypes machines",
+    "template xpathsyntax",
+    "xpathcost schemafacts provenance profile",
+    "xmltree domainschema",
+    "schemacompile schemawriter schemacache",
+    "worktree profileparser",
+    "wants finding paths splice",
+    "documents guestos",
+    "context functions",
+    "expression store",
+    "meeting changes masking",
+    "removing",
+    "actions selector judging",
+    "conditions rendering bookkeeping",
+    "fixpoint",
+    "engine",
+    "lint",
+    "options secrecy",
+    "cliargs output diff explain",
+    "catalogue completion",
+    "domains",
+    "defining gathering",
+    "cli",
+    "",
+]
+RANK = {name: rank for rank, line in enumerate(LAYERS) for name in line.split()}
+
+
+def imported(path: Path) -> list[str]:
+    """Modules of the package that are imported at the top, type checking aside."""
+    found = []
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            names = [node.module] if node.module else [one.name for one in node.names]
+            found += [name.split(".")[0] for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_go_one_way(path: Path) -> None:
+    if path.stem == "__init__":
+        return
+    assert path.stem in RANK, "name the module in LAYERS"
+    for name in imported(path):
+        assert RANK[name] < RANK[path.stem], name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_who_may_know_the_world(path: Path) -> None:
+    text = path.read_text()
+    if path.stem not in ("domains", "defining"):
+        assert not re.search(r"^\s*(import|from) libvirt\b", text, re.MULTILINE)
+    if path.stem != "guestos":
+        assert not re.search(r"^\s*(import|from) virtinst\b", text, re.MULTILINE)
+    pure = RANK.get(path.stem, 99) <= RANK["engine"] and path.stem not in ("store", "schemacache", "guestos")
+    if pure:
+        for word in ("os.environ", "import time", "import random", "datetime", "import socket"):
+            assert word not in text, word
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_house_rules(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# SPDX-License-Identifier: GPL-2.0-or-later\n")
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 450, "what is its second job?"
