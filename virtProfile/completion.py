@@ -25,7 +25,12 @@ def _completer(what: str) -> Callable[..., Any] | None:
         from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 
         return FilesCompleter() if what == "file" else DirectoriesCompleter()  # type: ignore[no-any-return]
-    return {"profile": _profiles, "domain": _domains, "connection": _connections}[what]
+    known: dict[str, Callable[..., Any]] = {
+        "profile": _profiles,
+        "domain": _domains,
+        "connection": _connections,
+    }
+    return known[what]
 
 
 def _profiles(parsed_args: Any, **_: Any) -> list[str]:

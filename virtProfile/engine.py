@@ -159,6 +159,7 @@ def _report(
 ) -> Result:
     text = xml if written is None else written.text
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    warnings += _newer(found, paths)
     warnings += _guest_abi(tree, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
@@ -229,6 +230,22 @@ def _guest_abi(tree: WorkTree, found: Sequence[Difference], paths: Paths) -> lis
                 str(one.owners[0].origin),
             )
         )
+    return warnings
+
+
+def _newer(found: Sequence[Difference], paths: Paths) -> list[Warning]:
+    """What this host's libvirt does not know, and a newer one does: it would drop it silently."""
+    warnings = []
+    for one in found:
+        node = paths.node(one.element)
+        if one.op == "remove" or node is None or node.anything:
+            continue
+        if node.newer or (one.slot[:1] == "@" and one.slot[1:] not in node.attrs):
+            where = str(one.owners[0].origin)
+            path = paths.of(one.element, one.slot)
+            warnings.append(
+                Warning("newer", f"only a newer libvirt than this host's knows {path}", where)
+            )
     return warnings
 
 

@@ -51,10 +51,16 @@ class Fixpoint:
         self.tree = tree
         self.selector = selector
         self.conditions = conditions
-        self.actions: Actions | None = None
+        self._rendered: Actions | None = None
         self.flipping: list[str] = []
         self._masks: Masks | None = None
         self._reasons: dict[str, Verdict] = {}
+
+    @property
+    def actions(self) -> Actions:
+        """What the last rendering did."""
+        assert self._rendered is not None, "run() renders"
+        return self._rendered
 
     def run(self, priorities: Mapping[str, int] | None = None) -> State | None:
         """The stable state, rendered; None where there is none within the rounds.
@@ -139,9 +145,9 @@ class Fixpoint:
             return self.conditions.prepared(action, one, state.verdicts.get((one.name, number)))
 
         self.prepare = prepare
-        self.actions = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
+        self._rendered = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
         self._writers = {
-            (step.writer.origin.profile, step.writer.number): step.writer for step in self.actions.steps
+            (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }
         self._masks = None
 
@@ -182,7 +188,7 @@ class Fixpoint:
 
     def clashes(self, state: State) -> list[Conflict]:
         """Selected profiles that by their own word do not go together."""
-        found = []
+        found: list[Conflict] = []
         for one in state.selected.values():
             for barrier in one.profile.conflicts:
                 other = state.selected.get(barrier.profile)

@@ -49,7 +49,7 @@ def wanted_os(domain: Any, given: str | None) -> str | None:
                 return str(guest.get("os"))
             kind = guest.get("os_type")
             if kind:
-                return _ALIASES.get(kind, kind) + (guest.get("os_version") or "")
+                return f"{_ALIASES.get(kind, kind)}{guest.get('os_version') or ''}"
         for libosinfo in metadata.iterchildren(f"{{{LIBOSINFO_NS}}}libosinfo"):
             os = child(libosinfo, f"{{{LIBOSINFO_NS}}}os")
             if os is not None and os.get("id"):

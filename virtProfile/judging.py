@@ -141,7 +141,7 @@ def incomplete(tree: WorkTree, schema: Any) -> list[Warning]:
     if not missing:
         return []
     told = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-    return [Warning("incomplete", f"to be defined the domain lacks {told} (hint: --complete)")]
+    return [Warning("incomplete", f"to be defined the domain lacks {told}")]
 
 
 def unfit(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> str | None:

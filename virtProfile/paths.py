@@ -116,7 +116,8 @@ def _written(element: Element, part: str) -> str | None:
         if below is None:
             return None
         element = below
-    return element.text if slot == "text()" else element.get(slot[1:])
+    value: str | None = element.text if slot == "text()" else element.get(slot[1:])
+    return value
 
 
 def _name(element: Element) -> str:

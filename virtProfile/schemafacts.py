@@ -115,8 +115,8 @@ class Facts:
         for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
             facts._make(path).dependents[slot] = frozenset(depends.split("+"))
         for path, slot, what, values, *_ in rows(directory / "variants.tsv"):
-            entry = facts._make(path).variants.setdefault(slot, [])
-            entry.append((what, frozenset(values.split(" "))))
+            belongs = facts._make(path).variants.setdefault(slot, [])
+            belongs.append((what, frozenset(values.split(" "))))
         for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
             facts._make(path).unit[slot] = (unit, default)
         for path, slots, *_ in rows(directory / "abi.tsv"):

@@ -262,7 +262,7 @@ class ProfileStore:
         return sorted(found, key=lambda path: (path.name, str(path)))
 
     def _drop_ins(self, name: str) -> list[Profile]:
-        found = []
+        found: list[Profile] = []
         for path in self._drop_in_files(name):
             parsed = self._parse(path, drop_in=True)
             if any(one.level == "error" for one in parsed.problems):

@@ -46,7 +46,7 @@ def to_bytes(value: str | None, unit: str | None, default: str) -> int | None:
     text = value.strip()
     if scale is None or not text.isascii() or not text.isdigit():
         return None
-    return int(text) * scale
+    return int(text) * int(scale)
 
 
 def same_size(a: str, unit_a: str | None, b: str, unit_b: str | None, default: str) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .provenance import THE_DEFINITION, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from .xmltree import Document
 
@@ -252,7 +252,7 @@ class WorkTree:
             elif entry[0] == "insert":
                 yield entry[2], PRESENCE
 
-    def undo_slots(self, mark: int, slots: set[tuple[Element, str]]) -> None:
+    def undo_slots(self, mark: int, slots: Container[tuple[Element, str]]) -> None:
         """Take back those writes since `mark` that set one of `slots`."""
         kept: list[tuple[Any, ...]] = []
         for entry in reversed(self._log[mark:]):

@@ -256,8 +256,11 @@ def _peak(command: list[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description="speed beside peers, as ratios")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="five runs of each")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.quick:
+        options.runs = 5
     inside = in_process(options.runs)
     outside = processes(options.runs)
     if options.json:
