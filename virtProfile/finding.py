@@ -274,6 +274,8 @@ def assign(group: Group, found: Sequence[Element], taken: Iterable[Element] = ()
                         free.remove(one)
                         break
     rest = [number for number in range(len(group.wants)) if number not in result]
+    # Who says more of the key goes first: once it is written it would be found by it.
+    rest.sort(key=lambda number: -len(group.wants[number].keys))
     if rest and free:
         states = {number: [(judge(one, group.wants[number]), one) for one in free] for number in rest}
         for level in (State.HOLDS, State.GAP, State.DIFFERS):
