@@ -14,9 +14,7 @@ import virtProfile
 from virtProfile import ProfileError, ProfileStore
 from virtProfile.domainschema import Schema
 
-pytestmark = pytest.mark.skipif(
-    not corpus.documents(), reason="./dev corpus fetches libvirt's documents"
-)
+pytestmark = pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
 SHIPPED = Path(__file__).parent.parent / "profiles"
 #: Varied profiles: each kind of action, on each kind of element.
 PROFILES = {

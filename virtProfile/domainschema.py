@@ -25,7 +25,7 @@ _MANY = 1_000_000
 class Grammar:
     """A compiled grammar; see `schemacompile` for its form."""
 
-    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng")
+    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_first")
 
     def __init__(self, model: dict[str, Any], digest: str = "") -> None:
         self.name: str = model.get("name", "")
@@ -34,9 +34,33 @@ class Grammar:
         self.elements: list[Any] = model["elements"]
         self.digest = digest
         self._rng: Any = None
+        #: (tags, validator) of the first document that was validated
+        self._first: tuple[frozenset[str], Any] | None = None
 
     def resolve(self, number: int) -> Any:
         return self.refs[number]
+
+    def validator_for(self, root: Any) -> Any:
+        """A validator that is good for one document.
+
+        The first document of a process gets one of its own elements only: the
+        whole grammar takes 25 ms to compile, and many processes judge one document.
+        """
+        if self._rng is not None:
+            return self._rng
+        tags = frozenset(one.tag for one in root.iter("*"))
+        if self._first is None:
+            from lxml import etree
+
+            from .schemawriter import pruned, write_rng
+
+            rng = etree.RelaxNG(etree.fromstring(write_rng(pruned(self, tags))))
+            self._first = (tags, rng)
+            return rng
+        if tags <= self._first[0] and not self._first[1] is None:
+            first, self._first = self._first[1], (self._first[0], None)
+            return first
+        return self.validator()
 
     def validator(self) -> Any:
         """An `lxml.etree.RelaxNG` of the grammar; made when first asked for."""
@@ -396,7 +420,7 @@ class Schema:
 
         What only a newer libvirt knows is not wrong: this one would ignore it.
         """
-        validator = self.grammar.validator()
+        validator = self.grammar.validator_for(root)
         if validator.validate(root):
             return []
         if self._wider is not None and not self._wider.validate(root):

@@ -79,10 +79,11 @@ def apply(
     if not requests and not entries and not auto:
         return Result(xml, xml, False)
     schema = context.domain_schema
-    selector = Selector(store, requests, entries, override, auto)
-    tree = WorkTree(document)
-    fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
-    state = fixpoint.run()
+    with store.one_look():
+        selector = Selector(store, requests, entries, override, auto)
+        tree = WorkTree(document)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
+        state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
     selection = fixpoint.selection(state)
@@ -243,9 +244,7 @@ def _newer(found: Sequence[Difference], paths: Paths) -> list[Warning]:
         if node.newer or (one.slot[:1] == "@" and one.slot[1:] not in node.attrs):
             where = str(one.owners[0].origin)
             path = paths.of(one.element, one.slot)
-            warnings.append(
-                Warning("newer", f"only a newer libvirt than this host's knows {path}", where)
-            )
+            warnings.append(Warning("newer", f"only a newer libvirt than this host's knows {path}", where))
     return warnings
 
 

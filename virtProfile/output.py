@@ -48,6 +48,7 @@ class Output:
         except BrokenPipeError:
             raise Closed from None
         except (OSError, ValueError) as problem:
+            self.abandon()  # the interpreter would try again at its end, and say so
             raise ProfileError(f"cannot write to stdout: {_reason(problem)}") from None
 
     def json(self, document: Any) -> None:

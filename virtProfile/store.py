@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .errors import NotFoundError, PolicyError, ProfileError, ProfileSyntaxError, VersionError, nearest
 from .profile import ParsedFile, Problem, Profile, parse_profiles
@@ -57,7 +59,27 @@ class ProfileStore:
         self._check = (os.geteuid() == 0) if check_owner is None else check_owner
         self._texts: dict[Path, tuple[tuple[int, int, int], str]] = {}
         self._parsed: dict[Path, tuple[tuple[int, int, int], ParsedFile]] = {}
+        #: what one call has found on the disk already, by question; None between calls
+        self._looked: dict[tuple[str, Path], Any] | None = None
         self._extended: dict[tuple[str, str, str, tuple[str, ...]], Profile] = {}
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Ask the disk only once for each directory and file while this lasts."""
+        outer = self._looked
+        self._looked = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._looked = outer
+
+    def _once(self, question: str, path: Path, ask: Callable[[Path], Any]) -> Any:
+        if self._looked is None:
+            return ask(path)
+        key = (question, path)
+        if key not in self._looked:
+            self._looked[key] = ask(path)
+        return self._looked[key]
 
     # --- looking up ----------------------------------------------------------
 
@@ -157,6 +179,10 @@ class ProfileStore:
     # --- files ---------------------------------------------------------------
 
     def _existing(self) -> list[Path]:
+        found: list[Path] = self._once("directories", Path(), self._find_directories)
+        return found
+
+    def _find_directories(self, _: Path) -> list[Path]:
         found = []
         for directory in self.directories:
             try:
@@ -184,6 +210,10 @@ class ProfileStore:
         )
 
     def _files(self, directory: Path) -> list[Path]:
+        found: list[Path] = self._once("files", directory, self._list)
+        return found
+
+    def _list(self, directory: Path) -> list[Path]:
         try:
             with os.scandir(directory) as entries:
                 names = [one.name for one in entries if one.name.endswith(".xml") and one.is_file()]
@@ -192,6 +222,10 @@ class ProfileStore:
         return [directory / name for name in sorted(names) if not name.startswith(".")]
 
     def _read(self, path: Path) -> tuple[tuple[int, int, int], str]:
+        found: tuple[tuple[int, int, int], str] = self._once("text", path, self._load)
+        return found
+
+    def _load(self, path: Path) -> tuple[tuple[int, int, int], str]:
         status = path.stat()
         self._trust(path, status)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
