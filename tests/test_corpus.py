@@ -6,10 +6,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import corpus
 import pytest
 from lxml import etree
 
-import corpus
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
 from virtProfile.domainschema import Schema

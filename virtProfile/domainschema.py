@@ -25,7 +25,7 @@ _MANY = 1_000_000
 class Grammar:
     """A compiled grammar; see `schemacompile` for its form."""
 
-    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_first")
+    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_first", "summaries")
 
     def __init__(self, model: dict[str, Any], digest: str = "") -> None:
         self.name: str = model.get("name", "")
@@ -33,6 +33,7 @@ class Grammar:
         self.refs: list[Any] = model["refs"]
         self.elements: list[Any] = model["elements"]
         self.digest = digest
+        self.summaries: dict[int, _Summary] = {}
         self._rng: Any = None
         #: (tags, validator) of the first document that was validated
         self._first: tuple[frozenset[str], Any] | None = None
@@ -57,7 +58,7 @@ class Grammar:
             rng = etree.RelaxNG(etree.fromstring(write_rng(pruned(self, tags))))
             self._first = (tags, rng)
             return rng
-        if tags <= self._first[0] and not self._first[1] is None:
+        if tags <= self._first[0] and self._first[1] is not None:
             first, self._first = self._first[1], (self._first[0], None)
             return first
         return self.validator()
@@ -90,7 +91,13 @@ def _summarise(grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> 
     summary = _Summary()
     kind = pattern[0]
     if kind == "ref":
-        return _summarise(grammar, grammar.refs[pattern[1]], only)
+        if only is not None:
+            return _summarise(grammar, grammar.refs[pattern[1]], only)
+        known = grammar.summaries.get(pattern[1])
+        if known is None:  # shared by many paths, and changed by none
+            known = _summarise(grammar, grammar.refs[pattern[1]], None)
+            grammar.summaries[pattern[1]] = known
+        return known
     if kind == "attribute":
         if pattern[1] == "*":
             summary.any = True
@@ -115,10 +122,11 @@ def _summarise(grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> 
     elif kind in ("some", "any"):
         inner = _summarise(grammar, pattern[1], only)
         for tag, (low, _, elements) in inner.children.items():
-            inner.children[tag] = (low if kind == "some" else 0, _MANY, elements)
-        if kind == "any":
-            inner.attrs = {name: (False, types) for name, (_, types) in inner.attrs.items()}
-        return inner
+            summary.children[tag] = (low if kind == "some" else 0, _MANY, elements)
+        for name, (required, types) in inner.attrs.items():
+            summary.attrs[name] = (required and kind == "some", types)
+        summary.texts = inner.texts
+        summary.any = inner.any
     return summary
 
 

@@ -61,6 +61,8 @@ class ProfileStore:
         self._parsed: dict[Path, tuple[tuple[int, int, int], ParsedFile]] = {}
         #: what one call has found on the disk already, by question; None between calls
         self._looked: dict[tuple[str, Path], Any] | None = None
+        #: name -> (what the files were like, all its versions)
+        self._answers: dict[str, tuple[Any, list[Profile]]] = {}
         self._extended: dict[tuple[str, str, str, tuple[str, ...]], Profile] = {}
 
     @contextmanager
@@ -133,6 +135,28 @@ class ProfileStore:
 
     def versions(self, name: str) -> list[Profile]:
         """Every version of a profile, newest first, drop-ins included."""
+        if self._looked is None:
+            return self._find_versions(name)
+        state = self._once("state", Path(), self._state)
+        known = self._answers.get(name)
+        if known is None or state is None or known[0] != state:
+            known = self._answers[name] = (state, self._find_versions(name))
+        return known[1]
+
+    def _state(self, _: Path) -> tuple[Any, ...] | None:
+        """The stamps of all files; None where there are drop-ins, or one cannot be read."""
+        rows: list[Any] = []
+        try:
+            for directory in self._existing():
+                with os.scandir(directory) as entries:
+                    if any(one.name.endswith(".d") for one in entries):
+                        return None
+                rows.extend((path, self._read(path)[0]) for path in self._files(directory))
+        except (OSError, ProfileError):
+            return None
+        return tuple(rows)
+
+    def _find_versions(self, name: str) -> list[Profile]:
         found: dict[str, Profile] = {}
         for directory in self._existing():
             for profile in self._in_directory(directory, name):
