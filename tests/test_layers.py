@@ -15,7 +15,8 @@ MODULES = sorted((TOP / "virtProfile").glob("*.py"))
 #: Every module imports only from lines above its own (at the top of the file).
 LAYERS = [
     "",
-    "version errors valuetypes machines",
+    "version records valuetypes machines",
+    "errors",
     "template xpathsyntax",
     "xpathcost schemafacts provenance profile",
     "xmltree domainschema",

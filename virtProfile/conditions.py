@@ -7,12 +7,12 @@ missing to say; for an action also its branches with every expression worked out
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingContextError, ProfileError
 from .finding import holds
 from .profile import Action, Match, Snippet
+from .records import replace
 from .selector import Selected
 from .template import is_plain, split
 from .wants import Want, compile_branches, compiled_action, compiled_match

@@ -7,19 +7,25 @@ fills the context from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .domainschema import Schema
+from .records import record
 
 if TYPE_CHECKING:
     from .documents import Documents
     from .guestos import GuestOS
 
 
-@dataclass(frozen=True)
-class Context:
+class _Open:
+    """What a record cannot have by itself: room for what is worked out once."""
+
+    __slots__ = ("__dict__",)
+
+
+@record
+class Context(_Open):
     """The context of one call.
 
     :param schema: the domain format; None is the shipped baseline

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .records import record
 from .secrecy import veil_result, veil_text, written_places
 from .xmltree import RECORD_NS, VIRTUNED_NS, Document, namespace, parse
 
@@ -30,7 +30,7 @@ ORIGINAL, ALTERED = "Original XML", "Altered XML"
 _RED, _GREEN, _CYAN, _BOLD, _DIM, _PLAIN = (f"\x1b[{code}m" for code in ("31", "32", "36", "1", "2", ""))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """One line of a hunk: its mark (" ", "-", "+"), its text, who wants it so."""
 
@@ -39,7 +39,7 @@ class Line:
     origins: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hunk:
     """A run of changed lines with what stands around them; lines count from 1."""
 

@@ -8,15 +8,15 @@ when a connection is opened and not before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from .errors import LibvirtError, nearest
+from .records import record
 
 READ_ONLY_HINT = "a read-only connection can print the result, not define it"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Domain:
     """A domain as it was read.
 

@@ -9,8 +9,9 @@ travel together: the first carries the rest in ``others``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from .records import record
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -146,7 +147,7 @@ class LibvirtError(ProfileError):
     code = "libvirt"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConflictValue:
     """One of the wishes that meet in a conflict.
 
@@ -167,13 +168,13 @@ class ConflictValue:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conflict:
     """One path on which values cannot hold together, and the fixes that were tried."""
 
     path: str
     values: tuple[ConflictValue, ...]
-    fixes: tuple[str, ...] = field(default=())
+    fixes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {

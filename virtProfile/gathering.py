@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .context import Context
 from .errors import MissingContextError, ParamError, ProfileError, UsageError
+from .records import replace
 from .xmltree import MAX_BYTES, parse, read_file
 
 if TYPE_CHECKING:

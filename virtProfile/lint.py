@@ -14,6 +14,7 @@ from .expression import compile_expression
 from .paths import Paths
 from .profile import Action, Kind, Match, Multiple, Problem, Profile, Snippet, parse_profiles
 from .provenance import Origin, Writer
+from .records import replace
 from .rendering import conflicts, steps
 from .selector import Selected
 from .template import Expr, is_plain, split
@@ -306,7 +307,6 @@ def _all_plain(snippet: Snippet) -> bool:
 
 def _plain(snippet: Snippet) -> Snippet:
     """A snippet without the values that are worked out later: their names are still checked."""
-    from dataclasses import replace
 
     return replace(
         snippet,

@@ -7,8 +7,9 @@ the manual page to the same records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from .records import record
 
 PROGRAM = "virt-profile"
 
@@ -24,7 +25,7 @@ class Kind(StrEnum):
     ON_OFF = "on-off"  # sets another option's destination to False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """One option: its spellings, what it takes, where help shows it, what completes it.
 

@@ -7,8 +7,9 @@ Knows the profile language and nothing of domain XML. Reading is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from .records import record
 
 
 class Kind(StrEnum):
@@ -51,7 +52,7 @@ class ParamType(StrEnum):
     SIZE = "size"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Snippet:
     """One element of domain XML inside an action or match.
 
@@ -69,7 +70,7 @@ class Snippet:
     intents: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Param:
     """A parameter; without default it must be given."""
 
@@ -80,7 +81,7 @@ class Param:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Requirement:
     """Another profile that this one requires or conflicts with."""
 
@@ -89,7 +90,7 @@ class Requirement:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Match:
     """One condition of a profile: an XPath test, or a snippet that is contained."""
 
@@ -100,7 +101,7 @@ class Match:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Action:
     """One wish; `branches` are relative to ``/domain``. `number` counts from 1."""
 
@@ -116,7 +117,7 @@ class Action:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Profile:
     """A named, versioned set of wishes for a domain.
 
@@ -142,7 +143,7 @@ class Profile:
     namespaces: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Problem:
     """Something wrong, or doubtful, in a profile file. `column` is 1-based, 0 if unknown."""
 
@@ -157,7 +158,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.level}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParsedFile:
     """All that one file gave: profiles without errors, and all problems."""
 

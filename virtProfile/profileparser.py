@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from .errors import ProfileError, ProfileSyntaxError, nearest
@@ -24,6 +23,7 @@ from .profile import (
     Unknown,
 )
 from .provenance import MAX_PRIORITY, MIN_PRIORITY
+from .records import replace
 from .template import is_plain, split
 from .xmltree import VIRTUNED_NS, local, parse
 

@@ -8,8 +8,9 @@ their ``to_dict`` is the JSON of all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from .records import record
 
 #: The priority of what the VM definition itself says.
 DEFINITION_PRIORITY = 99
@@ -21,7 +22,7 @@ MAX_PRIORITY = 1000
 DEFINITION = "definition"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """Where a wish stands: profile, version, action and file:line."""
 
@@ -44,7 +45,7 @@ class Origin:
         return f"{self.profile} {self.version} ({self.file}:{self.line})"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Writer:
     """One action of one selected profile, with the weight it has."""
 
@@ -65,7 +66,7 @@ class Writer:
 THE_DEFINITION = Writer(Origin(DEFINITION, "", "", "", 0), DEFINITION_PRIORITY, False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """One difference between input and output.
 
@@ -94,7 +95,7 @@ class Change:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Overridden:
     """A soft wish that lost. `winner` is an origin, or "definition"."""
 
@@ -117,7 +118,7 @@ class Overridden:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Applied:
     """A selected profile. `source` is caller, metadata, auto or requires."""
 
@@ -137,7 +138,7 @@ class Applied:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Skipped:
     """A profile that was asked for and does not apply, and why."""
 
@@ -155,7 +156,7 @@ class Skipped:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Warning:
     """Something to know that does not stop the work; `code` is stable."""
 
@@ -167,7 +168,7 @@ class Warning:
         return {"code": self.code, "message": self.message, "where": self.where}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Owned:
     """One value of the output with everybody who wants it, and who lost it."""
 

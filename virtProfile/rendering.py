@@ -8,7 +8,6 @@ selection: that is how fixes of conflicts are tried.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .actions import Actions
@@ -24,6 +23,7 @@ from .provenance import (
     Origin,
     Writer,
 )
+from .records import replace
 from .worktree import TEXT, Element, WorkTree
 
 if TYPE_CHECKING:

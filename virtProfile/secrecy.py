@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .provenance import DEFINITION
+from .records import replace
 from .xmltree import ATTRIBUTE, RECORD_NS, TOKEN, VIRTUNED_NS, local, namespace
 
 if TYPE_CHECKING:

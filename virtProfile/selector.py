@@ -9,11 +9,12 @@ those require. The caller's entry goes before the metadata's, that before
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidDomainError, NotFoundError, ProfileError, UsageError, VersionError
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, OVERRIDE_PRIORITY, Skipped, Warning
+from .records import record, replace
 from .worktree import child, text_of
 from .xmltree import VIRTUNED_NS
 
@@ -27,18 +28,21 @@ _ENTRY = f"{{{VIRTUNED_NS}}}profile"
 _PARAM = f"{{{VIRTUNED_NS}}}param"
 
 
-@dataclass(frozen=True, slots=True)
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
+
+
+@record
 class Request:
     """One wish for a profile, as somebody spelled it; None is what was not said."""
 
     name: str
     version: str | None = None
     priority: int | None = None
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = _NO_PARAMS
     include: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One entry of the list in a VM's metadata."""
 
@@ -47,7 +51,7 @@ class Entry:
     element: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selected:
     """A profile that applies. `source` is caller, metadata, auto or requires."""
 
@@ -62,7 +66,7 @@ class Selected:
         return self.profile.name
 
 
-@dataclass
+@record
 class Selection:
     """What was selected and what was not."""
 

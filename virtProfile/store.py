@@ -13,7 +13,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from .errors import NotFoundError, PolicyError, ProfileError, ProfileSyntaxError
 from .profile import ParsedFile, Problem, Profile, parse_profiles
 from .profileparser import digest
 from .provenance import Warning
+from .records import record, replace
 from .xmltree import read_file
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listed:
     """One profile of the listing. `shadowed` is replaced by one of an earlier directory."""
 

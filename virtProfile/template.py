@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .errors import ProfileSyntaxError
+from .records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Expr:
     """One ``{…}``: the expression's text, and its 0-based column in the value."""
 
