@@ -237,8 +237,12 @@ class Actions(Removing):
         """Fill the gaps of a thing that fits the rest of the wish."""
         places = []
         fits = True
+        reached: dict[tuple[str, ...], tuple[Element, int]] = {}
         for leaf in want.leaves:
-            element, missing = self.reach(thing, leaf)
+            at = reached.get(leaf.tags)
+            if at is None:
+                at = reached[leaf.tags] = self.reach(thing, leaf)
+            element, missing = at
             state = State.GAP if missing else state_on(element, leaf)
             fits = fits and state is not State.DIFFERS
             places.append((leaf, element, missing, state))

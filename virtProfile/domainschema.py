@@ -404,6 +404,11 @@ class Schema:
         base = cls.baseline()
         return cls(load_grammar(Path(directory), None if cache is None else Path(cache)), base.facts, base)
 
+    @property
+    def is_partial(self) -> bool:
+        """Is there a newer format behind this one?"""
+        return self._wider is not None
+
     def walk(self) -> Iterator[PathNode]:
         """Every path, once: what contains itself (backing stores) is followed no further."""
         stack: list[tuple[PathNode, tuple[Any, ...]]] = [(self.root, ())]

@@ -160,7 +160,8 @@ def _report(
 ) -> Result:
     text = xml if written is None else written.text
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
-    warnings += _newer(found, paths)
+    if schema.is_partial:
+        warnings += _newer(found, paths)
     warnings += _guest_abi(tree, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))

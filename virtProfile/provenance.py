@@ -45,17 +45,29 @@ class Origin:
         return f"{self.profile} {self.version} ({self.file}:{self.line})"
 
 
-@record
 class Writer:
-    """One action of one selected profile, with the weight it has."""
+    """One action of one selected profile, with the weight it has; each is only itself."""
 
-    origin: Origin
-    priority: int
-    hard: bool
-    #: judged after everything else, yields to every other writer
-    is_default: bool = False
-    #: of the action in its profile: several may stand on one line
-    number: int = 0
+    __slots__ = ("origin", "priority", "hard", "is_default", "number")
+
+    def __init__(
+        self,
+        origin: Origin,
+        priority: int,
+        hard: bool,
+        is_default: bool = False,
+        number: int = 0,
+    ) -> None:
+        self.origin = origin
+        self.priority = priority
+        self.hard = hard
+        #: judged after everything else, yields to every other writer
+        self.is_default = is_default
+        #: of the action in its profile: several may stand on one line
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"<Writer {self.origin} {self.priority}>"
 
     @property
     def constraint(self) -> str:

@@ -91,7 +91,8 @@ class Document:
         return self._spans
 
     def span(self, element: Any) -> Span:
-        return self.spans[self.index[element]]
+        spans = self._spans
+        return (self.spans if spans is None else spans)[self.index[element]]
 
     def line(self, element: Any) -> int:
         """1-based line of the element's start tag."""
