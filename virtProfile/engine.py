@@ -117,8 +117,8 @@ def _validate(
 
     :raises InvalidDomainError: naming the profile
     """
-    lacking = incomplete(tree, schema)
-    problems = validate(tree, schema, found)
+    problems, left_out = validate(tree, schema, found)
+    lacking = incomplete(tree, schema, None if problems else left_out)
     if not problems:
         return lacking
     source = parse(tree.document.text)

@@ -72,15 +72,15 @@ def _lacks(element: Element, node: Any, path: str, missing: list[str]) -> None:
             _lacks(one, below, f"{path}{one.tag}/", missing)
 
 
-def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> list[str]:
-    """What the schema finds wrong where something changed.
+def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[list[str], list[Element]]:
+    """(What the schema finds wrong where something changed, the devices left out).
 
     Each device stands for itself. So those that nobody touched are left out of
     what is validated, and of those that are alike one stands for all.
     """
     devices = child(tree.root, "devices")
     if devices is None:
-        return list(schema.validate(tree.root))
+        return list(schema.validate(tree.root)), []
     touched: dict[Element, bool] = {}
     for one in found:
         element = one.element
@@ -101,7 +101,8 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> list[s
             part.extend(deepcopy(device) for device in devices.iterchildren("*") if device in kept)
         else:
             copy.append(deepcopy(one))
-    return list(schema.validate(copy))
+    left_out = [one for one in devices.iterchildren("*") if one not in touched]
+    return list(schema.validate(copy)), left_out
 
 
 def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
@@ -132,9 +133,20 @@ def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
     return (element.tag, attributes, text, tuple(below))
 
 
-def incomplete(tree: WorkTree, schema: Any) -> list[Warning]:
-    """One warning for each thing that lacks what libvirt needs to define it."""
-    missing = lacks(tree.root, schema.root)
+def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -> list[Warning]:
+    """The warning that the domain lacks what libvirt needs to define it.
+
+    :param devices: those that may lack something, where all the rest is valid
+    """
+    missing: list[str] = []
+    if devices is None:
+        missing = lacks(tree.root, schema.root)
+    else:
+        node = schema.root.child("devices")
+        for one in devices:
+            below = node.child(one.tag)
+            if below is not None:
+                _lacks(one, below, f"devices/{one.tag}/", missing)
     for path in schema.facts.needed:
         if path not in missing and container(tree.root, path.split("/")) is None:
             missing.append(path)
