@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+import corpus
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -67,8 +68,12 @@ class Scene:
 
 @functools.cache
 def seeds() -> tuple[tuple[str, Any], ...]:
-    """(text, root) of the domains shipped with the tests."""
+    """(text, root) of the domains shipped with the tests, and of each tenth of libvirt's own."""
     found = []
+    valid = [text for path, text in corpus.documents() if corpus.is_valid(path)]
+    for text in valid[::10]:
+        if len(text) < 8_000:
+            found.append((text, etree.fromstring(text.encode())))
     for path in sorted(DOMAINS.glob("*.xml")):
         text = path.read_text()
         found.append((text, etree.fromstring(text.encode())))
