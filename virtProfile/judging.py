@@ -112,25 +112,27 @@ def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
     a profile wrote; a path or an address that stood there does not.
     """
     kept = tree.edited.get(element)
-    deciding = _facts_of(node).deciding
-    text = text_of(element)
-    if kept is None and tree.original(element):
-        attributes = tuple([(name, value if name in deciding else None) for name, value in element.items()])
-        if text is not None and node.text is not None and not node.text.values:
+    facts = _facts_of(node)
+    deciding = facts.deciding
+    attributes: Any = element.keys()
+    text = None if node.text is None else text_of(element)
+    if kept is None and element in tree.document.index:
+        if deciding:
+            attributes = [(name, element.get(name)) if name in deciding else name for name in attributes]
+        if text is not None and not node.text.values:
             text = ""
     else:
         before = {} if kept is None else kept[0]
-        attributes = tuple(
-            [
-                (name, value if name in deciding or before.get(name) != value else None)
-                for name, value in element.items()
-            ]
-        )
+        attributes = [
+            (name, value) if name in deciding or before.get(name) != value else name
+            for name, value in element.items()
+        ]
     below = []
-    for one in element.iterchildren("*"):
-        inner = node.child(one.tag)
-        below.append(one if inner is None else _shape(tree, one, inner))
-    return (element.tag, attributes, text, tuple(below))
+    for one in element:
+        if isinstance(one.tag, str):
+            inner = node.child(one.tag)
+            below.append(one if inner is None else _shape(tree, one, inner))
+    return (element.tag, tuple(attributes), text, tuple(below))
 
 
 def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -> list[Warning]:
