@@ -120,7 +120,6 @@ TABLE = (
     Case("start", "-c DRIVER off --profile cache --start"),
     Case("start-running", "-c DRIVER vm --profile cache --start"),
     Case("domain-not-found", "-c DRIVER vn --profile cache", 1),
-    Case("bad-uri", "-c nope:///x vm", 1),
     Case("context", f"{FILE} -c DRIVER --profile cache --check", 4),
 )
 
@@ -434,3 +433,13 @@ def test_context_from_files(tmp_path: Path) -> None:
     done = run([*line, "--profile", "vnc", "--domcapabilities", str(tmp_path / "caps.xml")])
     assert done.status == 2
     assert "'capabilities' was given where libvirt's 'domainCapabilities' was expected" in done.err
+
+
+def test_a_secret_is_kept_and_not_asked_for_again() -> None:
+    words = "--input vm.xml --profile-dir profiles"
+    first = run(f"{words} --profile password,password=@password --override".split())
+    assert b"passwd='hush2'" in first.out
+    again = run("--profile-dir profiles".split(), first.out)
+    assert again.status == 0, again.err
+    assert again.out == first.out
+    assert run(f"{words} --profile password".split()).status == 1  # nobody ever told it

@@ -94,10 +94,14 @@ class Conditions:
 
     def action(self, one: Selected, action: Action, root: Any) -> Verdict:
         """`when`, then every ``{…}`` of an action."""
+        from .expression import KeptSecret
+
         where = f"{action.file}:{action.line}"
         try:
             if action.when is not None and not self._test(action.when, one, action.line, root):
                 return Verdict(False, f"its when at {where} does not hold")
+        except KeptSecret as problem:
+            return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
             if action.unknown == "skip":
                 return Verdict(False, f"its when at {where} is unknown: {problem.message}")
@@ -107,6 +111,8 @@ class Conditions:
             return Verdict(False, "", problem)
         try:
             return Verdict(True, branches=self._expand(action.branches, one, root))
+        except KeptSecret as problem:
+            return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
             if action.unknown == "skip":
                 return Verdict(False, f"an expression at {where} is unknown: {problem.message}")
@@ -155,7 +161,7 @@ class Conditions:
         if found is None:
             from .expression import Environment, parse_params
 
-            params = parse_params(one.profile, one.params)
+            params = parse_params(one.profile, one.params, one.source == "metadata")
             found = self._environments[one.name] = Environment(params, self.context)
         return found
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 #: An expression needs what nobody gave: its `unknown` says what follows.
 Unknown = MissingContextError
 
+#: Stands for a secret that is not told again: the value that the VM has is kept.
+KEPT: Any = object()
+
+
+class KeptSecret(MissingContextError):
+    """An expression needs a secret that nobody told this time."""
+
+
 PREFIXES = {
     "vp": NAMESPACE,
     "virtuned": VIRTUNED_NS,
@@ -119,6 +127,8 @@ class Expression:
         for name, _ in self.parsed.variables:
             if name in environment.params:
                 variables[name] = environment.params[name]
+                if variables[name] is KEPT:
+                    raise KeptSecret(f"the secret '{name}' was not given again", where=self.where)
             elif name not in variables:
                 try:
                     variables[name] = surroundings.variable(name)
@@ -240,10 +250,11 @@ def compile_expression(
 # --- params -------------------------------------------------------------------
 
 
-def parse_params(profile: Profile, given: Mapping[str, str]) -> dict[str, Any]:
+def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool = False) -> dict[str, Any]:
     """Values of a profile's params as XPath takes them.
 
     :param given: as somebody wrote them
+    :param keep_secrets: a secret that is not given is `KEPT`: it is never recorded
     :raises ParamError: unknown, missing or mistyped, all of them
     """
     problems: list[ParamError] = []
@@ -255,6 +266,9 @@ def parse_params(profile: Profile, given: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for param in profile.params:
         text = given.get(param.name, param.default)
+        if text is None and param.secret and keep_secrets:
+            values[param.name] = KEPT
+            continue
         if text is None:
             problems.append(
                 ParamError(
