@@ -439,7 +439,7 @@ def test_a_secret_is_kept_and_not_asked_for_again() -> None:
     words = "--input vm.xml --profile-dir profiles"
     first = run(f"{words} --profile password,password=@password --override".split())
     assert b"passwd='hush2'" in first.out
-    again = run("--profile-dir profiles".split(), first.out)
+    again = run(["--profile-dir", "profiles"], first.out)
     assert again.status == 0, again.err
     assert again.out == first.out
     assert run(f"{words} --profile password".split()).status == 1  # nobody ever told it
