@@ -213,7 +213,12 @@ def processes(runs: int) -> list[dict[str, object]]:
                         "--print-xml",
                     ],
                     "xsltproc": ["xsltproc", str(sheet), str(path)],
-                    "xq": ["xq", "-x", '.domain.devices.disk[].driver."@cache" = "none"', str(path)],
+                    "xq": [
+                        shutil.which("xq-python") or "xq",
+                        "-x",
+                        '.domain.devices.disk[].driver."@cache" = "none"',
+                        str(path),
+                    ],
                 }
                 for name, command in peers.items():
                     if shutil.which(command[0]) is None:
