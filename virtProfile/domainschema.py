@@ -25,7 +25,7 @@ _MANY = 1_000_000
 class Grammar:
     """A compiled grammar; see `schemacompile` for its form."""
 
-    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_first", "summaries")
+    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_asked", "summaries")
 
     def __init__(self, model: dict[str, Any], digest: str = "") -> None:
         self.name: str = model.get("name", "")
@@ -35,8 +35,7 @@ class Grammar:
         self.digest = digest
         self.summaries: dict[int, _Summary] = {}
         self._rng: Any = None
-        #: (tags, validator) of the first document that was validated
-        self._first: tuple[frozenset[str], Any] | None = None
+        self._asked = False
 
     def resolve(self, number: int) -> Any:
         return self.refs[number]
@@ -47,21 +46,15 @@ class Grammar:
         The first document of a process gets one of its own elements only: the
         whole grammar takes 25 ms to compile, and many processes judge one document.
         """
-        if self._rng is not None:
-            return self._rng
+        if self._asked or self._rng is not None:
+            return self.validator()
+        self._asked = True
+        from lxml import etree
+
+        from .schemawriter import pruned, write_rng
+
         tags = frozenset(one.tag for one in root.iter("*"))
-        if self._first is None:
-            from lxml import etree
-
-            from .schemawriter import pruned, write_rng
-
-            rng = etree.RelaxNG(etree.fromstring(write_rng(pruned(self, tags))))
-            self._first = (tags, rng)
-            return rng
-        if tags <= self._first[0] and self._first[1] is not None:
-            first, self._first = self._first[1], (self._first[0], None)
-            return first
-        return self.validator()
+        return etree.RelaxNG(etree.fromstring(write_rng(pruned(self, tags))))
 
     def validator(self) -> Any:
         """An `lxml.etree.RelaxNG` of the grammar; made when first asked for."""

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from .context import Context
     from .profile import Profile
 
-#: An expression needs what nobody gave: its `unknown` says what follows.
-Unknown = MissingContextError
-
 #: Stands for a secret that is not told again: the value that the VM has is kept.
 KEPT: Any = object()
 
@@ -77,7 +74,6 @@ class Expression:
         """:raises ProfileSyntaxError: with the column of what is wrong."""
         self.text_ = text
         self.where = where
-        self.column = column
         self.namespaces = {**(namespaces or {}), **PREFIXES}
         try:
             self.parsed = parse_xpath(text)
@@ -94,7 +90,6 @@ class Expression:
             raise self._problem(str(problem).lower(), 0) from None
         if not any(name[:3] == "vp:" for name, _ in self.parsed.functions):
             self._plain = plain
-        self._checked = 0
         # A size below which the bound cannot be passed; found once.
         self._safe = next(
             (size for size in (100_000, 2_000, 300) if visits(self.parsed, size, size) <= MAX_VISITS),
@@ -133,12 +128,12 @@ class Expression:
                 try:
                     variables[name] = surroundings.variable(name)
                 except MissingContextError as problem:
-                    raise self._missing(problem, "$" + name) from None
+                    raise self._missing(problem) from None
         evaluator = self._plain or environment.evaluator(self)
         try:
             return evaluator(root, **variables)
         except MissingContextError as problem:
-            raise self._missing(problem, "") from None
+            raise self._missing(problem) from None
         except ProfileError as problem:
             raise type(problem)(
                 f"{problem.message} in '{self.text_}'", hint=problem.hint, where=self.where
@@ -148,7 +143,7 @@ class Expression:
                 f"'{self.text_}' cannot be evaluated: {str(problem).lower()}", where=self.where
             ) from None
 
-    def _missing(self, problem: MissingContextError, what: str) -> MissingContextError:
+    def _missing(self, problem: MissingContextError) -> MissingContextError:
         return MissingContextError(
             f"{problem.message}, which '{self.text_}' needs", hint=problem.hint, where=self.where
         )
