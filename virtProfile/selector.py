@@ -336,7 +336,8 @@ class Selector:
             if profile.name in seen:
                 continue
             seen[profile.name] = profile
-            if not any(one.secret and one.name in given.get(profile.name, {}) for one in profile.params):
+            secret = [one.name for one in profile.params if one.secret]
+            if secret and not any(one in given.get(profile.name, {}) for one in secret):
                 kept.add(profile.name)
             stack.extend(self.required(profile))
         return frozenset(kept)
