@@ -57,12 +57,15 @@ class ProfileStore:
     ) -> None:
         self.directories = [Path(one) for one in directories]
         self._check = (os.geteuid() == 0) if check_owner is None else check_owner
+        #: directory -> (names of its files, their paths), as last seen
+        self._paths: dict[Path, tuple[list[str], list[Path]]] = {}
         self._texts: dict[Path, tuple[tuple[int, int, int], str]] = {}
         self._parsed: dict[Path, tuple[tuple[int, int, int], ParsedFile]] = {}
         #: what one call has found on the disk already, by question; None between calls
         self._looked: dict[tuple[str, Path], Any] | None = None
-        #: name -> (what the files were like, all its versions)
-        self._answers: dict[str, tuple[Any, list[Profile]]] = {}
+        #: what the files were like when `_answers` were found: name -> all its versions
+        self._stamps: tuple[Any, ...] = ()
+        self._answers: dict[str, list[Profile]] = {}
         self._extended: dict[tuple[str, str, str, tuple[str, ...]], Profile] = {}
 
     @contextmanager
@@ -137,21 +140,31 @@ class ProfileStore:
         """Every version of a profile, newest first, drop-ins included."""
         if self._looked is None:
             return self._find_versions(name)
-        state = self._once("state", Path(), self._state)
+        if not self._once("unchanged", Path(), self._unchanged):
+            return self._find_versions(name)
         known = self._answers.get(name)
-        if known is None or state is None or known[0] != state:
-            known = self._answers[name] = (state, self._find_versions(name))
-        return known[1]
+        if known is None:
+            known = self._answers[name] = self._find_versions(name)
+        return known
 
-    def _state(self, _: Path) -> tuple[Any, ...] | None:
-        """The stamps of all files; None where there are drop-ins, or one cannot be read."""
+    def _unchanged(self, _: Path) -> bool:
+        """May answers be kept? Those of other files are dropped.
+
+        They are not kept where there are drop-ins, or a file cannot be read.
+        """
+        stamps = self._read_stamps()
+        if stamps is None or stamps != self._stamps:
+            self._answers.clear()
+            self._stamps = stamps or ()
+        return stamps is not None
+
+    def _read_stamps(self) -> tuple[Any, ...] | None:
         rows: list[Any] = []
         try:
             for directory in self._existing():
-                with os.scandir(directory) as entries:
-                    if any(one.name.endswith(".d") for one in entries):
-                        return None
-                rows.extend((path, self._read(path)[0]) for path in self._files(directory))
+                if self._listing(directory)[1]:
+                    return None
+                rows.extend((str(path), self._read(path)[0]) for path in self._files(directory))
         except (OSError, ProfileError):
             return None
         return tuple(rows)
@@ -234,16 +247,32 @@ class ProfileStore:
         )
 
     def _files(self, directory: Path) -> list[Path]:
-        found: list[Path] = self._once("files", directory, self._list)
+        return self._listing(directory)[0]
+
+    def _listing(self, directory: Path) -> tuple[list[Path], bool]:
+        """The profile files of a directory, and whether there are drop-ins."""
+        found: tuple[list[Path], bool] = self._once("files", directory, self._list)
         return found
 
-    def _list(self, directory: Path) -> list[Path]:
+    def _list(self, directory: Path) -> tuple[list[Path], bool]:
+        names = []
+        drop_ins = False
         try:
             with os.scandir(directory) as entries:
-                names = [one.name for one in entries if one.name.endswith(".xml") and one.is_file()]
+                for one in entries:
+                    name = one.name
+                    if name.endswith(".xml"):
+                        if name[0] != "." and one.is_file():
+                            names.append(name)
+                    elif name.endswith(".d"):
+                        drop_ins = True
         except OSError:
-            return []
-        return [directory / name for name in sorted(names) if not name.startswith(".")]
+            return [], False
+        names.sort()
+        known = self._paths.get(directory)
+        if known is None or known[0] != names:
+            known = self._paths[directory] = (names, [directory / name for name in names])
+        return known[1], drop_ins
 
     def _read(self, path: Path) -> tuple[tuple[int, int, int], str]:
         found: tuple[tuple[int, int, int], str] = self._once("text", path, self._load)
