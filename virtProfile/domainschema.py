@@ -371,6 +371,11 @@ class Schema:
         self.name = grammar.name
         self.digest = grammar.digest
         self.exclusions = facts.exclusions
+        #: full path of a value -> those that go with it never
+        self.excludes: dict[str, list[str]] = {}
+        for one, other, *_ in facts.exclusions:
+            self.excludes.setdefault(one, []).append(other)
+            self.excludes.setdefault(other, []).append(one)
         self.root = PathNode(self, grammar, "", "domain", None, self._start(), 1, 1)
 
     def _start(self) -> list[int]:
