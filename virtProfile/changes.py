@@ -42,7 +42,9 @@ class Difference:
         self.slot = slot
         self.before = before
         self.after = after
-        self.owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        if THE_DEFINITION in owners:
+            owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        self.owners = owners
 
 
 def differences(tree: WorkTree) -> list[Difference]:
@@ -54,10 +56,12 @@ def differences(tree: WorkTree) -> list[Difference]:
     for element, (attributes, text) in tree.edited.items():
         if not stands(tree, element):
             continue
-        for name in dict.fromkeys([*attributes, *element.attrib]):
-            old, new = attributes.get(name), element.get(name)
-            if old != new:
-                found.append(_set(tree, element, "@" + name, old, new))
+        now = dict(element.items())
+        if now != attributes:
+            for name in {**attributes, **now}:
+                old, new = attributes.get(name), now.get(name)
+                if old != new:
+                    found.append(_set(tree, element, "@" + name, old, new))
         new = text_of(element)
         if text != new:
             found.append(_set(tree, element, TEXT, text, new))

@@ -130,7 +130,7 @@ class _Writer:
         before = self.tree.edited.get(element)
         if before is None:
             return
-        old, new = before[0], dict(element.attrib)
+        old, new = before[0], dict(element.items())
         if old == new:
             return
         span = self.document.span(element)

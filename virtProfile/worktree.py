@@ -163,7 +163,7 @@ class WorkTree:
 
     def _keep(self, element: Element) -> None:
         if element not in self.edited and element in self._index:
-            self.edited[element] = (dict(element.attrib), text_of(element))
+            self.edited[element] = (dict(element.items()), text_of(element))
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
