@@ -288,6 +288,12 @@ class PathNode:
         """Tags of children that every variant has to have."""
         return tuple(tag for tag, (low, _, _) in self._summary.children.items() if low > 0)
 
+    @property
+    def uniform_children(self) -> frozenset[str]:
+        """Tags of children that have one form, whichever variant this element is."""
+        children = self._summary.children.items()
+        return frozenset(tag for tag, (_, _, elements) in children if len(elements) == 1)
+
     def child(self, tag: str) -> PathNode | None:
         """The node of a child, or None where no known libvirt has it."""
         try:

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ MAX_BLAMED = 300
 class _Facts:
     """What judging asks of a schema node, worked out once."""
 
-    __slots__ = ("attributes", "children", "deciding", "text", "below", "_node")
+    __slots__ = ("attributes", "children", "deciding", "uniform", "text", "below", "_node")
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -37,6 +37,8 @@ class _Facts:
         self.children = node.required_children
         #: attributes with words of a closed list: they decide between variants
         self.deciding = frozenset(name for name, kind in kinds if kind.values)
+        #: children that have one form in all variants
+        self.uniform = node.uniform_children
         #: does the text decide? None where there is none
         self.text = None if node.text is None else bool(node.text.values)
         #: facts of child elements by tag, as far as they were asked for
@@ -95,16 +97,16 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[
     if devices is None:
         return list(schema.validate(tree.root)), []
     touched: dict[Element, bool] = {}
-    last = None
+    within: set[Element] = set()  # elements in which something changed
     for one in found:
         element = one.element
-        if element is last:
-            continue
-        last = element
-        while element is not None and element.getparent() is not devices:
-            element = element.getparent()
-        if element is not None:
-            touched[element] = True
+        while element is not None and element not in within:
+            within.add(element)
+            parent = element.getparent()
+            if parent is devices:
+                touched[element] = True
+                break
+            element = parent
     shapes: dict[Any, Element] = {}
     facts = _facts_of(schema.root.child("devices"))
     for element in touched:
@@ -113,7 +115,7 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[
             shapes[element] = element
         else:
             shape: list[Any] = []
-            _spell(tree, element, below, shape)
+            _spell(tree, element, below, within, shape)
             shapes.setdefault(tuple(shape), element)
     kept = set(shapes.values())
     copy = etree.Element("domain", tree.root.attrib, nsmap=tree.root.nsmap)
@@ -127,11 +129,16 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[
     return list(schema.validate(copy)), left_out
 
 
-def _spell(tree: WorkTree, element: Element, facts: _Facts, shape: list[Any]) -> None:
+def _spell(
+    tree: WorkTree, element: Element, facts: _Facts, within: Container[Element], shape: list[Any]
+) -> None:
     """Add to `shape` what decides whether a device is valid: all but the free values that it came with.
 
     Words of a closed list decide between variants, and so does every value that
-    a profile wrote; a path or an address that stood there does not.
+    a profile wrote; a path or an address that stood there does not, nor does what
+    nobody touched and has one form in all variants.
+
+    :param within: the elements in which something changed
     """
     shape.append(facts)
     kept = tree.edited.get(element)
@@ -159,8 +166,10 @@ def _spell(tree: WorkTree, element: Element, facts: _Facts, shape: list[Any]) ->
             below = facts.child(tag)
             if below is None:
                 shape.append(one)
+            elif one not in within and tag in facts.uniform:
+                shape.append(below)
             else:
-                _spell(tree, one, below, shape)
+                _spell(tree, one, below, within, shape)
     shape.append(None)
 
 
