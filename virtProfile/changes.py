@@ -51,10 +51,10 @@ def differences(tree: WorkTree) -> list[Difference]:
     """Every attribute, text and bare element that is not as the input has it."""
     found: list[Difference] = []
     for element, (parent, writers) in tree.removed.items():
-        if tree.original(parent) and stands(tree, parent):
+        if tree.original(parent) and tree.stands(parent):
             found.extend(_taken(tree, element, writers))
     for element, (attributes, text) in tree.edited.items():
-        if not stands(tree, element):
+        if not tree.stands(element):
             continue
         now = dict(element.items())
         if now != attributes:
@@ -67,18 +67,9 @@ def differences(tree: WorkTree) -> list[Difference]:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         parent = element.getparent()
-        if parent is not None and tree.original(parent) and stands(tree, parent):
+        if parent is not None and tree.original(parent) and tree.stands(parent):
             found.extend(_made(tree, element))
     return [one for one in found if one.owners and BOOKKEEPER not in one.owners]
-
-
-def stands(tree: WorkTree, element: Element) -> bool:
-    """Is the element (still) in the tree?"""
-    while element is not tree.root:
-        element = element.getparent()
-        if element is None:
-            return False
-    return True
 
 
 def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
@@ -140,7 +131,7 @@ def describe(
                 source_paths = Paths(source.root, schema)
             assert source_paths is not None
             path = source_paths.of(source.elements[document.index[one.element]], one.slot)
-            if stands(tree, one.element):
+            if tree.stands(one.element):
                 output_line = written.line(one.element)
         else:
             path = paths.of(one.element, one.slot)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bookkeeping import write_list
-from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from .changes import BOOKKEEPER, Difference, describe, differences
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
@@ -218,7 +218,7 @@ def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: 
     warnings = []
     slots = schema.facts.abi_slots
     for one in found:
-        if one.slot not in slots or (one.op == "remove" and not stands(tree, one.element)):
+        if one.slot not in slots or (one.op == "remove" and not tree.stands(one.element)):
             continue
         node = paths.node(one.element)
         if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):

@@ -277,11 +277,17 @@ def assign(group: Group, found: Sequence[Element], taken: Iterable[Element] = ()
     result: dict[int, Found] = {}
     node = group.node
     if node.key and node.key_class != "X":
-        for number, want in enumerate(group.wants):
-            for one in free:
-                if key_equal(one, want):
-                    result[number] = Found(want, one, judge(one, want), True)
-                    free.remove(one)
+        matches: Iterable[tuple[int, Element]] = (
+            (number, one) for number, want in enumerate(group.wants) for one in free if key_equal(one, want)
+        )
+        if len(group.wants) > 1:  # a key may be given in part: who holds already goes first
+            matches = sorted(matches, key=lambda match: judge(match[1], group.wants[match[0]]))
+        for number, one in matches:
+            if number not in result and one in free:
+                want = group.wants[number]
+                result[number] = Found(want, one, judge(one, want), True)
+                free.remove(one)
+                if len(result) == len(group.wants):
                     break
     if node.key_class == "S":
         for number, want in enumerate(group.wants):

@@ -95,12 +95,14 @@ class _Writer:
 
     def run(self) -> Written:
         tree = self.tree
+        index = self.document.index
         for element in list(tree.removed):
-            if self._stands(tree.removed[element][0]):
+            parent = tree.removed[element][0]
+            if parent in index and tree.stands(parent):
                 self._cut(element)
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
         for element in touched:
-            if self._stands(element):
+            if element in index and tree.stands(element):
                 self._start_tag(element)
                 self._content(element)
         self.splices.sort(key=lambda splice: (splice.start, splice.end))
@@ -112,17 +114,6 @@ class _Writer:
             position = splice.end
         parts.append(self.text[position:])
         return Written("".join(parts), tree, self.splices, self.new)
-
-    def _stands(self, element: Element) -> bool:
-        """Is an element of the input still in the tree?"""
-        index = self.document.index
-        if element not in index:
-            return False
-        while element is not self.tree.root:
-            element = element.getparent()
-            if element is None:
-                return False
-        return True
 
     # --- start tags ----------------------------------------------------------
 

@@ -86,6 +86,16 @@ class WorkTree:
         """Does the element stand in the input?"""
         return element in self._index
 
+    def stands(self, element: Element) -> bool:
+        """Is the element (still) in the tree?"""
+        if not self.removed and element in self._index:
+            return True
+        while element is not self.root:
+            element = element.getparent()
+            if element is None:
+                return False
+        return True
+
     def before(self, element: Element, slot: str) -> str | None:
         """What the input says in that slot of one of its elements."""
         kept = self.edited.get(element)
