@@ -203,8 +203,10 @@ class Actions(Removing):
             self._hold_default(element, leaf, writer)
 
     def _hold_default(self, element: Element, leaf: Leaf, writer: Writer) -> None:
-        owners = self.tree.owners(element, leaf.slot)
-        if all(owner.is_default for owner in owners):
+        for owner in self.tree.owners(element, leaf.slot):
+            if not owner.is_default:
+                break
+        else:
             self.tree.claim(element, leaf.slot, writer)
         self.effective.add(writer)
 

@@ -144,6 +144,17 @@ def _spell(
     kept = tree.edited.get(element)
     deciding = facts.deciding
     if kept is None and element in tree.document.index:
+        if element in within:
+            changed = [one for one in element.iterchildren("*") if one in within]
+            if all([one.tag in facts.uniform for one in changed]):
+                # It was valid, and is if what changed inside it is.
+                shape.append(...)
+                for one in changed:
+                    below = facts.child(one.tag)
+                    assert below is not None
+                    _spell(tree, one, below, within, shape)
+                shape.append(None)
+                return
         if deciding:
             shape += [item if item[0] in deciding else item[0] for item in element.items()]
         else:

@@ -102,8 +102,12 @@ class _Writer:
                 self._cut(element)
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
         for element in touched:
-            if element in index and tree.stands(element):
-                self._start_tag(element)
+            if element not in index or not tree.stands(element):
+                continue
+            before = tree.edited.get(element)
+            if before is not None:
+                self._start_tag(element, before[0])
+            if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
                 self._content(element)
         self.splices.sort(key=lambda splice: (splice.start, splice.end))
         parts = []
@@ -117,11 +121,8 @@ class _Writer:
 
     # --- start tags ----------------------------------------------------------
 
-    def _start_tag(self, element: Element) -> None:
-        before = self.tree.edited.get(element)
-        if before is None:
-            return
-        old, new = before[0], dict(element.items())
+    def _start_tag(self, element: Element, old: dict[str, str]) -> None:
+        new = dict(element.items())
         if old == new:
             return
         span = self.document.span(element)
@@ -171,8 +172,6 @@ class _Writer:
     def _content(self, element: Element) -> None:
         index = self.document.index
         span = self.document.span(element)
-        if span.empty and not len(element) and text_of(element) is None:
-            return
         fresh: dict[Any, list[Element]] = {}
         previous: Element | None = None
         count = 0
