@@ -29,7 +29,7 @@ LAYERS = [
     "meeting changes masking",
     "removing",
     "actions selector judging",
-    "conditions rendering bookkeeping",
+    "conditions rendering bookkeeping recommendations",
     "fixpoint",
     "engine",
     "lint",

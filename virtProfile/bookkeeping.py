@@ -28,9 +28,6 @@ def write_list(tree: WorkTree, schema: Any, selection: Selection) -> bool:
     """Bring the list up to what the caller named; True if that changed anything."""
     if not selection.named:
         return False
-    secrets = {
-        one.name: {param.name for param in one.profile.params if param.secret} for one in selection.selected
-    }
     mark = tree.mark()
     entries = {one.request.name: one.element for one in selection.entries}
     for request in selection.named:
@@ -42,7 +39,7 @@ def write_list(tree: WorkTree, schema: Any, selection: Selection) -> bool:
             tree.unset(entry, "@exclude", BOOKKEEPER)
         _set(tree, entry, "priority", None if request.priority is None else str(request.priority))
         _set(tree, entry, "version", request.version)
-        _write_params(tree, entry, request, secrets.get(request.name, set()))
+        _write_params(tree, entry, request, selection.secrets.get(request.name, set()))
     return tree.mark() != mark
 
 

@@ -161,7 +161,7 @@ class Conditions:
         if found is None:
             from .expression import Environment, parse_params
 
-            params = parse_params(one.profile, one.params, one.source == "metadata")
+            params = parse_params(one.profile, one.params, one.listed)
             found = self._environments[one.name] = Environment(params, self.context)
         return found
 

@@ -28,6 +28,7 @@ from .provenance import (
     Result,
     Warning,
 )
+from .recommendations import recommended
 from .rendering import explain_conflicts, render, where
 from .selector import Selection, Selector, read_list, read_requests, together
 from .splice import write
@@ -76,11 +77,12 @@ def apply(
         )
     requests = read_requests(profiles)
     entries = read_list(document)
-    if not requests and not entries and not auto:
+    guest = recommended(document)
+    if not requests and not entries and not auto and guest is None:
         return Result(xml, xml, False)
     schema = context.domain_schema
     with store.one_look():
-        selector = Selector(store, requests, entries, override, auto)
+        selector = Selector(store, requests, entries, override, auto, guest)
         tree = WorkTree(document)
         fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
         state = fixpoint.run()

@@ -16,7 +16,7 @@ from .conditions import Conditions, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
-from .rendering import MAX_FIXES, render
+from .rendering import MAX_FIXES, fix, render
 from .selector import Selected, Selection, Selector, together
 from .store import fits_version
 
@@ -132,7 +132,9 @@ class Fixpoint:
 
     def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
-        with self._mask(writer if writer is not None else one.name) as root:
+        if writer is None:  # an action that was left out has done nothing
+            return self.conditions.action(one, action, self.tree.root)
+        with self._mask(writer) as root:
             return self.conditions.action(one, action, root)
 
     def _mask(self, owner: Any) -> Any:
@@ -184,6 +186,7 @@ class Fixpoint:
             selector.warnings,
             selector.named,
             selector.entries,
+            selector.secrets,
         )
 
     def clashes(self, state: State) -> list[Conflict]:
@@ -243,7 +246,7 @@ class Fixpoint:
                     continue
                 priority = one.priority + step
                 if MIN_PRIORITY <= priority <= MAX_PRIORITY and self.run({name: priority}):
-                    fixes.append(f"--profile {name},priority={priority}")
+                    fixes.append(fix(name, priority))
         told = ", ".join(f"'{name}'" for name in flipping)
         return CycleError(
             f"no selection is stable: {told} flip from round to round",

@@ -60,6 +60,8 @@ class Selected:
     source: str
     params: Mapping[str, str]
     wish: str | None
+    #: it is on the VM's list, so that secrets that nobody tells are those the VM has
+    listed: bool = False
 
     @property
     def name(self) -> str:
@@ -76,6 +78,8 @@ class Selection:
     #: what the caller named, merged with what the metadata said of it
     named: list[Request]
     entries: list[Entry]
+    #: name as the caller spelled it -> params that are secret
+    secrets: dict[str, set[str]]
 
 
 def check_priority(value: Any, what: str, error: type[ProfileError], where: str = "") -> int:
@@ -109,7 +113,7 @@ def read_list(document: Document) -> list[Entry]:
     found = None if metadata is None else child(metadata, _LIST)
     if found is None:
         return []
-    entries = []
+    entries: list[Entry] = []
     for element in found.iterchildren(_ENTRY):
         where = f"{document.name}:{element.sourceline}"
         name = element.get("name")
@@ -126,6 +130,12 @@ def read_list(document: Document) -> list[Entry]:
             )
         params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_PARAM)}
         request = Request(name, element.get("version"), number, params)
+        if any(one.request.name == name for one in entries):
+            raise InvalidDomainError(
+                f"the profile list names '{name}' twice",
+                hint="one entry says all: priority, version, params, exclude",
+                where=where,
+            )
         entries.append(Entry(request, exclude == "yes", element))
     return entries
 
@@ -180,23 +190,26 @@ class Selector:
         entries: Sequence[Entry],
         override: bool = False,
         auto: bool = False,
+        guest: Selected | None = None,
     ) -> None:
+        """:param guest: the recommendations for the guest's OS, where the metadata asks for them
+
+        :raises ProfileError: what is excluded, not found or named twice, all of it
+        """
         self.store = store
+        self.guest = guest
         self.entries = list(entries)
         self.warnings: list[Warning] = []
         self.excluded = {one.request.name for one in entries if one.exclude}
-        listed = {one.request.name: one.request for one in entries if not one.exclude}
+        self._exclude_replacements()
+        listed = {one.request.name: one.request for one in entries}
+        self._listed = set(listed)
         self.wishes: list[tuple[Request, str]] = []
         self.named: list[Request] = []
         errors: list[ProfileError] = []
         for request in requests:
             if request.name in self.excluded and not request.include:
-                errors.append(
-                    UsageError(
-                        f"profile '{request.name}' is excluded by the VM's metadata",
-                        hint=f"--profile {request.name},include=yes takes the exclusion back",
-                    )
-                )
+                errors.append(_excluded(request.name))
                 continue
             self.excluded.discard(request.name)
             known = listed.pop(request.name, None)
@@ -213,26 +226,54 @@ class Selector:
             request = replace(request, priority=priority)
             self.named.append(request)
             self.wishes.append((request, "caller"))
-        self.wishes += [(request, "metadata") for request in listed.values()]
+        self.wishes += [(one, "metadata") for one in listed.values() if one.name not in self.excluded]
         if errors:
             raise together(errors)
         self._requirements: dict[str, list[Profile]] = {}
         self._barred: dict[str, Skipped] = {}
+        #: name as the caller spelled it -> the params that are secret
+        self.secrets: dict[str, set[str]] = {}
         self._profiles = self._lookup()
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
         if auto:
             self._automatic = [one for one in store.automatic() if one.name not in named]
 
+    def _exclude_replacements(self) -> None:
+        """Whoever keeps a profile out keeps out what has replaced it too."""
+        for name in list(self.excluded):
+            try:
+                self.excluded.add(self.store.resolve(name, None)[0].name)
+            except ProfileError:
+                continue  # nothing of that name can be selected
+
     def _lookup(self) -> list[tuple[Profile, Request, str]]:
         """Find the profiles of all wishes, and of what they require, or report all that miss."""
         found: list[tuple[Profile, Request, str]] = []
         errors: list[ProfileError] = []
+        callers: dict[str, Request] = {}
         for request, source in self.wishes:
             try:
-                found.append((self._get(request.name, request.version), request, source))
+                profile = self._get(request.name, request.version)
             except ProfileError as problem:
                 errors.append(problem)
+                continue
+            if source == "caller":
+                self.secrets[request.name] = {param.name for param in profile.params if param.secret}
+                # Another name may lead here too: replaced-by was followed.
+                other = callers.setdefault(profile.name, request)
+                if profile.name in self.excluded:
+                    errors.append(_excluded(profile.name))
+                elif other is not request and replace(other, name="") != replace(request, name=""):
+                    errors.append(
+                        UsageError(
+                            f"'{other.name}' and '{request.name}' are both profile '{profile.name}',"
+                            " named twice, differently",
+                            hint="name it once, with all that it should have",
+                        )
+                    )
+            if all(profile.name != known.name for known, _, _ in found):
+                found.append((profile, request, source))
         if errors:
             raise together(errors)
         return found
@@ -255,7 +296,12 @@ class Selector:
         self._barred = {}
         for profile, request, source in self._profiles:
             priority = priorities.get(profile.name, request.priority or 0)
-            found[profile.name] = Selected(profile, priority, source, request.params, request.version)
+            found[profile.name] = Selected(
+                profile, priority, source, request.params, request.version, request.name in self._listed
+            )
+        if self.guest is not None:
+            name = self.guest.name
+            found[name] = replace(self.guest, priority=priorities.get(name, self.guest.priority))
         named = set(found)
         for profile in self._automatic:
             if profile.name not in named:
@@ -314,6 +360,8 @@ class Selector:
         """How many profiles and actions there can be."""
         seen: dict[str, Profile] = {}
         stack = [profile for profile, _, _ in self._profiles] + self._automatic
+        if self.guest is not None:
+            stack.append(self.guest.profile)
         while stack:
             profile = stack.pop()
             if profile.name not in seen:
@@ -341,6 +389,13 @@ class Selector:
                     where=f"{profile.file}:{one.line}",
                 ) from None
         return found
+
+
+def _excluded(name: str) -> UsageError:
+    return UsageError(
+        f"profile '{name}' is excluded by the VM's metadata",
+        hint=f"--profile {name},include=yes takes the exclusion back",
+    )
 
 
 def together(errors: Sequence[ProfileError]) -> ProfileError:
