@@ -47,7 +47,7 @@ class MemoryStore:
         return nullcontext()
 
     def automatic(self) -> list[Any]:
-        return [one for one in self.profiles.values() if one.autoselect]
+        return [one for one in self.profiles.values() if one.autoselect and one.matches]
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,9 @@ class Conditions:
 
     def _holds(self, match: Match, one: Selected, root: Any) -> bool:
         if match.test is not None:
-            return self._test(match.test, one, match.line, root)
+            return self._test(match.test, one, one.profile.file, match.line, root)
         if any(_dynamic(branch) for branch in match.branches):
-            branches = self._expand(match.branches, one, root)
+            branches = self._expand(match.branches, one, one.profile.file, root)
             want = compile_branches(branches, self.schema, one.profile.file, checked=False)
         else:
             want = compiled_match(match, self.schema, one.profile.file)
@@ -98,7 +98,7 @@ class Conditions:
 
         where = f"{action.file}:{action.line}"
         try:
-            if action.when is not None and not self._test(action.when, one, action.line, root):
+            if action.when is not None and not self._test(action.when, one, action.file, action.line, root):
                 return Verdict(False, f"its when at {where} does not hold")
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
@@ -110,7 +110,7 @@ class Conditions:
         except ProfileError as problem:
             return Verdict(False, "", problem)
         try:
-            return Verdict(True, branches=self._expand(action.branches, one, root))
+            return Verdict(True, branches=self._expand(action.branches, one, action.file, root))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
@@ -145,9 +145,18 @@ class Conditions:
         return compiled_action(action, self.schema), None
 
     def _selection(self, action: Action, one: Selected) -> Any:
-        expression = self._compile(action.select or "", one, action.line)
+        expression = self._compile(action.select or "", one, action.file, action.line)
         environment = self._environment_of(one)
-        return lambda root: expression.select(root, environment)
+
+        def selection(root: Any) -> list[Any]:
+            try:
+                return expression.select(root, environment)
+            except MissingContextError:
+                if action.unknown == "skip":
+                    return []
+                raise
+
+        return selection
 
     # --- expressions ---------------------------------------------------------
 
@@ -165,40 +174,42 @@ class Conditions:
             found = self._environments[one.name] = Environment(params, self.context)
         return found
 
-    def _compile(self, text: str, one: Selected, line: int, column: int = 0) -> Expression:
+    def _compile(self, text: str, one: Selected, file: str, line: int, column: int = 0) -> Expression:
         from .expression import compile_expression
 
         return compile_expression(
             text,
-            file=one.profile.file,
+            file=file,
             line=line,
             column=column,
             params=[param.name for param in one.profile.params],
             namespaces=dict(one.profile.namespaces),
         )
 
-    def _test(self, text: str, one: Selected, line: int, root: Any) -> bool:
-        return self._compile(text, one, line).test(root, self._environment_of(one))
+    def _test(self, text: str, one: Selected, file: str, line: int, root: Any) -> bool:
+        return self._compile(text, one, file, line).test(root, self._environment_of(one))
 
-    def _expand(self, branches: tuple[Snippet, ...], one: Selected, root: Any) -> tuple[Snippet, ...]:
-        return tuple(self._expand_one(branch, one, root) for branch in branches)
+    def _expand(
+        self, branches: tuple[Snippet, ...], one: Selected, file: str, root: Any
+    ) -> tuple[Snippet, ...]:
+        return tuple(self._expand_one(branch, one, file, root) for branch in branches)
 
-    def _expand_one(self, snippet: Snippet, one: Selected, root: Any) -> Snippet:
+    def _expand_one(self, snippet: Snippet, one: Selected, file: str, root: Any) -> Snippet:
         if not _dynamic(snippet):
             return snippet
 
         def value(text: str) -> str:
-            return text if is_plain(text) else self._text(text, one, snippet.line, root)
+            return text if is_plain(text) else self._text(text, one, file, snippet.line, root)
 
         return replace(
             snippet,
             attrs=tuple((name, value(text)) for name, text in snippet.attrs),
             intents=tuple((name, value(text)) for name, text in snippet.intents),
             text=None if snippet.text is None else value(snippet.text),
-            children=tuple(self._expand_one(below, one, root) for below in snippet.children),
+            children=tuple(self._expand_one(below, one, file, root) for below in snippet.children),
         )
 
-    def _text(self, text: str, one: Selected, line: int, root: Any) -> str:
+    def _text(self, text: str, one: Selected, file: str, line: int, root: Any) -> str:
         """A value with its ``{…}`` worked out."""
         environment: Environment = self._environment_of(one)
         parts = []
@@ -206,7 +217,7 @@ class Conditions:
             if isinstance(part, str):
                 parts.append(part)
             else:
-                expression = self._compile(part.text, one, line, part.column)
+                expression = self._compile(part.text, one, file, line, part.column)
                 parts.append(expression.text(root, environment))
         return "".join(parts)
 

@@ -83,6 +83,10 @@ class Expression:
         for name, at in self.parsed.variables:
             if name not in known:
                 raise self._problem(f"unknown variable '${name}'", at, nearest(name, known))
+        for prefix, at in self.parsed.prefixes:
+            if prefix not in self.namespaces and prefix != "xml":
+                hint = nearest(prefix, self.namespaces) or f"xmlns:{prefix}='…' on <profile> declares it"
+                raise self._problem(f"unknown prefix '{prefix}'", at, hint)
         self._plain: Any = None
         try:
             plain = self.compile(None)
@@ -178,13 +182,30 @@ class Expression:
         return bool(value)
 
     def select(self, root: Any, environment: Environment) -> list[Any]:
-        """Elements, attributes and texts that the expression selects."""
+        """Elements, attributes and texts of the domain that the expression selects.
+
+        :raises ProfileSyntaxError: what it selects is not to be removed
+        """
         value = self._evaluate(root, environment)
         if not isinstance(value, list):
-            raise ProfileSyntaxError(
-                f"select='{self.text_}' gives a value, not a part of the domain", where=self.where
-            )
-        return value
+            raise self._selects("gives a value, not a part of the domain")
+        found: list[Any] = []
+        for one in value:
+            if getattr(one, "is_tail", False) or isinstance(one, str) and not one.strip():
+                continue  # white space between elements
+            element: Any = getattr(one, "getparent", lambda: None)() if isinstance(one, str) else one
+            if not isinstance(getattr(element, "tag", None), str):
+                raise self._selects("gives what is no element, attribute or text")
+            way = [element, *element.iterancestors()]
+            if way[-1] is not root or one is root:
+                raise self._selects("leads out of the domain" if one is not root else "is the domain itself")
+            if len(way) > 1 and way[-2].tag == "metadata":
+                raise self._selects("names metadata, which belongs to applications")
+            found.append(one)
+        return found
+
+    def _selects(self, fact: str) -> ProfileSyntaxError:
+        return ProfileSyntaxError(f"select='{self.text_}' {fact}", where=self.where)
 
     def text(self, root: Any, environment: Environment) -> str:
         """The expression as part of a value: one value, numbers without ``.0``, yes and no."""

@@ -408,5 +408,5 @@ def together(errors: Sequence[ProfileError]) -> ProfileError:
         hint=first.hint,
         where=first.where,
         conflicts=first.conflicts,
-        others=[*first.others, *errors[1:]],
+        others=[*first.others, *(one for other in errors[1:] for one in (other, *other.others))],
     )

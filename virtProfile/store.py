@@ -170,11 +170,11 @@ class ProfileStore:
         return sorted({one.profile.name for one in self.listing()})
 
     def automatic(self) -> list[Profile]:
-        """The newest version of each profile that selects itself."""
+        """The newest version of each profile that selects itself: by a match, so it has one."""
         chosen = []
         for name in self.names():
             profile = self.versions(name)[0]
-            if profile.autoselect:
+            if profile.autoselect and profile.matches:
                 chosen.append(profile)
         return chosen
 
@@ -341,7 +341,14 @@ class ProfileStore:
             for action in one.actions:
                 actions.append(replace(action, number=len(actions) + 1))
             params.update({param.name: param for param in one.params})
-        extended = replace(profile, actions=tuple(actions), params=tuple(params.values()))
+        # The profile's own prefixes go first: a drop-in that uses another meaning is its own fault.
+        namespaces = dict(pair for part in (*reversed(drop_ins), profile) for pair in part.namespaces)
+        extended = replace(
+            profile,
+            actions=tuple(actions),
+            params=tuple(params.values()),
+            namespaces=tuple(sorted(namespaces.items())),
+        )
         extended = replace(extended, digest=digest(extended))
         self._extended[key] = extended
         return extended
