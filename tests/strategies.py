@@ -149,8 +149,8 @@ def _worked_out(draw: st.DrawFn, value: str, reads: bool) -> str:
     if not value or set(value) & set("{}'\"<&"):
         return value
     if value.isdigit() and len(value) < 6 and draw(st.booleans()):
-        return "{vp:max(1, $number + %s)}" % value
-    return "{vp:if(%s, '%s', '%s')}" % (draw(conditions(reads)), value, value)
+        return "{" + f"vp:max(1, $number + {value})" + "}"
+    return "{" + f"vp:if({draw(conditions(reads))}, '{value}', '{value}')" + "}"
 
 
 @st.composite
