@@ -398,8 +398,14 @@ def _excluded(name: str) -> UsageError:
     )
 
 
+def _place(error: ProfileError) -> tuple[str, int, str]:
+    file, _, line = error.where.rpartition(":")
+    return (file, int(line), error.message) if line.isdigit() else (error.where, 0, error.message)
+
+
 def together(errors: Sequence[ProfileError]) -> ProfileError:
-    """One error that carries all the others."""
+    """One error that carries all the others, in the order of files and lines."""
+    errors = sorted(errors, key=_place)
     first = errors[0]
     if len(errors) == 1:
         return first
