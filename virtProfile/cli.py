@@ -139,7 +139,8 @@ class Run:
     @property
     def store(self) -> ProfileStore:
         if self._store is None:
-            from .store import ProfileStore, search_path
+            from .searchpath import search_path
+            from .store import ProfileStore
 
             path = search_path(self.options.profile_dir, self.environ)
             self.talk.debug("profiles are looked for in %s", ", ".join(map(str, path)) or "nothing")
