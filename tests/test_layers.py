@@ -39,7 +39,7 @@ LAYERS = [
     "lint lifecycle searchpath",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion",
+    "catalogue completion standing",
     "domains",
     "defining gathering",
     "cli",
