@@ -29,6 +29,7 @@ LAYERS = [
     "expression store",
     "record",
     "meeting changes masking locating",
+    "companions",
     "reviving withdrawal recording",
     "removing",
     "wishlist",

@@ -150,9 +150,9 @@ class Entry:
 
 
 class Recorded:
-    """One profile of the record."""
+    """One profile of the record; `implies` names what libvirt adds to what it brought."""
 
-    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries")
+    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries", "implies")
 
     def __init__(
         self,
@@ -163,6 +163,7 @@ class Recorded:
         source: str = "list",
         params: dict[str, str] | None = None,
         entries: Sequence[Entry] = (),
+        implies: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -172,6 +173,7 @@ class Recorded:
         self.source = source
         self.params = params or {}
         self.entries = list(entries)
+        self.implies = tuple(implies)
 
 
 class Record:
@@ -216,6 +218,7 @@ def _all_of(record: Record) -> Any:
             one.digest[:DIGEST_DIGITS],
             one.priority,
             one.source,
+            sorted(one.implies),
             sorted(one.params.items()),
             sorted(
                 (entry.kind, entry.at, entry.number, _sorted(entry.written), _sorted(entry.was), entry.gone,
@@ -299,7 +302,8 @@ def _read_profile(element: Element) -> Recorded | None:
         return None
     params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_tag("param"))}
     source = element.get("source", "list")
-    return Recorded(name, version, digest, priority, source, params)
+    implies = (element.get("implies") or "").split()
+    return Recorded(name, version, digest, priority, source, params, (), implies)
 
 
 def _read_entry(element: Element) -> list[Entry]:
@@ -359,6 +363,8 @@ def build(record: Record, parent: Element) -> Element:
             profile.set("priority", str(one.priority))
         if one.source != "list":
             profile.set("source", one.source)
+        if one.implies:
+            profile.set("implies", " ".join(one.implies))
         for name in sorted(one.params):
             _new(profile, "param", name=name).text = one.params[name]
         for entries in _together(one.entries):
