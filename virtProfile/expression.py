@@ -184,6 +184,12 @@ class Expression:
             raise ProfileSyntaxError(
                 f"select='{self.text_}' gives a value, not a part of the domain", where=self.where
             )
+        if any(one is root for one in value):
+            raise ProfileSyntaxError(
+                f"select='{self.text_}' is the whole domain",
+                hint="a profile takes parts of a domain away, not the domain",
+                where=self.where,
+            )
         return value
 
     def text(self, root: Any, environment: Environment) -> str:
