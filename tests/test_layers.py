@@ -28,7 +28,7 @@ LAYERS = [
     "context functions",
     "expression store",
     "record",
-    "meeting changes masking locating",
+    "meeting changes masking locating recordwriter",
     "companions",
     "reviving withdrawal recording",
     "removing",
