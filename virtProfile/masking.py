@@ -114,8 +114,8 @@ def _only(owners: list[Writer]) -> tuple[Owner, ...]:
     first = owners[0] if owners else THE_DEFINITION
     if first is THE_DEFINITION:
         return ()
-    if len(owners) == 1:
-        return (first.origin.profile, first)
+    if all(owner.principal is first.principal for owner in owners):
+        return (first.origin.profile, first.principal)
     if all(owner.origin.profile == first.origin.profile for owner in owners):
         return (first.origin.profile,)
     return ()

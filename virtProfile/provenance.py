@@ -48,7 +48,7 @@ class Origin:
 class Writer:
     """One action of one selected profile, with the weight it has; each is only itself."""
 
-    __slots__ = ("origin", "priority", "hard", "is_default", "number")
+    __slots__ = ("origin", "priority", "hard", "is_default", "number", "principal")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Writer:
         hard: bool,
         is_default: bool = False,
         number: int = 0,
+        principal: Writer | None = None,
     ) -> None:
         self.origin = origin
         self.priority = priority
@@ -65,6 +66,15 @@ class Writer:
         self.is_default = is_default
         #: of the action in its profile: several may stand on one line
         self.number = number
+        #: the action for whose sake it writes: itself, but for what a device needs
+        self.principal: Writer = self if principal is None else principal
+
+    def on_behalf(self, action: str, line: int | None = None) -> Writer:
+        """Who writes what the wish of this one needs besides; `action` says what for."""
+        origin = self.origin
+        at = origin.line if line is None else line
+        own = Origin(origin.profile, origin.version, action, origin.file, at)
+        return Writer(own, self.priority, self.hard, self.is_default, self.number, self.principal)
 
     def __repr__(self) -> str:
         return f"<Writer {self.origin} {self.priority}>"
