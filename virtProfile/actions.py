@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import CardinalityError
+from .errors import CardinalityError, ProfileError
 from .finding import (
     State,
     assign,
     candidates,
+    container,
     exactly,
     key_equal,
     leaf_element,
@@ -29,6 +30,8 @@ from .removing import Absence, Removing, flat
 from .worktree import PRESENCE, Element
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .profile import Action
     from .wants import Group, Leaf, Want
 
@@ -38,7 +41,7 @@ class Actions(Removing):
 
     def __init__(self, tree: Any, schema: Any) -> None:
         super().__init__(tree, schema)
-        self.errors: list[CardinalityError] = []
+        self.errors: list[ProfileError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 
@@ -75,6 +78,10 @@ class Actions(Removing):
         for leaf in want.leaves:
             if not lost.entries or not lost.covers(leaf.path):
                 self.wish(thing, leaf, writer, lost)
+        for intent in want.intents:
+            element = container(thing, intent.tags)
+            if element is not None:
+                self.intend(element, intent.value, intent.line, writer)
         for group in want.groups:
             if lost.entries and lost.covers(group.path):
                 continue
@@ -150,6 +157,8 @@ class Actions(Removing):
                 element = leaf_element(one, leaf)
                 self.tree.claim(element, leaf.slot, writer)
             self.tree.claim(one, PRESENCE, writer)
+            for intent in want.intents:
+                self.intend(one, intent.value, intent.line, writer)
         self.effective.add(writer)
 
     def _foreign(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
@@ -225,6 +234,22 @@ class Actions(Removing):
             return True
         makers = self.tree.claims.get(thing, {}).get(PRESENCE, [])
         return not any(owner in makers for owner in owners)
+
+    def reach_new(self, things: Sequence[Element]) -> None:
+        """Let the defaults reach things that were made since they were carried out."""
+        for step in self.steps:
+            if step.action.kind != Kind.DEFAULT:
+                continue
+            mark = self.tree.mark()
+            for group in step.want.groups:
+                if group.node.key_class == "O" or is_foreign(group.node):
+                    continue
+                parent = container(self.tree.root, group.tags)
+                for one in things:
+                    if one.tag == group.tag and one.getparent() is parent:
+                        for want in group.wants:
+                            self._default_thing(one, want, step.writer)
+            self._mind_absences(mark, step.writer)
 
     def _default_group(self, thing: Element, group: Group, writer: Writer) -> None:
         if group.node.key_class == "O" or is_foreign(group.node):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .actions import Actions
 from .errors import Conflict, ConflictError, ConflictValue
 from .meeting import Loss
+from .placement import place
 from .profile import Kind, Multiple
 from .provenance import (
     DEFINITION,
@@ -91,6 +92,7 @@ def render(tree: WorkTree, schema: Schema, selected: Sequence[Selected], prepare
     actions.steps = steps(selected, prepare)
     for step in actions.steps:
         actions.act(step.action, step.want, step.select, step.writer)
+    place(tree, actions, prepare.context)
     return actions
 
 
