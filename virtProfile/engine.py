@@ -159,7 +159,7 @@ def _report(
     written: Any,
 ) -> Result:
     text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
     warnings += _guest_abi(tree, found, paths)
@@ -199,7 +199,7 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
     hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default:
+    if by_definition and not loss.loser.is_default and not loss.final:
         hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),

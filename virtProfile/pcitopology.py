@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PCI_EXPANDER = "pci-expander-bus"
 PCIE_EXPANDER = "pcie-expander-bus"
 EXPANDERS = frozenset({PCI_EXPANDER, PCIE_EXPANDER})
+ROOTS = ("pci-root", "pcie-root")
 #: Controllers with room for one device, in slot 0.
 PORTS = frozenset({"pcie-root-port", "pcie-switch-downstream-port"})
 #: Hypervisors whose machines are QEMU's; None: a sketch does not say.
@@ -265,15 +266,10 @@ class Topology:
         return found
 
     def unplaced(self, family: str | None) -> list[Element]:
-        """PCI devices to which libvirt will give an address."""
-        return [
-            one for one in self._all() if (is_pci(one, family) or _is_bridge(one)) and address_of(one) is None
-        ]
+        """PCI devices to which libvirt will give an address; buses aside."""
+        return [one for one in self._all() if is_pci(one, family) and address_of(one) is None]
 
-
-def _is_bridge(device: Element) -> bool:
-    return (
-        device.tag == "controller"
-        and device.get("type") == "pci"
-        and device.get("model") not in (None, "pci-root", "pcie-root")
-    )
+    def unplaced_buses(self) -> list[Element]:
+        """PCI controllers to which libvirt will give an address on the root bus."""
+        found = [one.element for one in (*self.buses.values(), *self.unnumbered) if one.parent is None]
+        return [one for one in found if one.get("model") not in (None, *ROOTS)]

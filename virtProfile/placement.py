@@ -79,6 +79,7 @@ class _Placing:
         self.family = machine_family(tree.root, documents)
         self.topology = Topology(tree.root)
         self.made: list[Element] = []
+        self._common = 1
         self._agents: dict[tuple[Writer, str], Writer] = {}
 
     def run(self) -> None:
@@ -100,6 +101,7 @@ class _Placing:
 
     def _fill_nodes(self, seats: Sequence[_Seat]) -> None:
         model = expander_of(self.tree.root, self.documents)
+        self._common = self._common_buses(seats)
         for node in sorted({seat.node for seat in seats}):
             waiting = [seat for seat in seats if seat.node == node]
             if model == PCI_EXPANDER:
@@ -272,7 +274,7 @@ class _Placing:
         topology = self.topology
         lowest = min((min(topology.numbers(), default=BUS_NUMBERS)), BUS_NUMBERS)
         lowest -= 1 + below
-        if lowest <= self._common_buses():
+        if lowest < self._common:
             first = seats[0]
             self.actions.errors.append(
                 CompletionError(
@@ -288,14 +290,14 @@ class _Placing:
         writers = dict.fromkeys(writer for seat in seats for writer in seat.writers)
         return self._controller(model, [target], list(writers))
 
-    def _common_buses(self) -> int:
+    def _common_buses(self, seats: Sequence[_Seat]) -> int:
         """How many bus numbers the buses take that hang on no expander, the root's 0 included."""
         topology = self.topology
-        plain = [one for one in topology.buses.values() if topology.expander_above(one.index) is None]
-        count = len(plain) + len(topology.unnumbered)
+        plain = {one.index for one in topology.buses.values() if topology.expander_above(one.index) is None}
+        count = len(plain | {0}) + len(topology.unnumbered)
         if self.family != "pc":  # libvirt makes a root port for each device without address
-            count += len(topology.unplaced(self.family))
-        return max(count, 1)
+            count += len(topology.unplaced(self.family)) - len(seats)
+        return count
 
     # --- writing -------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ class _Checking:
         ]
         free = sum(SLOTS - 1 - len(topology.taken.get(index, {})) for index in bridges)
         free += SLOTS - len(PC_OWN_SLOTS | set(topology.taken.get(0, {})))
-        waiting = topology.unplaced(family)
+        waiting = topology.unplaced(family) + topology.unplaced_buses()
         count = len(waiting) + sum(1 for _ in _implied(topology))
         if count > free:
             self.say(
