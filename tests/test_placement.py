@@ -88,7 +88,7 @@ def test_a_device_of_the_vm() -> None:
     result = apply(xml, NFV)
     seen = Seen(result.xml)
     assert seen.nodes() == [1]
-    assert {one.origin.action for one in result.changes} == {"place: for interface of profile nfv"}
+    assert {one.origin.action for one in result.changes} == {"for interface on NUMA node 1"}
 
 
 def test_single_devices_and_expressions() -> None:
@@ -106,7 +106,7 @@ def test_single_devices_and_expressions() -> None:
     seen = Seen(result.xml)
     assert seen.nodes("memballoon") == [1]
     assert seen.nodes("disk") == [0]
-    assert "place: for disk vdb of profile d" in {one.origin.action for one in result.changes}
+    assert "for disk vdb on NUMA node 0" in {one.origin.action for one in result.changes}
 
 
 # --- what is there already ----------------------------------------------------------

@@ -7,7 +7,8 @@ Rules that libvirt enforces, and those that it does not, are measured on libvirt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from . import machines
@@ -36,6 +37,8 @@ _EXPANDERS = {
 #: Slots of pci-root that pc uses itself: the host bridge and PIIX.
 PC_OWN_SLOTS = frozenset({0, 1})
 SLOTS = 32
+#: Above the highest bus number of a guest's PCI domain.
+BUS_NUMBERS = 256
 
 
 def number(text: str | None) -> int | None:
@@ -179,9 +182,11 @@ class Bus:
 class Topology:
     """Which buses there are, what sits on them, and of which NUMA node they are."""
 
-    def __init__(self, root: Element) -> None:
+    def __init__(self, root: Element, buried: Iterable[Element] = ()) -> None:
+        """:param buried: controllers that count as if they stood there"""
         self.root = root
         self.devices = child(root, "devices")
+        self._buried = tuple(buried)
         self.buses: dict[int, Bus] = {}
         #: PCI controllers without index: libvirt gives them one
         self.unnumbered: list[Bus] = []
@@ -199,7 +204,14 @@ class Topology:
                 self.taken.setdefault(place[1], {}).setdefault(place[2], []).append(one)
 
     def _all(self) -> Iterator[Element]:
-        return iter(()) if self.devices is None else self.devices.iterchildren("*")
+        standing = iter(()) if self.devices is None else self.devices.iterchildren("*")
+        return itertools.chain(standing, self._buried)
+
+    def add(self, bus: Bus) -> None:
+        """A controller came to stand there."""
+        self.buses[bus.index] = bus
+        if bus.parent is not None and bus.slot is not None:
+            self.taken.setdefault(bus.parent, {}).setdefault(bus.slot, []).append(bus.element)
 
     def expanders(self, node: int | None = None) -> list[Bus]:
         """All expander buses, or those of a node, by index."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CompletionError
 from .pcitopology import (
+    BUS_NUMBERS,
     EXPANDERS,
     PC_OWN_SLOTS,
     PCI_EXPANDER,
@@ -32,8 +33,6 @@ from .worktree import Element, WorkTree, child
 if TYPE_CHECKING:
     from .actions import Actions
     from .documents import Documents
-
-BUS_NUMBERS = 256
 
 
 def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:

@@ -41,14 +41,20 @@ class Origin:
             "line": self.line,
         }
 
+    @property
+    def purpose(self) -> str:
+        """What a device needs besides itself: "for disk sdb"; "" of what an action says."""
+        return self.action if self.action.startswith("for ") else ""
+
     def __str__(self) -> str:
-        return f"{self.profile} {self.version} ({self.file}:{self.line})"
+        purpose = f"{self.purpose}, " if self.purpose else ""
+        return f"{self.profile} {self.version} ({purpose}{self.file}:{self.line})"
 
 
 class Writer:
     """One action of one selected profile, with the weight it has; each is only itself."""
 
-    __slots__ = ("origin", "priority", "hard", "is_default", "number", "principal")
+    __slots__ = ("origin", "priority", "hard", "is_default", "number", "cause")
 
     def __init__(
         self,
@@ -57,7 +63,7 @@ class Writer:
         hard: bool,
         is_default: bool = False,
         number: int = 0,
-        principal: Writer | None = None,
+        cause: Writer | None = None,
     ) -> None:
         self.origin = origin
         self.priority = priority
@@ -66,15 +72,8 @@ class Writer:
         self.is_default = is_default
         #: of the action in its profile: several may stand on one line
         self.number = number
-        #: the action for whose sake it writes: itself, but for what a device needs
-        self.principal: Writer = self if principal is None else principal
-
-    def on_behalf(self, action: str, line: int | None = None) -> Writer:
-        """Who writes what the wish of this one needs besides; `action` says what for."""
-        origin = self.origin
-        at = origin.line if line is None else line
-        own = Origin(origin.profile, origin.version, action, origin.file, at)
-        return Writer(own, self.priority, self.hard, self.is_default, self.number, self.principal)
+        #: of what is completed: the action whose device needs it; else itself
+        self.cause = cause or self
 
     def __repr__(self) -> str:
         return f"<Writer {self.origin} {self.priority}>"
