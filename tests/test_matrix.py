@@ -20,7 +20,10 @@ from typing import Any
 import placing
 import pytest
 import qtree
+import strategies
 from placing import Seen, add, apply, machine, nic, profile
+
+import virtProfile
 
 BRIDGE = "vpbr0"
 
@@ -246,5 +249,14 @@ def test_libvirts_own_form_grows(host: Host, name: str) -> None:
             now = seen.controllers[index]
             assert (now.get("model"), seen.bus(now)) == (one.get("model"), old.bus(one))
         assert set(old.numbers().items()) <= set(seen.numbers().items())
+        store = strategies.MemoryStore([*profiles, more])
+        left = virtProfile.unapply(host.inactive(domain), ["more"], store=store)
+        seen = Seen(host.inactive(host.define(left.xml)))
+        assert seen.nodes() == [1, 0]
+        assert old.numbers() == seen.numbers()
+        nics = zip(old.root.findall("devices/interface"), seen.root.findall("devices/interface"), strict=True)
+        for was, now in nics:
+            assert was.find("mac").attrib == now.find("mac").attrib
+            assert was.find("address").attrib == now.find("address").attrib
     finally:
         before.undefine()

@@ -8,10 +8,12 @@ from typing import Any
 
 import placing
 import pytest
+import strategies
 from lxml import etree
 from placing import NFV, NUMA, SKETCH, Seen, add, apply, domain, machine, nic, profile
 from test_invariants import leaves
 
+import virtProfile
 from virtProfile.context import Context
 from virtProfile.domainschema import Schema
 from virtProfile.errors import CompletionError, ConflictError, MissingContextError, ProfileError
@@ -424,3 +426,119 @@ def test_a_loop_of_buses_ends() -> None:
     """)  # fmt: skip
     assert Topology(etree.fromstring(xml.encode())).node_of(2) is None
     assert Seen(apply(xml, NFV).xml).nodes() == [1]
+
+
+# --- by the record ------------------------------------------------------------------
+
+
+MORE = profile("more", add(nic("br1", 1)))
+
+
+def without(xml: str, *names: str) -> str:
+    """The domain without entries of its list."""
+    root = etree.fromstring(xml.encode())
+    for one in list(root.iter("{http://virt-manager.org/schemas/virtuned/0.1}profile")):
+        if one.get("name") in names:
+            one.getparent().remove(one)
+    return etree.tostring(root).decode()
+
+
+def apply_listed(xml: str, *profiles: str) -> Any:
+    """What the domain's own list asks for."""
+    return virtProfile.apply(xml, store=strategies.MemoryStore(list(profiles)))
+
+
+@pytest.mark.parametrize("name", ["pc", "q35"])
+def test_unapplied_is_gone(name: str) -> None:
+    xml = domain(
+        name,
+        devices="<interface type='bridge'><source bridge='br0'/><model type='virtio'/></interface>\n    ",
+    )
+    once = apply(xml, NFV, MORE)
+    assert Seen(once.xml).nodes() == [1, 1]
+    back = virtProfile.unapply(once.xml, store=strategies.MemoryStore([NFV, MORE]))
+    assert leaves(back.xml) == leaves(xml)
+    assert "controller" not in back.xml
+
+
+@pytest.mark.parametrize("name", ["pc", "q35"])
+def test_who_stays_keeps_its_place(name: str) -> None:
+    both = apply(domain(name), NFV, MORE)
+    seen = Seen(both.xml)
+    for gone, kept in (("nfv", "br1"), ("more", "br0")):
+        left = apply_listed(without(both.xml, gone), NFV, MORE)
+        after = Seen(left.xml)
+        assert after.nodes() == [1]
+        (device,) = after.root.findall("devices/interface")
+        assert device.find("source").get("bridge") == kept
+        was = next(
+            one for one in seen.root.findall("devices/interface") if one.find("source").get("bridge") == kept
+        )
+        assert device.find("address").attrib == was.find("address").attrib
+        assert after.numbers() == seen.numbers()
+        assert len(after.controllers) == (1 if name == "pc" else 2)
+        again = apply_listed(left.xml, NFV, MORE)
+        assert again.xml == left.xml
+
+
+@pytest.mark.parametrize("name", ["pc", "q35"])
+def test_growth_by_the_record(name: str) -> None:
+    once = apply(domain(name), NFV)
+    both = apply(once.xml, NFV, MORE)
+    before, after = Seen(once.xml), Seen(both.xml)
+    assert after.nodes() == [1, 1]
+    assert set(before.numbers().items()) <= set(after.numbers().items())
+    assert after.bus(after.root.find("devices/interface")) == before.bus(
+        before.root.find("devices/interface")
+    )
+    assert all(one.op == "add" and one.origin.profile == "more" for one in both.changes)
+    assert apply(both.xml, NFV, MORE).xml == both.xml
+
+
+def test_another_node_by_a_newer_version() -> None:
+    once = apply(domain(), NFV)
+    newer = NFV.replace("version='1'", "version='2'").replace("numa-node='1'", "numa-node='0'")
+    moved = apply(once.xml, newer)
+    seen = Seen(moved.xml)
+    assert seen.nodes() == [0]
+    assert [
+        one.findtext("target/node") for one in seen.controllers.values() if one.find("target") is not None
+    ] == ["0"]
+    assert apply(moved.xml, newer).xml == moved.xml
+
+
+def test_another_machine() -> None:
+    once = apply(SKETCH, machine("q35"), NUMA, NFV)
+    pc = apply_listed(without(once.xml, "machine-q35"), machine("q35"), NUMA, NFV, machine("pc"))
+    assert pc.xml  # the machine is gone, the default of x86 is pc
+    seen = Seen(pc.xml)
+    assert seen.nodes() == [1]
+    assert list(seen.models().values()) == ["pci-expander-bus"]
+
+
+def test_what_libvirt_put_there_stays() -> None:
+    once = apply(domain(), NFV).xml
+    head, _, tail = once.rpartition("<interface type='bridge'>")
+    defined = f"{head}<interface type='bridge'>\n      <mac address='52:54:00:00:00:07'/>{tail}"
+    head, _, tail = defined.rpartition("<target busNr='254'>")
+    defined = f"{head}<model name='pxb-pcie'/>\n      <target busNr='254'>{tail}".replace(
+        "<memballoon", "<controller type='pci' index='0' model='pcie-root'/>\n    <memballoon"
+    )
+    again = apply(defined, NFV)
+    assert again.xml == defined
+    assert not again.changed
+
+
+@pytest.mark.parametrize("devices", ["", nic(node=None)[9:-10] + "\n    "])
+def test_moved_by_hand(devices: str) -> None:
+    once = apply(domain(devices=devices), NFV).xml
+    head, _, tail = once.rpartition("bus='0x02'")
+    moved = f"{head}bus='0x00'{tail}"
+    head, _, tail = moved.rpartition("slot='0x00'")
+    moved = f"{head}slot='0x09'{tail}"
+    result = apply(moved, NFV)
+    seen = Seen(result.xml)
+    device = seen.root.find("devices/interface/address")
+    assert (device.get("bus"), device.get("slot")) == ("0x00", "0x09")
+    assert [one.winner for one in result.overridden] == ["definition"]
+    assert apply(result.xml, NFV).xml == result.xml

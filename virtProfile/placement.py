@@ -25,7 +25,7 @@ from .pcitopology import (
 from .placementcheck import check
 from .provenance import THE_DEFINITION, Origin, Writer
 from .seating import Seat, Seating, name_of, slots_of
-from .worktree import PRESENCE, Element, WorkTree
+from .worktree import PRESENCE, Element, WorkTree, child
 
 if TYPE_CHECKING:
     from .actions import Actions
@@ -149,6 +149,8 @@ class _Placing(Seating):
 
     def _is_open(self, device: Element, node: int, writers: Sequence[Writer]) -> bool:
         """Is the device still to be placed? What it has holds, stays, or gives way."""
+        if child(device, "address") is None:
+            self.restore_moved(device)
         address = address_of(device)
         if address is None:
             return True

@@ -20,9 +20,11 @@ from .pcitopology import (
     SLOTS,
     Bus,
     Topology,
+    number,
     place_of,
 )
 from .profile import Snippet
+from .provenance import THE_DEFINITION
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child
 
 if TYPE_CHECKING:
@@ -79,8 +81,7 @@ class Seating:
         if former is None:
             return False
         tree, devices = self.tree, self.topology.devices
-        kept = tree.edited.get(former)
-        at = place_of(former if kept is None else _like(former, kept[0]))
+        at = place_of(former.makeelement(former.tag, self._given(former)))
         buried = {
             one for one, grave in tree.graves.items() if grave.parent is devices and one.tag == "controller"
         }
@@ -102,6 +103,32 @@ class Seating:
             self._share(one.element, seat.writers)
         self._sit(seat, at[1], at[2])
         return True
+
+    def restore_moved(self, device: Element) -> None:
+        """Where somebody moved the device since an earlier run placed it, that is the definition's."""
+        tree = self.tree
+        former = self._former(device)
+        if former is None:
+            return
+        given = self._given(former)
+        grave = tree.revived.get(device)
+        parts = () if grave is None or grave.written is None else grave.written.children
+        written = next((one.attrs for one in parts if one.tag == former.tag), None)
+        for name in ("domain", "bus", "slot", "function"):
+            # What is as it was written was taken back, unless the device as a whole was.
+            has = former.get(name) if written is None else given.get(name)
+            if has is not None and number(has) != number((written or {}).get(name, has + "-")):
+                break
+        else:
+            return
+        tree.revive(former, THE_DEFINITION)
+        for name, value in given.items():
+            tree.set(former, "@" + name, value, THE_DEFINITION)
+
+    def _given(self, former: Element) -> dict[str, str]:
+        """The attributes of a buried element as the input has them."""
+        kept = self.tree.edited.get(former)
+        return dict(former.attrib) if kept is None else kept[0]
 
     def _former(self, device: Element) -> Element | None:
         """The address that an earlier run gave a device, as long as it is buried."""
@@ -282,10 +309,6 @@ def _as_written(bus: Bus) -> Snippet:
         numbers = {} if bus.number is None else {"busNr": str(bus.number)}
         children = [_element("target", numbers, inside)]
     return _element("controller", attributes, tuple(children))
-
-
-def _like(element: Element, attributes: dict[str, str]) -> Element:
-    return element.makeelement(element.tag, attributes)
 
 
 def name_of(device: Element) -> str:
