@@ -195,6 +195,11 @@ def test_full_because_of_a_placement() -> None:
             apply(xml.replace("</devices>", "<sound model='ich6'/></devices>"), NFV)
 
 
+def test_full_before() -> None:
+    full = expander(1, 0, 254, "pci-expander-bus") + "<sound model='ich6'/>" * 30
+    apply(domain("pc", full), profile("n", add(nic(node=None))))
+
+
 def test_all_at_once() -> None:
     devices = WRONG["same number"][2] + rng(10)
     wrong = profile("wrong", add(f"<devices>{devices}</devices>", "multiple='yes'"))

@@ -141,6 +141,7 @@ class Fixpoint:
         return self._masks.without(owner)
 
     def _render(self, state: State) -> None:
+        # Not self: no cycle keeps the tree alive.
         self.prepare = Preparation(self.conditions, state.verdicts)
         selected = list(state.selected.values())
         self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare)

@@ -181,9 +181,12 @@ class _Checking:
         free += SLOTS - len(PC_OWN_SLOTS | set(topology.taken.get(0, {})))
         waiting = topology.unplaced(family) + topology.unplaced_buses()
         count = len(waiting) + sum(1 for _ in _implied(topology))
-        if count > free:
+        expanders = [one.element for one in topology.expanders()]
+        before = count - sum(1 for one in waiting if self._writers(one))
+        was_so = before > free and not all(self._writers(one) for one in expanders)
+        if count > free and not was_so:
             self.say(
-                [*waiting, *(one.element for one in topology.expanders())],
+                [*waiting, *expanders],
                 f"{count} PCI devices have no address and pci-root has room for {free}:"
                 " libvirt would put the rest on a NUMA node's bus",
                 "place them on nodes too, or use machine q35",
