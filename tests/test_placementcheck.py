@@ -195,8 +195,9 @@ def test_full_because_of_a_placement() -> None:
             apply(xml.replace("</devices>", "<sound model='ich6'/></devices>"), NFV)
 
 
-def test_full_before() -> None:
-    full = expander(1, 0, 254, "pci-expander-bus") + "<sound model='ich6'/>" * 30
+@pytest.mark.parametrize("count", [29, 30])
+def test_full_with_an_expander_of_the_definition(count: int) -> None:
+    full = expander(1, 0, 254, "pci-expander-bus") + "<sound model='ich6'/>" * count
     apply(domain("pc", full), profile("n", add(nic(node=None))))
 
 
