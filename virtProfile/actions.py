@@ -23,7 +23,7 @@ from .finding import (
     runs,
     state_on,
 )
-from .meeting import Lost, is_foreign
+from .meeting import INTENT, Loss, Lost, is_foreign
 from .profile import Kind, Multiple
 from .provenance import THE_DEFINITION, Writer
 from .removing import Absence, Removing, flat
@@ -73,15 +73,18 @@ class Actions(Removing):
 
     # --- add -----------------------------------------------------------------
 
-    def _scope(self, thing: Element, want: Want, writer: Writer, multiple: Multiple) -> None:
+    def _scope(
+        self, thing: Element, want: Want, writer: Writer, multiple: Multiple, firm: bool = True
+    ) -> None:
         lost = Lost()
+        losses = len(self.losses)
         for leaf in want.leaves:
             if not lost.entries or not lost.covers(leaf.path):
                 self.wish(thing, leaf, writer, lost)
-        for intent in want.intents:
-            element = container(thing, intent.tags)
-            if element is not None:
-                self.intend(element, intent.value, intent.line, writer)
+        if want.intents:
+            # A thing that is like the wish, and kept what it is, is not the thing that was meant.
+            lost_here = [] if firm else self.losses[losses:]
+            self._intents(thing, want, writer, lost_here)
         for group in want.groups:
             if lost.entries and lost.covers(group.path):
                 continue
@@ -117,9 +120,20 @@ class Actions(Removing):
                 found.firm or found.state <= State.GAP or multiple == Multiple.NO
             )
             if usable:
-                self._scope(found.element, found.want, writer, multiple)
+                self._scope(found.element, found.want, writer, multiple, found.firm)
             else:
                 self._append(thing, group, found.want, writer)
+
+    def _intents(self, thing: Element, want: Want, writer: Writer, lost: Sequence[Loss]) -> None:
+        for intent in want.intents:
+            element = container(thing, intent.tags)
+            if element is None:
+                continue
+            if lost:
+                self.wishes += 1
+                self.lose(element, INTENT, intent.value, None, writer, lost[0].winners)
+            else:
+                self.intend(element, intent.value, intent.line, writer)
 
     def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> None:
         if self.tree.missed and self.way_is_out(thing, group.way, want.tag, writer):

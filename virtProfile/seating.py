@@ -264,8 +264,9 @@ class Seating:
                     self.tree.set(there, "@" + name, value, seat.writers[0])
                 elif there is former:
                     self.tree.own_slot(there, "@" + name, seat.writers[0])
-                for writer in seat.writers:
-                    self.tree.claim(there, "@" + name, writer)
+            for writer in seat.writers:
+                for slot in (PRESENCE, *("@" + name for name, _ in snippet.attrs)):
+                    self.tree.claim(there, slot, writer)
         self.topology.taken.setdefault(bus, {}).setdefault(slot, []).append(seat.device)
 
 
