@@ -69,6 +69,12 @@ def test_several_nodes_and_devices(name: str) -> None:
     seen = Seen(apply(domain(name), *profiles).xml)
     assert seen.nodes() == [1, 1, 0]
     assert seen.nodes("rng") == [0]
+    on_expanders = [
+        one.find("address") for one in seen.root.find("devices") if (seen.bus(one) or 0) in seen.numbers()
+    ]
+    if "pcie-expander-bus" not in seen.models().values():  # its slot 0 is the bridge's
+        assert sorted((one.get("bus"), one.get("slot")) for one in on_expanders) == [
+            ("0x01", "0x01"), ("0x01", "0x02"), ("0x02", "0x01"), ("0x02", "0x02")]  # fmt: skip
     expanders = sorted(seen.numbers())
     assert [seen.controllers[one].findtext("target/node") for one in expanders] == ["0", "1"]
     numbers = [seen.numbers()[one] for one in expanders]
@@ -189,6 +195,28 @@ def test_zeros_are_no_address() -> None:
         seen = Seen(apply(xml, NFV).xml)
         assert seen.nodes() == [1]
         assert len(seen.root.findall("devices/interface/address")) == 1
+
+
+def test_what_holds_is_wanted_too() -> None:
+    once = apply(domain(), NFV, record=False).xml
+    owned = {one.path: one.claims for one in apply(once, NFV, record=False).owned()}
+    for path in (
+        "/domain/devices/interface[1]/address/@bus",
+        "/domain/devices/controller[@type='pci'][@index='1']/@model",
+    ):
+        assert [who if isinstance(who, str) else who.profile for who, _, _ in owned[path]] == [
+            "definition",
+            "nfv",
+        ]
+
+
+def test_a_like_device_is_not_meant() -> None:
+    """What keeps its own source is not the NIC that was to be placed."""
+    xml = domain(devices=nic("other", None)[9:-10])
+    only = profile("only", add(nic(), "multiple='no'"))
+    result = apply(xml, only, record=False)
+    assert result.xml == xml
+    assert {one.wanted for one in result.overridden} == {"br0", "1"}
 
 
 # --- who wants what -----------------------------------------------------------------

@@ -201,6 +201,16 @@ def test_full_with_an_expander_of_the_definition(count: int) -> None:
     apply(domain("pc", full), profile("n", add(nic(node=None))))
 
 
+def test_what_a_profile_wants_too_is_the_definitions() -> None:
+    wrong = (
+        WRONG["same number"][2] + nic(node=None, more="<address type='pci' bus='0x05' slot='0x00'/>")[9:-10]
+    )
+    xml = domain(devices=wrong + port(5, 2, 1))
+    result = apply(xml, NFV, TITLE, record=False)
+    assert [one.path for one in result.changes] == ["/domain/title"]
+    assert not result.overridden
+
+
 def test_all_at_once() -> None:
     devices = WRONG["same number"][2] + rng(10)
     wrong = profile("wrong", add(f"<devices>{devices}</devices>", "multiple='yes'"))

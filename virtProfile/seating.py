@@ -265,8 +265,9 @@ class Seating:
                 elif there is former:
                     self.tree.own_slot(there, "@" + name, seat.writers[0])
             for writer in seat.writers:
-                for slot in (PRESENCE, *("@" + name for name, _ in snippet.attrs)):
-                    self.tree.claim(there, slot, writer)
+                self.tree.claim(there, PRESENCE, writer)
+                for name, _ in snippet.attrs:
+                    self.tree.claim(there, "@" + name, writer)
         self.topology.taken.setdefault(bus, {}).setdefault(slot, []).append(seat.device)
 
 
