@@ -260,3 +260,53 @@ def test_libvirts_own_form_grows(host: Host, name: str) -> None:
             assert was.find("address").attrib == now.find("address").attrib
     finally:
         before.undefine()
+
+
+#: One device of each row of the table of PCI devices, as far as libvirt 9.0 knows it.
+KINDS = {
+    "disk": "<disk type='file' device='disk' {}><driver name='qemu' type='raw'/><source file='/x'/><target dev='vdb' bus='virtio'/></disk>",
+    "disk-vd": "<disk type='file' device='disk' {}><driver name='qemu' type='raw'/><source file='/x'/><target dev='vdb'/></disk>",
+    "scsi": "<controller type='scsi' index='0' model='virtio-scsi' {}/>",
+    "lsi": "<controller type='scsi' index='0' model='lsilogic' {}/>",
+    "sata": "<controller type='sata' index='1' {}/>",
+    "xhci": "<controller type='usb' index='1' model='qemu-xhci' {}/>",
+    "ohci": "<controller type='usb' index='1' model='pci-ohci' {}/>",
+    "ehci": "<controller type='usb' index='1' model='ehci' {}/>",
+    "serial-bus": "<controller type='virtio-serial' index='0' {}/>",
+    "hostdev": "<hostdev mode='subsystem' type='pci' managed='yes' {}><source>"
+               "<address domain='0x0000' bus='0x06' slot='0x02' function='0x0'/></source></hostdev>",
+    "mdev": "<hostdev mode='subsystem' type='mdev' model='vfio-pci' {}><source>"
+            "<address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source></hostdev>",
+    "vhost-scsi": "<hostdev mode='subsystem' type='scsi_host' {}><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>",
+    "sound": "<sound model='ich6' {}/>",
+    "ac97": "<sound model='ac97' {}/>",
+    "rng": "<rng model='virtio' {}><backend model='random'>/dev/urandom</backend></rng>",
+    "9p": "<filesystem type='mount' accessmode='passthrough' {}><source dir='/tmp'/><target dir='x'/></filesystem>",
+    "vsock": "<vsock model='virtio' {}><cid auto='yes'/></vsock>",
+    "shmem": "<shmem name='s' {}><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>",
+    "input": "<input type='tablet' bus='virtio' {}/>",
+    "watchdog": "<watchdog model='i6300esb' {}/>",
+    "pci-serial": "<serial type='pty' {}><target type='pci-serial'/></serial>",
+    "e1000e": "<interface type='user' {}><model type='e1000e'/></interface>",
+    "rtl8139": "<interface type='user' {}><model type='rtl8139'/></interface>",
+    "no-model": "<interface type='user' {}/>",
+    "second-video": "<video {}><model type='qxl'/></video>",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pc", "q35"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_device(host: Host, name: str, kind: str) -> None:
+    """libvirt takes each of them on the bus of a node."""
+    device = KINDS[kind].format("virtuned:numa-node='1'")
+    more = "<video><model type='vga'/></video>" if "video" in kind else ""
+    wish = profile("wish", add(f"<devices>{more}{device}</devices>", "multiple='yes'" if more else ""))
+    xml = sketch(str(host.disk)).replace("<memballoon model='virtio'/>", "<memballoon model='none'/>")
+    domain = host.define(apply(xml, machine(name), NUMA, wish).xml)
+    try:
+        seen = Seen(host.inactive(domain))
+    finally:
+        domain.undefine()
+    tag = device[1:].split()[0]
+    assert 1 in seen.nodes(tag)
