@@ -41,7 +41,9 @@ class Actions(Removing):
 
     def __init__(self, tree: Any, schema: Any) -> None:
         super().__init__(tree, schema)
-        self.errors: list[ProfileError] = []
+        self.errors: list[CardinalityError] = []
+        #: devices that cannot be made to work
+        self.unmet: list[ProfileError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 

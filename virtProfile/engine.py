@@ -163,6 +163,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     )
     if problem is not None:
         raise problem
+    if actions.unmet:
+        raise together(actions.unmet)
     found = differences(tree)
     warnings = list(selection.warnings)
     if before is not None and taken is not None:

@@ -41,7 +41,7 @@ def place(tree: WorkTree, actions: Actions, context: Context) -> None:
     A device that has an address keeps it: where it is not on the node, that is
     reported as overridden. Without NUMA cells the wishes are void. What cannot be
     placed, and what libvirt would take although it does not work, goes to
-    `actions.errors`. Whatever is written is owned by the profiles that wanted it.
+    `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
     """
     if actions.intents:
         cells = cells_of(tree.root)
@@ -109,7 +109,7 @@ class _Placing(Seating):
             wish = asked[device]
             problem = self._impossible(device, int(wish.value), wish.writers[0], wish.lines[0])
             if problem is not None:
-                self.actions.errors.append(problem)
+                self.actions.unmet.append(problem)
             elif self._is_open(device, int(wish.value), wish.writers):
                 writers = [
                     self._agent(writer, device, int(wish.value), line)

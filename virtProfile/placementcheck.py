@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:
-    """Put what would not work, and why, into `actions.errors`."""
+    """Put what would not work, and why, into `actions.unmet`."""
     devices = child(tree.root, "devices")
     if devices is None or not (tree.created or tree.edited or tree.removed):
         return
@@ -57,7 +57,7 @@ class _Checking:
         if writers:
             origin = max(writers, key=lambda one: (one.origin.line, one.origin.file)).origin
             where = f"{origin.file}:{origin.line}"
-            self.actions.errors.append(CompletionError(message, hint=hint, where=where))
+            self.actions.unmet.append(CompletionError(message, hint=hint, where=where))
 
     def _writers(self, element: Element) -> list[Writer]:
         """The profiles without which the element would not be as it is."""

@@ -195,7 +195,7 @@ class Seating:
         lowest -= 1 + below
         if lowest < self._common:
             first = seats[0]
-            self.actions.errors.append(
+            self.actions.unmet.append(
                 CompletionError(
                     f"{name_of(first.device)} cannot be placed on NUMA node {node}:"
                     " the guest's PCI bus numbers are used up",
