@@ -166,6 +166,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         raise problem
     if before is not None:
         companions.part(tree, before, withdrawer)
+    if actions.unmet:
+        raise together(actions.unmet)
     found = differences(tree)
     warnings = list(selection.warnings)
     if before is not None and taken is not None:
@@ -259,7 +261,7 @@ def _report(
     written: Any,
 ) -> Result:
     text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
     warnings += _guest_abi(tree, schema, found, paths)
@@ -299,7 +301,7 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
     hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default:
+    if by_definition and not loss.loser.is_default and not loss.final:
         hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),

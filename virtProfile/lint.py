@@ -297,7 +297,7 @@ def _is_constant(node: Any) -> bool:
 
 
 def _all_plain(snippet: Snippet) -> bool:
-    values = [value for _, value in snippet.attrs]
+    values = [value for _, value in (*snippet.attrs, *snippet.intents)]
     return (
         all(is_plain(value) for value in values)
         and (snippet.text is None or is_plain(snippet.text))
@@ -311,6 +311,7 @@ def _plain(snippet: Snippet) -> Snippet:
     return replace(
         snippet,
         attrs=tuple((name, value if is_plain(value) else WORKED_OUT) for name, value in snippet.attrs),
+        intents=tuple((name, value if is_plain(value) else WORKED_OUT) for name, value in snippet.intents),
         text=snippet.text if snippet.text is None or is_plain(snippet.text) else WORKED_OUT,
         children=tuple(_plain(one) for one in snippet.children),
     )
