@@ -198,7 +198,7 @@ class Fixpoint:
             selector.warnings,
             selector.named,
             selector.entries,
-            selector.secrets,
+            selector.secret_params,
         )
 
     def _unfit_versions(self, state: State) -> list[ProfileError]:
