@@ -18,7 +18,7 @@ LAYERS = [
     "version records valuetypes machines",
     "errors",
     "template xpathsyntax",
-    "xpathcost schemafacts provenance profile",
+    "xpathcost schemafacts grammar provenance profile",
     "xmltree domainschema",
     "schemacompile schemawriter schemacache",
     "formerdoing profileparser",

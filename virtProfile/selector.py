@@ -107,6 +107,7 @@ class Selector:
         self._barred: dict[str, Skipped] = {}
         #: name as the caller spelled it -> the params that are secret
         self.secret_params: dict[str, set[str]] = {}
+        self._made: dict[tuple[str, int], Selected] = {}
         self._profiles = self._lookup()
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
@@ -170,9 +171,12 @@ class Selector:
         self._barred = {}
         for profile, request, source in self._profiles:
             priority = priorities.get(profile.name, request.priority or 0)
-            found[profile.name] = Selected(
-                profile, priority, source, request.params, request.version, request.name in self._listed
-            )
+            one = self._made.get((profile.name, priority))
+            if one is None:
+                listed = request.name in self._listed
+                one = Selected(profile, priority, source, request.params, request.version, listed)
+                self._made[(profile.name, priority)] = one
+            found[profile.name] = one
         if self.guest is not None and self.guest.name not in self.excluded:
             name = self.guest.name
             found[name] = replace(self.guest, priority=priorities.get(name, self.guest.priority))
@@ -181,10 +185,11 @@ class Selector:
             if profile.name not in named:
                 priority = priorities.get(profile.name, profile.priority)
                 found[profile.name] = Selected(profile, priority, "auto", {}, None)
-        for name in list(found):
-            if self._is_barred(found[name].profile):
-                del found[name]
-        open_names = [name for name in found if name in selected]
+        if self.excluded:
+            for name in list(found):
+                if self._is_barred(found[name].profile):
+                    del found[name]
+        open_names = [name for name in found if name in selected and found[name].profile.requires]
         while open_names:
             one = found[open_names.pop(0)]
             for profile in self.required(one.profile):
