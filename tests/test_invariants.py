@@ -101,6 +101,28 @@ def test_i2_idempotent_with_conditions(scene: strategies.Scene, record: bool) ->
 
 
 @several
+@given(strategies.scenes(multiple_yes=True, dynamic="reads"))
+def test_i2_idempotent_by_the_record(scene: strategies.Scene) -> None:
+    """Also where conditions and values depend on what the profiles themselves change."""
+    once = apply(scene)
+    if once is None:
+        return
+    twice = virtProfile.apply(once.xml, scene.wishes(), store=scene.store, context=scene.context)
+    assert twice.xml == once.xml
+    assert not twice.changed
+
+
+@several
+@given(strategies.scenes(multiple_yes=True, dynamic="reads"))
+def test_i7_taken_back_with_conditions(scene: strategies.Scene) -> None:
+    once = apply(scene)
+    if once is None:
+        return
+    back = virtProfile.unapply(once.xml, store=scene.store, context=scene.context)
+    assert leaves(back.xml, book=True) == leaves(scene.domain, book=True)
+
+
+@several
 @given(
     st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")),
     st.randoms(use_true_random=False),
