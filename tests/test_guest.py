@@ -196,3 +196,12 @@ def test_newer_facts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     (row,) = virtProfile.status(once.xml, store=store).profiles
     assert (row.version, row.newest, row.changed) == ("1", "1", True)
     assert "<clock offset='utc'/>" in virtProfile.apply(once.xml, store=store).xml
+
+
+def test_all_that_is_recommended_passes_lint() -> None:
+    from virtinst import OSDB
+
+    texts = {profile_text(GuestOS(variant)).partition("</title>")[2] for variant in OSDB.list_os()}
+    assert len(texts) > 50
+    for text in texts:
+        assert lint_text(f"<profile name='x'>{text}", "guest.xml") == [], text

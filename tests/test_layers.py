@@ -31,7 +31,7 @@ LAYERS = [
     "meeting changes masking locating",
     "reviving withdrawal recording",
     "removing",
-    "actions selector judging",
+    "actions selector judging needs doubts",
     "conditions rendering bookkeeping recommendations",
     "fixpoint",
     "engine",

@@ -296,15 +296,20 @@ class Selector:
             return known
         found: list[Profile] = []
         self._requirements[profile.name] = found
+        errors: list[ProfileError] = []
         for one in profile.requires:
             try:
                 found.append(self._get(one.profile, one.version))
             except (NotFoundError, VersionError) as problem:
-                raise type(problem)(
-                    f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
-                    hint=problem.hint,
-                    where=f"{profile.file}:{one.line}",
-                ) from None
+                errors.append(
+                    type(problem)(
+                        f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
+                        hint=problem.hint,
+                        where=f"{profile.file}:{one.line}",
+                    )
+                )
+        if errors:
+            raise together(errors)
         return found
 
 
