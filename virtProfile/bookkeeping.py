@@ -18,7 +18,7 @@ from .xmltree import VIRTUNED_NS
 
 if TYPE_CHECKING:
     from .selector import Selection
-    from .wishes import Entry, Request
+    from .wishlist import Entry, Request
 
 _NSMAP = {"virtuned": VIRTUNED_NS}
 
@@ -39,7 +39,7 @@ def write_list(tree: WorkTree, schema: Any, selection: Selection) -> None:
             tree.unset(entry, "@exclude", BOOKKEEPER)
         _set(tree, entry, "priority", None if request.priority is None else str(request.priority))
         _set(tree, entry, "version", request.version)
-        _write_params(tree, entry, request, selection.secret_params.get(request.name, set()))
+        _write_params(tree, entry, request, selection.secrets.get(request.name, set()))
 
 
 def unlist(tree: WorkTree, schema: Any, entries: Sequence[Entry], names: Iterable[str], exclude: bool,
@@ -71,8 +71,10 @@ def write_record(tree: WorkTree, schema: Any, before: Record | None, after: Reco
     made |= {name for name, tag in _CONTAINERS.items() if any(one.tag == tag for one in tree.created)}
     if after:
         after.made = frozenset(made)
-        if before is not None and same_record(before, after):
-            return
+        if before is not None:
+            tree.revive(before.element, BOOKKEEPER)
+            if same_record(before, after):
+                return
         metadata = _metadata(tree, schema)
         if any(one is metadata for one in tree.created):
             after.made = frozenset(made | {"metadata"})
@@ -85,8 +87,6 @@ def write_record(tree: WorkTree, schema: Any, before: Record | None, after: Reco
         for one in new.iter("*"):
             tree.own_slot(one, PRESENCE, BOOKKEEPER)
         return
-    if before is not None:
-        tree.remove(before.element, [BOOKKEEPER])
     metadata = child(tree.root, "metadata")
     if metadata is None:
         return

@@ -17,8 +17,9 @@ from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionEr
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
 from .rendering import MAX_FIXES, fix, render
-from .selector import Selected, Selection, Selector, together
+from .selector import Selected, Selection, Selector
 from .store import fits_version
+from .wishlist import together
 
 if TYPE_CHECKING:
     from .actions import Actions
@@ -200,7 +201,7 @@ class Fixpoint:
             selector.warnings,
             selector.named,
             selector.entries,
-            selector.secret_params,
+            selector.secrets,
         )
 
     def _unfit_versions(self, state: State) -> list[ProfileError]:

@@ -19,7 +19,7 @@ from .paths import Paths
 from .recommendations import is_recommendation, recommended
 from .record import Record, Written, read_record
 from .records import record
-from .wishes import read_list, read_requests
+from .wishlist import read_list, read_requests
 from .worktree import TEXT, Element, text_of
 from .xmltree import parse
 

@@ -16,7 +16,7 @@ from .guestos import guest_entry, lookup, named_os
 from .profile import Profile, Snippet, parse_profiles
 from .records import replace
 from .selector import Selected
-from .wishes import check_priority
+from .wishlist import check_priority
 
 if TYPE_CHECKING:
     from .guestos import GuestOS

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from .errors import NotFoundError, ProfileError, UsageError, VersionError
 from .provenance import OVERRIDE_PRIORITY, Skipped, Warning
 from .records import record, replace
+from .wishlist import Entry, Request, together
 
 if TYPE_CHECKING:
     from .profile import Profile
     from .record import Record
     from .store import ProfileStore
-    from .wishes import Entry, Request
 
 
 @record
@@ -50,7 +50,7 @@ class Selection:
     named: list[Request]
     entries: list[Entry]
     #: name as the caller spelled it -> params that are secret
-    secret_params: dict[str, set[str]]
+    secrets: dict[str, set[str]]
 
 
 class Selector:
@@ -63,10 +63,11 @@ class Selector:
         entries: Sequence[Entry],
         override: bool = False,
         auto: bool = False,
-        withdraw: frozenset[str] = frozenset(),
         guest: Selected | None = None,
+        withdraw: frozenset[str] = frozenset(),
     ) -> None:
         """:param guest: the recommendations for the guest's OS, where the metadata asks for them
+        :param withdraw: profiles that do not apply this time
 
         :raises ProfileError: what is excluded, not found or named twice, all of it
         """
@@ -105,9 +106,9 @@ class Selector:
             raise together(errors)
         self._requirements: dict[str, list[Profile]] = {}
         self._barred: dict[str, Skipped] = {}
-        #: name as the caller spelled it -> the params that are secret
-        self.secret_params: dict[str, set[str]] = {}
         self._made: dict[tuple[str, int], Selected] = {}
+        #: name as the caller spelled it -> the params that are secret
+        self.secrets: dict[str, set[str]] = {}
         self._profiles = self._lookup()
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
@@ -134,7 +135,7 @@ class Selector:
                 errors.append(problem)
                 continue
             if source == "caller":
-                self.secret_params[request.name] = {param.name for param in profile.params if param.secret}
+                self.secrets[request.name] = {param.name for param in profile.params if param.secret}
                 # Another name may lead here too: replaced-by was followed.
                 other = callers.setdefault(profile.name, request)
                 if profile.name in self.excluded:
@@ -261,7 +262,7 @@ class Selector:
             stack.extend(self.required(profile))
         return frozenset(kept)
 
-    def secrets(self) -> list[str]:
+    def secret_values(self) -> list[str]:
         """The values of secret params that the caller gave."""
         return [
             request.params[param.name]
@@ -278,7 +279,8 @@ class Selector:
         """How many profiles and actions there can be."""
         seen: dict[str, Profile] = {}
         stack = [profile for profile, _, _ in self._profiles] + self._automatic
-        stack += [] if self.guest is None else [self.guest.profile]
+        if self.guest is not None:
+            stack.append(self.guest.profile)
         while stack:
             profile = stack.pop()
             if profile.name not in seen:
@@ -317,24 +319,4 @@ def _excluded(name: str) -> UsageError:
     return UsageError(
         f"profile '{name}' is excluded by the VM's metadata",
         hint=f"--profile {name},include=yes takes the exclusion back",
-    )
-
-
-def _place(error: ProfileError) -> tuple[str, int, str]:
-    file, _, line = error.where.rpartition(":")
-    return (file, int(line), error.message) if line.isdigit() else (error.where, 0, error.message)
-
-
-def together(errors: Sequence[ProfileError]) -> ProfileError:
-    """One error that carries all the others, in the order of files and lines."""
-    errors = sorted(errors, key=_place)
-    first = errors[0]
-    if len(errors) == 1:
-        return first
-    return type(first)(
-        first.message,
-        hint=first.hint,
-        where=first.where,
-        conflicts=first.conflicts,
-        others=[*first.others, *(one for other in errors[1:] for one in (other, *other.others))],
     )

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who wishes for which profile: the caller's requests, and the list in the VM's metadata."""
+"""What is asked for: the caller's requests, and the list in the VM's metadata.
+
+Before the selector, which finds the profiles that these name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -139,4 +142,24 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
         one.get("priority"),
         {str(name): str(value) for name, value in (one.get("params") or {}).items()},
         bool(one.get("include", False)),
+    )
+
+
+def _place(error: ProfileError) -> tuple[str, int, str]:
+    file, _, line = error.where.rpartition(":")
+    return (file, int(line), error.message) if line.isdigit() else (error.where, 0, error.message)
+
+
+def together(errors: Sequence[ProfileError]) -> ProfileError:
+    """One error that carries all the others, in the order of files and lines."""
+    errors = sorted(errors, key=_place)
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    return type(first)(
+        first.message,
+        hint=first.hint,
+        where=first.where,
+        conflicts=first.conflicts,
+        others=[*first.others, *(one for other in errors[1:] for one in (other, *other.others))],
     )
