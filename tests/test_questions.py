@@ -275,6 +275,28 @@ def test_capabilities_of_the_fitting_host(tmp_path: Path) -> None:
         virtProfile.apply(domain(type="xen"), ["arch"], store=store, context=context)
 
 
+def test_of_several_fitting_hosts_the_one_with_the_machine_and_emulator(tmp_path: Path) -> None:
+    (tmp_path / "arch.xml").write_text(
+        "<profile name='arch'><add><title>{$host/uuid}</title></add></profile>"
+    )
+    store = virtProfile.ProfileStore([tmp_path], check_owner=False)
+    texts = [
+        f"<capabilities><host><uuid>{number}</uuid></host><guest><arch name='x86_64'><emulator>{emulator}</emulator>"
+        f"<machine>{machine}</machine><domain type='kvm'/></arch></guest></capabilities>"
+        for number, (machine, emulator) in enumerate(
+            [
+                ("pc-q35-7.2", "/usr/bin/qemu-system-x86_64"),
+                ("pc-q35-4.2", "/usr/bin/other"),
+                ("pc-q35-4.2", "/usr/bin/qemu-system-x86_64"),
+            ]
+        )
+    ]
+    context = virtProfile.Context(capabilities=tuple(texts))
+    for machine, number in (("pc-q35-7.2", "0"), ("pc-q35-4.2", "2"), ("pc-q35-9.9", "0")):
+        result = virtProfile.apply(domain(machine=machine), ["arch"], store=store, context=context)
+        assert query(result)("title/text()") == [number]
+
+
 def test_without_context_it_is_unknown_and_says_so() -> None:
     with pytest.raises(ProfileError) as caught:
         apply(domain(), "spice", "usb3", "usb-tablet")
