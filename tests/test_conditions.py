@@ -14,6 +14,7 @@ from virtProfile.errors import (
     CycleError,
     InvalidDomainError,
     MissingContextError,
+    NotFoundError,
     ParamError,
     ProfileError,
     ProfileSyntaxError,
@@ -449,6 +450,9 @@ def test_replaced_by(shop: Shop) -> None:
     shop.put("<profile name='needs' autoselect='yes'><requires profile='old'/><match test='vcpu'/></profile>")
     result = shop.apply(xml=domain(listed="<virtuned:profile name='old' exclude='yes'/>"), auto=True)
     assert names(result) == [] and result.skipped[0].name == "needs"  # out with its other name too
+    shop.put("<profile name='w' replaced-by='nobody'/>")
+    with pytest.raises(NotFoundError, match="'w' is replaced by 'nobody': no profile 'nobody'"):
+        shop.apply("w")
     shop.put("<profile name='x' replaced-by='y'/>", "<profile name='y' replaced-by='x'/>")
     with pytest.raises(ProfileSyntaxError, match="in a circle: x -> y -> x"):
         shop.apply("x")

@@ -138,7 +138,11 @@ class ProfileStore:
                 )
             )
             seen.append(profile.replaced_by)
-            profile = self.get(profile.replaced_by)
+            try:
+                profile = self.get(profile.replaced_by)
+            except NotFoundError as problem:
+                fact = f"{warnings[-1].message}: {problem.message}"
+                raise NotFoundError(fact, hint=problem.hint, where=warnings[-1].where) from None
         return profile, warnings
 
     def versions(self, name: str) -> list[Profile]:
