@@ -126,8 +126,9 @@ def test_i7_taken_back_with_conditions(scene: strategies.Scene) -> None:
 @given(
     st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")),
     st.randoms(use_true_random=False),
+    st.booleans(),
 )
-def test_i3_order_never_matters(scene: strategies.Scene, random: Any) -> None:
+def test_i3_order_never_matters(scene: strategies.Scene, random: Any, record: bool) -> None:
     wishes = scene.wishes()
     other = list(wishes)
     random.shuffle(other)
@@ -135,7 +136,7 @@ def test_i3_order_never_matters(scene: strategies.Scene, random: Any) -> None:
     for listed in (wishes, other):
         try:
             result = virtProfile.apply(
-                scene.domain, listed, store=scene.store, record=False, context=scene.context
+                scene.domain, listed, store=scene.store, record=record, context=scene.context
             )
             event("changed" if result.changed else "unchanged")
             outcomes.append((result.xml, result.to_dict()))
