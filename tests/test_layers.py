@@ -33,7 +33,7 @@ LAYERS = [
     "reviving withdrawal recording",
     "removing",
     "wishlist",
-    "actions selector judging placementcheck",
+    "actions selector judging placementcheck needs doubts",
     "seating",
     "placement",
     "conditions rendering bookkeeping recommendations",
