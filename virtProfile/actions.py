@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import CardinalityError
+from .errors import CardinalityError, CompletionError
 from .finding import (
     State,
     assign,
@@ -39,6 +39,8 @@ class Actions(Removing):
     def __init__(self, tree: Any, schema: Any) -> None:
         super().__init__(tree, schema)
         self.errors: list[CardinalityError] = []
+        #: devices that cannot be made to work
+        self.unmet: list[CompletionError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bookkeeping import write_list
 from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from .complete import Completion
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
@@ -50,6 +51,7 @@ def apply(
     context: Context | None = None,
     auto: bool = False,
     override: bool = False,
+    complete: bool = False,
     record: bool = True,
     name: str = "<xml>",
 ) -> Result:
@@ -62,6 +64,7 @@ def apply(
     :param context: what is known besides the domain
     :param auto: also select the profiles that select themselves
     :param override: priority 100 for every profile of the caller that names none
+    :param complete: also give a sketch what a domain needs to be defined
     :param record: write the caller's profiles into the domain's list
     :param name: stands in messages for the domain's file
     :raises ProfileError: see the classes in `virtProfile.errors`
@@ -76,13 +79,14 @@ def apply(
         )
     requests = read_requests(profiles)
     entries = read_list(document)
-    if not requests and not entries and not auto:
+    if not requests and not entries and not auto and not complete:
         return Result(xml, xml, False)
     schema = context.domain_schema
     with store.one_look():
         selector = Selector(store, requests, entries, override, auto)
         tree = WorkTree(document)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
+        completion = Completion(schema, context, whole=complete)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
@@ -91,14 +95,25 @@ def apply(
     if actions.errors:
         raise together(actions.errors)
     problem = explain_conflicts(
-        tree, schema, selection.selected, fixpoint.prepare, actions, Paths, fixpoint.clashes(state)
+        tree,
+        schema,
+        selection.selected,
+        fixpoint.prepare,
+        actions,
+        Paths,
+        fixpoint.clashes(state),
+        completion.run,
     )
     if problem is not None:
         raise problem
+    if actions.unmet:
+        raise together(actions.unmet)
     found = differences(tree)
     warnings = list(selection.warnings)
     if found:
-        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name)
+        warnings += _validate(
+            tree, schema, found, selection.selected, fixpoint.prepare, name, completion.run
+        )
     booked = record and write_list(tree, schema, selection)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or booked else None
@@ -112,6 +127,7 @@ def _validate(
     selected: Sequence[Selected],
     prepare: Any,
     name: str,
+    complete: Any,
 ) -> list[Warning]:
     """Valid in, valid out; what only lacks something is a warning.
 
@@ -135,10 +151,10 @@ def _validate(
     culprits = []
     for one in selected:
         rest = [other for other in selected if other is not one]
-        render(tree, schema, rest, prepare)
+        render(tree, schema, rest, prepare, complete)
         if not schema.validate(tree.root):
             culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
-    render(tree, schema, selected, prepare)
+    render(tree, schema, selected, prepare, complete)
     who = " or ".join(culprits) or "the profiles together"
     raise InvalidDomainError(
         f"with {who} the domain would not be valid: {told}",

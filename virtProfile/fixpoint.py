@@ -47,8 +47,11 @@ class State:
 class Fixpoint:
     """Finds the stable selection and renders it."""
 
-    def __init__(self, tree: WorkTree, selector: Selector, conditions: Conditions) -> None:
+    def __init__(
+        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+    ) -> None:
         self.tree = tree
+        self.complete = complete
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -145,7 +148,9 @@ class Fixpoint:
             return self.conditions.prepared(action, one, state.verdicts.get((one.name, number)))
 
         self.prepare = prepare
-        self._rendered = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
+        self._rendered = render(
+            self.tree, self.conditions.schema, list(state.selected.values()), prepare, self.complete
+        )
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

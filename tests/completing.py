@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Small domains and profiles for the tests of completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strategies
+
+import virtProfile
+
+PREFIXES = {"ide": "hd", "virtio": "vd", "fdc": "fd"}
+
+
+def apply(vm: str, *profiles: str, **options: Any) -> virtProfile.Result:
+    """Apply profiles ``p0``, ``p1``, …; a text that is no whole profile is its actions."""
+    texts = [
+        text if text.startswith("<profile") else f"<profile name='p{number}' version='1'>{text}</profile>"
+        for number, text in enumerate(profiles)
+    ]
+    store: Any = strategies.MemoryStore(texts)
+    options.setdefault("record", False)
+    return virtProfile.apply(vm, list(store.profiles), store=store, **options)
+
+
+def domain(devices: str = "", machine: str = "q35", top: str = "", os: str = "", name: str = "vp") -> str:
+    return (
+        f"<domain type='qemu'>\n  <name>{name}</name>\n  <memory unit='MiB'>64</memory>\n{top}  <os>\n"
+        f"    <type arch='x86_64' machine='{machine}'>hvm</type>\n{os}  </os>\n  <devices>\n{devices}"
+        "  </devices>\n</domain>\n"
+    )
+
+
+def target(prefix: str, number: int) -> str:
+    high, low = divmod(number, 26)
+    return prefix + (chr(96 + high) if high else "") + chr(97 + low)
+
+
+def disks(bus: str, count: int, start: int = 0, directory: str = "/nowhere") -> str:
+    lines = []
+    for number in range(start, start + count):
+        name = target(PREFIXES.get(bus, "sd"), number)
+        lines.append(
+            "    <disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{directory}/{name}.img'/><target dev='{name}' bus='{bus}'/></disk>\n"
+        )
+    return "".join(lines)

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices that devices need: the pass that closes every rendering.
+
+What profiles added or changed gets what it cannot work without: what its device
+class fills in, a slot on a controller, the rest in `needs`. All of it is written
+in the name of the action whose device needs it, so that it is masked, reported
+and taken back with that profile. Nothing is looked at besides the tree and the
+context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import machines
+from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
+from .controllers import Controllers
+from .errors import CompletionError
+from .meeting import place
+from .provenance import THE_DEFINITION, Origin, Writer
+from .worktree import PRESENCE, Element, WorkTree, child
+
+if TYPE_CHECKING:
+    from .actions import Actions
+    from .context import Context
+
+
+class Completion:
+    """Completes the renderings of one call."""
+
+    def __init__(self, schema: Any, context: Context, whole: bool = False) -> None:
+        """:param whole: ``--complete``: also the defaults of a whole guest"""
+        self.schema = schema
+        self.context = context
+        self.whole = whole
+
+    def run(self, actions: Actions, default_again: Callable[[], None]) -> None:
+        """Complete one rendering; what cannot be goes to `actions.unmet`."""
+        devices = child(actions.tree.root, "devices")
+        if devices is not None:
+            Pass(self, actions, devices, default_again).run()
+
+
+class Pass:
+    """The completion of one rendering: reads and writes its tree."""
+
+    def __init__(
+        self,
+        completion: Completion,
+        actions: Actions,
+        devices: Element,
+        default_again: Callable[[], None],
+    ) -> None:
+        self.schema = completion.schema
+        self.context = completion.context
+        self.actions = actions
+        self.tree: WorkTree = actions.tree
+        self.devices = devices
+        self.default_again = default_again
+        #: drives that get their slot in this pass
+        self.homeless: dict[Element, Writer] = {}
+        self._writers: dict[tuple[Writer, str], Writer] = {}
+        self._made: dict[Element, bool] = {}
+        self._machine: tuple[str | None, str | None] | None = None
+
+    # --- the pass ------------------------------------------------------------
+
+    def run(self) -> None:
+        fresh = dict(self.fresh())
+        spoken = self._spoken()
+        if not fresh and not spoken and not self.tree.edited:
+            return
+        for device, writer in [*fresh.items(), *self._moved()]:
+            if bus_of(device) in DRIVES:
+                self.homeless[device] = writer
+        controllers = Controllers(self)
+        # Who says where it wants to be goes first.
+        for device in sorted(self.homeless, key=lambda one: written_slot(one) is None):
+            writer = self.homeless[device]
+            controllers.home(device, writer)
+        for kind, writer in spoken.items():
+            controllers.spell_out(kind, writer)
+
+    def fresh(self) -> Iterator[tuple[Element, Writer]]:
+        """Devices that profiles made, with whom they are for."""
+        original = self.tree.original
+        for device in self.devices.iterchildren("*"):
+            if not original(device):
+                owners = self.tree.owners(device, PRESENCE)
+                if owners and owners[0] is not THE_DEFINITION:
+                    yield device, owners[0]
+
+    def _moved(self) -> Iterator[tuple[Element, Writer]]:
+        """The VM's own drives whose bus changed; an address of the old bus goes."""
+        return iter(())
+
+    def _spoken(self) -> dict[str, Writer]:
+        """Types of controllers that a selected profile speaks of, and who does first."""
+        found: dict[str, Writer] = {}
+        for step in self.actions.steps:
+            if step.want is None or step.action.kind == "remove":
+                continue
+            for group in step.want.groups:
+                if group.tag == "controller" and group.tags == ("devices",):
+                    for want in group.wants:
+                        kind = want.keys.get("@type")
+                        if kind is not None and kind.value is not None:
+                            found.setdefault(kind.value, step.writer)
+        return found
+
+    # --- the machine ---------------------------------------------------------
+
+    @property
+    def machine(self) -> str | None:
+        """The machine type, as far as it is known."""
+        return self._known_machine()[0]
+
+    @property
+    def family(self) -> str | None:
+        """Its family, "" where nobody knows; None where libvirt's QEMU driver has no say."""
+        return self._known_machine()[1]
+
+    def _known_machine(self) -> tuple[str | None, str | None]:
+        if self._machine is None:
+            root = self.tree.root
+            os = child(root, "os")
+            kind = None if os is None else child(os, "type")
+            hvm = kind is None or (kind.text or "hvm").strip() == "hvm"
+            if root.get("type") not in QEMU or not hvm:
+                self._machine = (None, None)
+            else:
+                machine = self.context.documents.machine_of(root)
+                self._machine = (machine, machines.family(machine) if machine else "")
+        return self._machine
+
+    # --- writing in somebody's name ----------------------------------------------
+
+    def writer(self, device: Element, cause: Writer) -> Writer:
+        """Who writes for a device: its action, saying for what."""
+        cause = cause.cause
+        purpose = f"for {name_of(device)}"
+        known = self._writers.get((cause, purpose))
+        if known is None:
+            one = cause.origin
+            origin = Origin(one.profile, one.version, purpose, one.file, one.line)
+            known = Writer(origin, cause.priority, False, cause.is_default, cause.number, cause)
+            self._writers[(cause, purpose)] = known
+        return known
+
+    def put(self, element: Element, slot: str, value: str, device: Element, cause: Writer) -> None:
+        self.tree.set(element, slot, value, self.writer(device, cause))
+
+    def claim(self, element: Element, slot: str, device: Element, cause: Writer) -> None:
+        self.tree.claim(element, slot, self.writer(device, cause))
+
+    def add(self, parent: Element, tag: str, device: Element, cause: Writer) -> Element:
+        """A new element at libvirt's place for it."""
+        new = parent.makeelement(tag)
+        self.tree.insert(parent, place(parent, self.node(parent), tag), new, self.writer(device, cause))
+        self._made[new] = True
+        return new
+
+    def is_made(self, element: Element) -> bool:
+        return element in self._made
+
+    def node(self, element: Element) -> Any:
+        """The schema's node of an element."""
+        tags = []
+        while element is not self.tree.root:
+            tags.append(element.tag)
+            element = element.getparent()
+        node = self.schema.root
+        for tag in reversed(tags):
+            node = node.child(tag)
+        return node
+
+    def write_address(self, device: Element, slot: Slot, cause: Writer) -> None:
+        address = self.add(device, "address", device, cause)
+        self.put(address, "@type", "drive", device, cause)
+        for name, value in zip(Slot._fields, slot, strict=True):
+            self.put(address, "@" + name, str(value), device, cause)
+
+    def allowed(self, made: Element, device: Element, cause: Writer) -> bool:
+        """Does no profile want away what was just made? Else it is unmade, and an error."""
+        for absence in self.actions.absences:
+            if any(hit.element is made for hit in self.actions.hits(absence)):
+                who = absence.writer.origin
+                fact = f"it needs {name_of(made)}, which {who.profile} removes ({who.file}:{who.line})"
+                self.tree.discard(made)
+                self.fail(device, cause, fact, "drop one of the profiles")
+                return False
+        return True
+
+    def fail(self, device: Element, cause: Writer, fact: str, hint: str) -> None:
+        """The device cannot work."""
+        origin = cause.origin
+        self.actions.unmet.append(
+            CompletionError(
+                f"{name_of(device)} of profile '{origin.profile}' cannot work: {fact}",
+                hint=hint,
+                where=f"{origin.file}:{origin.line}",
+            )
+        )
+
+    # --- who uses a kind of controller -----------------------------------------
+
+    def users_of(self, kind: str) -> list[Element]:
+        """The devices that sit on a controller of that type."""
+        found = []
+        for one in self.devices.iterchildren("*"):
+            target = child(one, "target")
+            if kind == "usb":
+                sits = one.get("bus") == "usb" or bus_of(one) == "usb" or one.tag == "hub"
+                sits = sits or (one.tag == "hostdev" and one.get("type") == "usb")
+            elif kind == "virtio-serial":
+                sits = one.tag in ("channel", "console")
+                sits = sits and target is not None and target.get("type") == "virtio"
+            elif kind == "ccid":
+                sits = one.tag == "smartcard"
+            else:
+                sits = False
+            if sits:
+                found.append(one)
+        return found
