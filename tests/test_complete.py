@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,8 @@ from completing import apply, disks, domain
 from lxml import etree
 
 from virtProfile.errors import CompletionError
+
+TOP = Path(__file__).resolve().parents[1]
 
 
 def controllers(result: Any, kind: str) -> list[dict[str, str]]:
@@ -179,3 +185,117 @@ def test_again_is_nothing() -> None:
     twice = apply(once.xml, *profiles)
     assert twice.xml == once.xml
     assert not twice.changed
+
+
+# --- device classes --------------------------------------------------------------------
+
+
+def disk_of(result: Any, number: int = -1) -> Any:
+    return etree.fromstring(result.xml.encode()).findall("devices/disk")[number]
+
+
+@pytest.mark.parametrize(
+    ("machine", "own", "bus", "dev"),
+    [
+        ("q35", disks("sata", 1), "sata", "sdb"),
+        ("pc", disks("ide", 1), "ide", "hdb"),
+        ("pc", disks("ide", 4), "sata", "sda"),
+        ("pc", "", "ide", "hda"),
+    ],
+)
+def test_a_cdrom_gets_bus_and_name(machine: str, own: str, bus: str, dev: str) -> None:
+    profile = add("<disk device='cdrom'/>")
+    result = apply(domain(own, machine), profile)
+    target = disk_of(result).find("target")
+    assert (target.get("bus"), target.get("dev")) == (bus, dev)
+    assert disk_of(result).find("address").get("type") == "drive"
+    assert disk_of(result).find("driver") is None  # only what it cannot be defined without
+    assert all(one.origin.profile == "p0" for one in result.changes)
+    assert apply(result.xml, profile).xml == result.xml
+
+
+def test_two_without_names_get_two() -> None:
+    both = add("<disk><source file='/nowhere/a'/></disk><disk><source file='/nowhere/b'/></disk>")
+    result = apply(domain(), both)
+    names = [one.get("dev") for one in etree.fromstring(result.xml.encode()).iterfind("devices/disk/target")]
+    assert names == ["sda", "sdb"]
+
+
+def test_what_the_class_refuses_is_our_error() -> None:
+    with pytest.raises(CompletionError, match="disk vda of profile 'p0' cannot work.*path"):
+        apply(domain(), add("<disk device='disk'><target dev='vda' bus='virtio'/></disk>"))
+    vm = domain(machine="pc")
+    floppies = "".join(
+        f"<disk device='floppy' type='file'><source file='/nowhere/{n}'/></disk>" for n in "abc"
+    )
+    with pytest.raises(CompletionError, match="fdc|Only 2"):
+        apply(vm, add(floppies))
+
+
+def test_kinds_that_virtinst_does_not_know_go_by_the_schema() -> None:
+    result = apply(domain(), add("<hub type='usb'/>"))
+    assert "<hub type='usb'/>" in result.xml
+
+
+def test_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No file, no pool, no connection: also for a path in a directory without a pool."""
+    libvirt = pytest.importorskip("libvirt")
+    from virtinst import diskbackend
+
+    def never(*words: Any, **_: Any) -> Any:
+        raise AssertionError(f"looked at {words}")
+
+    for name in ("open", "openAuth", "openReadOnly"):
+        monkeypatch.setattr(libvirt, name, never)
+    monkeypatch.setattr(diskbackend, "manage_path", never)
+    path = tmp_path / "pool" / "disk.img"
+    real = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda one: never(one) if str(tmp_path) in str(one) else real(one))
+    result = apply(domain(), add(f"<disk type='file'><source file='{path}'/></disk>"))
+    assert disk_of(result).find("target").get("dev") == "sda"
+    assert not path.parent.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("profile", "imported"),
+    [
+        ("<default><devices><disk><driver cache='none'/></disk></devices></default>", False),
+        (add("<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"), False),
+        (add("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"), False),
+        (add(disks("scsi", 2)), False),
+        (add("<disk device='cdrom'/>"), True),
+    ],
+)
+def test_virtinst_is_imported_only_where_a_class_is_needed(profile: str, imported: bool) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\nimport completing\n"
+        f"completing.apply(completing.domain(completing.disks('virtio', 2)), {profile!r})\n"
+        "print('virtinst' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(imported)
+
+
+NEWEST = TOP / ".cache/virtinst-newest/usr/share/virt-manager/virtinst"
+
+
+@pytest.mark.skipif(not NEWEST.is_dir(), reason="./dev test fetches the newest virtinst")
+def test_the_newest_virtinst_says_the_same() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\nimport completing\n"
+        "for machine in ('pc', 'q35'):\n"
+        "    vm = completing.domain(completing.disks('sata', 2), machine)\n"
+        "    wish = \"<add><devices><disk device='cdrom'/><sound/><redirdev/><smartcard/><watchdog/></devices></add>\"\n"
+        "    print(completing.apply(vm, wish).xml)\n"
+    )
+    outputs = []
+    for place in ("", str(NEWEST)):
+        env = dict(os.environ)
+        if place:
+            env["VIRT_PROFILE_VIRTINST"] = place
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=TOP, env=env, capture_output=True, text=True, check=True
+        )
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert "<address type='drive'" in outputs[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import CardinalityError, CompletionError
+from .errors import CardinalityError, ProfileError
 from .finding import (
     State,
     assign,
@@ -40,7 +40,7 @@ class Actions(Removing):
         super().__init__(tree, schema)
         self.errors: list[CardinalityError] = []
         #: devices that cannot be made to work
-        self.unmet: list[CompletionError] = []
+        self.unmet: list[ProfileError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 

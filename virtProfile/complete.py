@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 from . import machines
 from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
 from .controllers import Controllers
-from .errors import CompletionError
+from .deviceclass import Refused, filled, judged, missing, taken
+from .errors import CompletionError, MissingContextError
 from .meeting import place
 from .provenance import THE_DEFINITION, Origin, Writer
-from .worktree import PRESENCE, Element, WorkTree, child
+from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:
     from .actions import Actions
     from .context import Context
+
+
+#: Where a disk goes whose class chose a bus that is full, in order.
+OTHER_BUSES = ("sata", "scsi")
 
 
 class Completion:
@@ -71,14 +76,23 @@ class Pass:
         spoken = self._spoken()
         if not fresh and not spoken and not self.tree.edited:
             return
+        lacking = {device: missing(device, self.node(device)) for device in fresh}
         for device, writer in [*fresh.items(), *self._moved()]:
-            if bus_of(device) in DRIVES:
+            if device.tag in ("disk", "hostdev"):
                 self.homeless[device] = writer
         controllers = Controllers(self)
         # Who says where it wants to be goes first.
         for device in sorted(self.homeless, key=lambda one: written_slot(one) is None):
-            writer = self.homeless[device]
-            controllers.home(device, writer)
+            if not lacking.get(device) or self._fill(device, fresh[device], lacking[device], controllers):
+                controllers.home(device, self.homeless[device])
+        for device, writer in fresh.items():
+            if device not in self.homeless and lacking[device]:
+                self._fill(device, writer, lacking[device], controllers)
+            elif not lacking[device] and judged(device):
+                self._fill(device, writer, [], controllers)
+        for device, writer in self._changed():
+            if judged(device):
+                self._fill(device, writer, [], controllers)
         for kind, writer in spoken.items():
             controllers.spell_out(kind, writer)
 
@@ -90,6 +104,80 @@ class Pass:
                 owners = self.tree.owners(device, PRESENCE)
                 if owners and owners[0] is not THE_DEFINITION:
                     yield device, owners[0]
+
+    # --- what a device lacks -----------------------------------------------------
+
+    def _fill(self, device: Element, cause: Writer, lacking: list[str], controllers: Controllers) -> bool:
+        """Give a new device what its class says it cannot be defined without."""
+        buses = [""]
+        if device.tag == "disk" and not bus_of(device):
+            buses += OTHER_BUSES
+        refused = ""
+        for bus in buses:
+            try:
+                full = filled(self.context, self.tree.root, device, bus)
+            except Refused as problem:
+                refused = refused or str(problem)
+                continue
+            except MissingContextError as problem:
+                where = f"{cause.origin.file}:{cause.origin.line}"
+                fact = f"{name_of(device)} is to be completed, and {problem.message}"
+                self.actions.unmet.append(MissingContextError(fact, hint=problem.hint, where=where))
+                return False
+            if bus_of(full) in DRIVES and self.family is not None and not controllers.takes(bus_of(full)):
+                refused = refused or f"no {bus_of(full)} slot is free"
+                continue
+            if lacking:
+                for path in (*lacking, *taken(device)):
+                    self._take(full, device, path, device, cause)
+            return True
+        self.fail(device, cause, refused, "write what it needs into the profile")
+        return False
+
+    def _take(self, full: Element, element: Element, path: str, device: Element, cause: Writer) -> None:
+        """Copy what stands at a path of the class's device, where ours has nothing."""
+        tag, _, rest = path.partition("/")
+        if tag[:1] == "@":
+            value = full.get(tag[1:])
+            if value is not None and element.get(tag[1:]) is None:
+                self.put(element, tag, value, device, cause)
+            return
+        theirs, ours = child(full, tag), child(element, tag)
+        if theirs is None:
+            return
+        if ours is None:
+            ours = self.add(element, tag, device, cause)
+            if not rest:
+                self._copy(theirs, ours, device, cause)
+        if rest:
+            self._take(theirs, ours, rest, device, cause)
+
+    def _copy(self, theirs: Element, ours: Element, device: Element, cause: Writer) -> None:
+        for name, value in theirs.attrib.items():
+            self.put(ours, "@" + name, value, device, cause)
+        text = text_of(theirs)
+        if text is not None:
+            self.put(ours, TEXT, text, device, cause)
+        for one in theirs.iterchildren("*"):
+            self._copy(one, self.add(ours, one.tag, device, cause), device, cause)
+
+    def _changed(self) -> Iterator[tuple[Element, Writer]]:
+        """The VM's own devices of which profiles changed what their class judges."""
+        for element in self.tree.edited:
+            device = element if element.getparent() is self.devices else element.getparent()
+            if device is None or device.getparent() is not self.devices:
+                continue
+            if element is device or element.tag in ("source", "target"):
+                writer = self._author(element)
+                if writer is not None:
+                    yield device, writer
+
+    def _author(self, element: Element) -> Writer | None:
+        """The profile whose values stand on an element of the VM, the first of them."""
+        for owners in self.tree.claims.get(element, {}).values():
+            if owners and owners[0] is not THE_DEFINITION:
+                return owners[0]
+        return None
 
     def _moved(self) -> Iterator[tuple[Element, Writer]]:
         """The VM's own drives whose bus changed; an address of the old bus goes."""

@@ -111,9 +111,7 @@ def apply(
     found = differences(tree)
     warnings = list(selection.warnings)
     if found:
-        warnings += _validate(
-            tree, schema, found, selection.selected, fixpoint.prepare, name, completion.run
-        )
+        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name, completion.run)
     booked = record and write_list(tree, schema, selection)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or booked else None
