@@ -45,3 +45,13 @@ def disks(bus: str, count: int, start: int = 0, directory: str = "/nowhere") -> 
             f"<source file='{directory}/{name}.img'/><target dev='{name}' bus='{bus}'/></disk>\n"
         )
     return "".join(lines)
+
+
+def at_priority(priority: int, vm: str, *profiles: str) -> virtProfile.Result:
+    """Apply profiles (their actions) at a priority."""
+    texts = [
+        f"<profile name='p{number}' version='1'>{text}</profile>" for number, text in enumerate(profiles)
+    ]
+    store: Any = strategies.MemoryStore(texts)
+    wishes = [{"name": name, "priority": priority} for name in store.profiles]
+    return virtProfile.apply(vm, wishes, store=store, record=False)

@@ -29,7 +29,7 @@ LAYERS = [
     "meeting changes masking buses",
     "removing",
     "actions selector judging",
-    "conditions rendering bookkeeping controllers offline",
+    "conditions rendering bookkeeping controllers offline addresses needs",
     "deviceclass",
     "complete fixpoint",
     "engine",

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import machines
+from .addresses import change_machine, moved
 from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
 from .controllers import Controllers
 from .deviceclass import Refused, filled, judged, missing, taken
 from .errors import CompletionError, MissingContextError
 from .meeting import place
+from .needs import supply
 from .provenance import THE_DEFINITION, Origin, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
@@ -77,7 +79,8 @@ class Pass:
         if not fresh and not spoken and not self.tree.edited:
             return
         lacking = {device: missing(device, self.node(device)) for device in fresh}
-        for device, writer in [*fresh.items(), *self._moved()]:
+        change_machine(self)
+        for device, writer in [*fresh.items(), *moved(self)]:
             if device.tag in ("disk", "hostdev"):
                 self.homeless[device] = writer
         controllers = Controllers(self)
@@ -95,6 +98,7 @@ class Pass:
                 self._fill(device, writer, [], controllers)
         for kind, writer in spoken.items():
             controllers.spell_out(kind, writer)
+        supply(self, fresh)
 
     def fresh(self) -> Iterator[tuple[Element, Writer]]:
         """Devices that profiles made, with whom they are for."""
@@ -179,10 +183,6 @@ class Pass:
                 return owners[0]
         return None
 
-    def _moved(self) -> Iterator[tuple[Element, Writer]]:
-        """The VM's own drives whose bus changed; an address of the old bus goes."""
-        return iter(())
-
     def _spoken(self) -> dict[str, Writer]:
         """Types of controllers that a selected profile speaks of, and who does first."""
         found: dict[str, Writer] = {}
@@ -226,8 +226,10 @@ class Pass:
 
     def writer(self, device: Element, cause: Writer) -> Writer:
         """Who writes for a device: its action, saying for what."""
+        return self.purpose(f"for {name_of(device)}", cause)
+
+    def purpose(self, purpose: str, cause: Writer) -> Writer:
         cause = cause.cause
-        purpose = f"for {name_of(device)}"
         known = self._writers.get((cause, purpose))
         if known is None:
             one = cause.origin
@@ -282,14 +284,12 @@ class Pass:
 
     def fail(self, device: Element, cause: Writer, fact: str, hint: str) -> None:
         """The device cannot work."""
-        origin = cause.origin
-        self.actions.unmet.append(
-            CompletionError(
-                f"{name_of(device)} of profile '{origin.profile}' cannot work: {fact}",
-                hint=hint,
-                where=f"{origin.file}:{origin.line}",
-            )
-        )
+        name = cause.origin.profile
+        self.refuse(f"{name_of(device)} of profile '{name}' cannot work: {fact}", cause, hint)
+
+    def refuse(self, fact: str, cause: Writer, hint: str) -> None:
+        where = f"{cause.origin.file}:{cause.origin.line}"
+        self.actions.unmet.append(CompletionError(fact, hint=hint, where=where))
 
     # --- who uses a kind of controller -----------------------------------------
 

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What devices need besides a controller, part of `complete`: threads, memory slots, an I/O APIC.
+
+And what libvirt or QEMU would refuse, told before they do: too many serial
+ports, two first boot devices, a second card that can only be the first. Only
+what profiles added or changed is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .buses import name_of, number
+from .domainschema import to_bytes
+from .provenance import THE_DEFINITION
+from .worktree import PRESENCE, TEXT, Element, child, text_of
+
+if TYPE_CHECKING:
+    from .complete import Pass
+    from .provenance import Writer
+
+#: ISA serial ports that QEMU has; libvirt defines more, and the start fails.
+MAX_SERIAL = 4
+#: Cards that need not be the first (libvirt 9.0.0, qemu_validate.c).
+_SECOND_CARDS = ("qxl", "virtio")
+#: Memory devices that take one of maxMemory's slots.
+_DIMMS = ("dimm", "nvdimm")
+_X86 = ("pc", "q35", "isapc", "microvm", "")
+
+
+def supply(work: Pass, fresh: dict[Element, Writer]) -> None:
+    """Write what the devices of profiles need; what cannot be goes to the pass."""
+    if work.family is None:
+        return
+    _iothreads(work)
+    _memory(work, {one: writer for one, writer in fresh.items() if one.tag == "memory"})
+    if work.family in _X86:
+        _ioapic(work)
+        _serial(work, fresh)
+    _video(work, fresh)
+    _usb(work, fresh)
+    _boot(work)
+
+
+def _wished(work: Pass, element: Element | None, slot: str) -> Writer | None:
+    """The profile that wants the value; None where it is the definition's."""
+    if element is None:
+        return None
+    owners = work.tree.owners(element, slot)
+    return owners[0] if owners and owners[0] is not THE_DEFINITION else None
+
+
+# --- threads -----------------------------------------------------------------------
+
+
+def _iothreads(work: Pass) -> None:
+    wanted: list[tuple[int, Element, Writer]] = []
+    for device in work.devices.iterchildren("disk", "controller"):
+        driver = child(device, "driver")
+        if driver is None:
+            continue
+        places = [(driver, "iothread"), *((one, "id") for one in driver.iterfind("iothreads/iothread"))]
+        for element, name in places:
+            at = number(element, name)
+            writer = _wished(work, element, "@" + name)
+            if at is not None and writer is not None:
+                wanted.append((at, device, writer))
+    if not wanted:
+        return
+    root = work.tree.root
+    count = child(root, "iothreads")
+    listed = child(root, "iothreadids")
+    there = _thread_ids(count, listed)
+    lacking = [(at, device, writer) for at, device, writer in wanted if at not in there]
+    if not lacking:
+        return
+    if count is None and listed is None:
+        top, device, writer = max(lacking, key=lambda one: one[0])
+        made = work.add(root, "iothreads", device, writer)
+        work.put(made, TEXT, str(top), device, writer)
+        return
+    for at in sorted({one[0] for one in lacking} | there):
+        device, writer = next(((d, w) for one, d, w in lacking if one == at), lacking[0][1:])
+        if listed is None:
+            listed = work.add(root, "iothreadids", device, writer)
+        if any(number(one, "id") == at for one in listed.iterchildren("iothread")):
+            continue
+        made = work.add(listed, "iothread", device, writer)
+        work.put(made, "@id", str(at), device, writer)
+
+
+def _thread_ids(count: Element | None, listed: Element | None) -> set[int]:
+    """The I/O threads that libvirt makes of a count and a list (virDomainIOThreadIDDefArrayInit)."""
+    ids = set() if listed is None else {number(one, "id") or 0 for one in listed.iterchildren("iothread")}
+    text = None if count is None else text_of(count)
+    missing = (int(text) if text is not None and text.isdigit() else 0) - len(ids)
+    at = 1
+    while missing > 0 and at < 10_000:
+        if at not in ids:
+            ids.add(at)
+            missing -= 1
+        at += 1
+    return ids
+
+
+# --- memory ------------------------------------------------------------------------
+
+
+def _size(element: Element | None, slot: str = TEXT) -> int:
+    """A size in KiB, 0 where there is none."""
+    if element is None:
+        return 0
+    value = text_of(element) if slot == TEXT else element.get(slot[1:])
+    found = None if value is None else to_bytes(value, element.get("unit"), "KiB")
+    return 0 if found is None else int(found // 1024)
+
+
+def _memory(work: Pass, fresh: dict[Element, Writer]) -> None:
+    """A DIMM needs maxMemory with a slot, and a NUMA cell to sit in."""
+    if not fresh:
+        return
+    root = work.tree.root
+    device, writer = next(iter(fresh.items()))
+    cells = root.findall("cpu/numa/cell")
+    if not cells:
+        vcpu = child(root, "vcpu")
+        last = int((None if vcpu is None else text_of(vcpu)) or "1") - 1
+        place = root
+        for tag in ("cpu", "numa"):
+            below = child(place, tag)
+            place = work.add(place, tag, device, writer) if below is None else below
+        cell = work.add(place, "cell", device, writer)
+        for name, value in (
+            ("id", "0"),
+            ("cpus", f"0-{last}" if last else "0"),
+            ("memory", str(_size(child(root, "memory")))),
+            ("unit", "KiB"),
+        ):
+            work.put(cell, "@" + name, value, device, writer)
+        cells = [cell]
+    dimms = list(work.devices.iterchildren("memory"))
+    total = sum(_size(one, "@memory") for one in cells)
+    total += sum(_size(one.find("target/size")) for one in dimms)
+    slots = sum(1 for one in dimms if one.get("model") in _DIMMS)
+    most = child(root, "maxMemory")
+    if most is None:
+        most = work.add(root, "maxMemory", device, writer)
+        if slots:
+            work.put(most, "@slots", str(slots), device, writer)
+        work.put(most, "@unit", "KiB", device, writer)
+        work.put(most, TEXT, str(total), device, writer)
+    elif (number(most, "slots") or 0) < slots:
+        work.fail(
+            device, writer, f"<maxMemory> has {most.get('slots', 'no')} slots for {slots}", "more slots"
+        )
+    elif _size(most) < total:
+        work.fail(device, writer, f"<maxMemory> is {_size(most)} KiB, {total} are needed", "more maxMemory")
+    for one, owner in fresh.items():
+        target = child(one, "target")
+        if target is not None and child(target, "node") is None and one.get("model") != "virtio-pmem":
+            node = work.add(target, "node", one, owner)
+            work.put(node, TEXT, cells[0].get("id", "0"), one, owner)
+
+
+# --- what the machine needs ----------------------------------------------------------
+
+
+def _ioapic(work: Pass) -> None:
+    iommu = child(work.devices, "iommu")
+    driver = None if iommu is None else child(iommu, "driver")
+    writer = _wished(work, driver, "@intremap")
+    if iommu is None or driver is None or writer is None or driver.get("intremap") != "on":
+        return
+    place = work.tree.root
+    for tag in ("features", "ioapic"):
+        below = child(place, tag)
+        place = work.add(place, tag, iommu, writer) if below is None else below
+    has = place.get("driver")
+    if has is None:
+        work.put(place, "@driver", "qemu", iommu, writer)
+    elif has != "qemu":
+        work.fail(iommu, writer, f"intremap needs the ioapic of 'qemu', not of '{has}'", "--override")
+
+
+# --- what would be refused -----------------------------------------------------------
+
+
+def _serial(work: Pass, fresh: dict[Element, Writer]) -> None:
+    ports = []
+    for one in work.devices.iterchildren("serial"):
+        target = child(one, "target")
+        if target is None or target.get("type", "isa-serial") == "isa-serial":
+            ports.append(one)
+    new = [one for one in ports if one in fresh]
+    if len(ports) > MAX_SERIAL and new:
+        fact = f"there are {len(ports)} ISA serial ports, and QEMU has {MAX_SERIAL}"
+        work.fail(
+            new[-1], fresh[new[-1]], fact, "<target type='usb-serial'/> or 'pci-serial' has no such limit"
+        )
+
+
+def _video(work: Pass, fresh: dict[Element, Writer]) -> None:
+    cards = list(work.devices.iterchildren("video"))
+    concerned = [one for one in cards if one in fresh or _card_wish(work, one) is not None]
+    if len(cards) < 2 or not concerned:
+        return
+    writer = fresh.get(concerned[-1]) or _card_wish(work, concerned[-1])
+    assert writer is not None
+    first = [one for one in cards if (child(one, "model") is not None and _primary(one))]
+    if len(first) > 1:
+        work.fail(concerned[-1], writer, "only one <video> can be primary", "drop primary='yes' from one")
+        return
+    primary = first[0] if first else cards[0]
+    for one in cards:
+        model = child(one, "model")
+        kind = None if model is None else model.get("type")
+        if one is not primary and kind is not None and kind not in _SECOND_CARDS:
+            fact = f"a '{kind}' card can only be the primary one, and {name_of(primary)} is"
+            work.fail(concerned[-1], writer, fact, "qxl and virtio can be more")
+            return
+
+
+def _primary(card: Element) -> bool:
+    model = child(card, "model")
+    return model is not None and model.get("primary") == "yes"
+
+
+def _card_wish(work: Pass, card: Element) -> Writer | None:
+    model = child(card, "model")
+    return _wished(work, model, "@type") or _wished(work, model, "@primary")
+
+
+def _usb(work: Pass, fresh: dict[Element, Writer]) -> None:
+    controllers = [one for one in work.devices.iterchildren("controller") if one.get("type") == "usb"]
+    off = [one for one in controllers if one.get("model") == "none"]
+    if not off or len(off) < len(controllers):
+        return
+    off_by = _wished(work, off[0], "@model")
+    for device in work.users_of("usb"):
+        writer = fresh.get(device) or off_by
+        if writer is not None:
+            fact = "it is on USB, which is off (controller usb model='none')"
+            work.fail(device, writer, fact, "drop one of the two")
+            return
+
+
+def _boot(work: Pass) -> None:
+    """Boot orders are unique, and not said in two ways."""
+    orders: dict[str, Element] = {}
+    for device, boot in _boots(work):
+        order = boot.get("order", "")
+        other = orders.setdefault(order, device)
+        if other is device:
+            continue
+        mine = _wished(work, boot, "@order")
+        theirs = _wished(work, child(other, "boot"), "@order")
+        writer = mine or theirs
+        if writer is not None:
+            about, against = (device, other) if mine else (other, device)
+            work.fail(about, writer, f"boot order {order} is {name_of(against)}'s", "another order")
+    os = child(work.tree.root, "os")
+    boot_of_os = None if os is None else child(os, "boot")
+    if boot_of_os is None or not orders:
+        return
+    by_os = _wished(work, boot_of_os, "@dev") or _wished(work, boot_of_os, PRESENCE)
+    for device, boot in _boots(work):
+        writer = _wished(work, boot, "@order") or by_os
+        if writer is not None:
+            fact = "boot orders of devices and <os><boot/> exclude each other"
+            work.fail(device, writer, fact, "say it in one of the two ways")
+            return
+
+
+def _boots(work: Pass) -> Iterator[tuple[Element, Element]]:
+    for device in work.devices.iterchildren("*"):
+        boot = child(device, "boot")
+        if boot is not None:
+            yield device, boot
