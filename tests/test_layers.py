@@ -30,7 +30,7 @@ LAYERS = [
     "removing",
     "actions selector judging",
     "conditions rendering bookkeeping controllers offline addresses needs",
-    "deviceclass",
+    "deviceclass sketch",
     "complete fixpoint",
     "engine",
     "lint",

@@ -41,12 +41,26 @@ class Completion:
         self.schema = schema
         self.context = context
         self.whole = whole
+        self._sketches: dict[Any, Element] = {}
 
     def run(self, actions: Actions, default_again: Callable[[], None]) -> None:
         """Complete one rendering; what cannot be goes to `actions.unmet`."""
-        devices = child(actions.tree.root, "devices")
-        if devices is not None:
-            Pass(self, actions, devices, default_again).run()
+        tree = actions.tree
+        devices = child(tree.root, "devices")
+        if devices is None and self.whole:
+            from .sketch import COMPLETER
+
+            devices = tree.root.makeelement("devices")
+            tree.insert(tree.root, place(tree.root, self.schema.root, "devices"), devices, COMPLETER)
+        if devices is None:
+            return
+        work = Pass(self, actions, devices, default_again)
+        if self.whole:
+            from .sketch import complete
+
+            complete(work, self._sketches)
+            default_again()
+        work.run(self.whole)
 
 
 class Pass:
@@ -73,16 +87,23 @@ class Pass:
 
     # --- the pass ------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, whole: bool = False) -> None:
+        """:param whole: the VM's own drives get their slots too"""
         fresh = dict(self.fresh())
         spoken = self._spoken()
-        if not fresh and not spoken and not self.tree.edited:
+        if not fresh and not spoken and not self.tree.edited and not whole:
             return
         lacking = {device: missing(device, self.node(device)) for device in fresh}
         change_machine(self)
         for device, writer in [*fresh.items(), *moved(self)]:
             if device.tag in ("disk", "hostdev"):
                 self.homeless[device] = writer
+        if whole:
+            from .sketch import COMPLETER
+
+            for device in self.devices.iterchildren("disk"):
+                if child(device, "address") is None:
+                    self.homeless.setdefault(device, COMPLETER)
         controllers = Controllers(self)
         # Who says where it wants to be goes first.
         for device in sorted(self.homeless, key=lambda one: written_slot(one) is None):
@@ -133,7 +154,7 @@ class Pass:
                 continue
             if lacking:
                 for path in (*lacking, *taken(device)):
-                    self._take(full, device, path, device, cause)
+                    self._take(full, device, path, full, cause)
             return True
         self.fail(device, cause, refused, "write what it needs into the profile")
         return False
@@ -245,10 +266,14 @@ class Pass:
         self.tree.claim(element, slot, self.writer(device, cause))
 
     def add(self, parent: Element, tag: str, device: Element, cause: Writer) -> Element:
+        new = self.insert(parent, tag, self.writer(device, cause))
+        self._made[new] = True
+        return new
+
+    def insert(self, parent: Element, tag: str, writer: Writer) -> Element:
         """A new element at libvirt's place for it."""
         new = parent.makeelement(tag)
-        self.tree.insert(parent, place(parent, self.node(parent), tag), new, self.writer(device, cause))
-        self._made[new] = True
+        self.tree.insert(parent, place(parent, self.node(parent), tag), new, writer)
         return new
 
     def is_made(self, element: Element) -> bool:
