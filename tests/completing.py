@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import strategies
 
 import virtProfile
+from virtProfile.context import Context
 
 PREFIXES = {"ide": "hd", "virtio": "vd", "fdc": "fd"}
 
@@ -55,3 +57,10 @@ def at_priority(priority: int, vm: str, *profiles: str) -> virtProfile.Result:
     store: Any = strategies.MemoryStore(texts)
     wishes = [{"name": name, "priority": priority} for name in store.profiles]
     return virtProfile.apply(vm, wishes, store=store, record=False)
+
+
+def capabilities() -> Context:
+    """What a host with QEMU 7.2 tells of itself, in `data/host`."""
+    host = Path(__file__).parent / "data/host"
+    texts = [(host / f"domcapabilities-{machine}.xml").read_text() for machine in ("pc", "q35")]
+    return Context(capabilities=((host / "capabilities.xml").read_text(),), domcapabilities=tuple(texts))

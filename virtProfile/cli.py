@@ -217,6 +217,7 @@ class Run:
             context=self._context(text, name, connection),
             auto=self.options.auto,
             override=self.options.override,
+            complete=self.options.complete,
             record=not self.options.no_record,
             name=name,
         )

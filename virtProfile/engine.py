@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .store import ProfileStore
 
 OVERRIDE_HINT = "--override lets the profile win"
+COMPLETE_HINT = "--complete fills in what it can"
 
 
 def apply(
@@ -111,7 +112,7 @@ def apply(
     found = differences(tree)
     warnings = list(selection.warnings)
     if found:
-        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name, completion.run)
+        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name, completion)
     booked = record and write_list(tree, schema, selection)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or booked else None
@@ -125,14 +126,15 @@ def _validate(
     selected: Sequence[Selected],
     prepare: Any,
     name: str,
-    complete: Any,
+    completion: Completion,
 ) -> list[Warning]:
     """Valid in, valid out; what only lacks something is a warning.
 
     :raises InvalidDomainError: naming the profile
     """
     problems, left_out = validate(tree, schema, found)
-    lacking = incomplete(tree, schema, None if problems else left_out)
+    hint = "" if completion.whole else COMPLETE_HINT
+    lacking = incomplete(tree, schema, None if problems else left_out, hint)
     if not problems:
         return lacking
     source = parse(tree.document.text)
@@ -149,10 +151,10 @@ def _validate(
     culprits = []
     for one in selected:
         rest = [other for other in selected if other is not one]
-        render(tree, schema, rest, prepare, complete)
+        render(tree, schema, rest, prepare, completion.run)
         if not schema.validate(tree.root):
             culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
-    render(tree, schema, selected, prepare, complete)
+    render(tree, schema, selected, prepare, completion.run)
     who = " or ".join(culprits) or "the profiles together"
     raise InvalidDomainError(
         f"with {who} the domain would not be valid: {told}",
