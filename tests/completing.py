@@ -49,6 +49,15 @@ def disks(bus: str, count: int, start: int = 0, directory: str = "/nowhere") -> 
     return "".join(lines)
 
 
+def add(inner: str) -> str:
+    return f"<add><devices>{inner}</devices></add>"
+
+
+def many(device: str, count: int, start: int = 0) -> str:
+    """A device several times; ``{}`` in its text is a number."""
+    return "".join(device.replace("{}", str(number)) for number in range(start, start + count))
+
+
 def at_priority(priority: int, vm: str, *profiles: str) -> virtProfile.Result:
     """Apply profiles (their actions) at a priority."""
     texts = [

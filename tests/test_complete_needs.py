@@ -122,8 +122,11 @@ def test_a_dimm() -> None:
     root = root_of(result)
     assert (root.find("maxMemory").get("slots"), root.findtext("maxMemory")) == ("1", "131072")
     assert root.find("cpu/numa/cell").get("memory") == "65536"
+    assert root.find("features/acpi") is not None
     assert root.findtext("devices/memory/target/node") == "0"
     assert apply(result.xml, dimm).xml == result.xml
+    with pytest.raises(CompletionError, match="needs acpi, which p1 removes"):
+        apply(domain(), dimm, "<remove><features><acpi/></features></remove>")
     with pytest.raises(CompletionError, match="65536 KiB, 131072 are needed"):
         apply(domain(top="  <maxMemory slots='1' unit='MiB'>64</maxMemory>\n"), dimm)
 

@@ -117,7 +117,7 @@ def _size(element: Element | None, slot: str = TEXT) -> int:
 
 
 def _memory(work: Pass, fresh: dict[Element, Writer]) -> None:
-    """A DIMM needs maxMemory with a slot, and a NUMA cell to sit in."""
+    """A DIMM needs maxMemory with a slot, a NUMA cell to sit in, and ACPI to be told of."""
     if not fresh:
         return
     root = work.tree.root
@@ -139,6 +139,12 @@ def _memory(work: Pass, fresh: dict[Element, Writer]) -> None:
         ):
             work.put(cell, "@" + name, value, device, writer)
         cells = [cell]
+    if work.family in (*_X86, "virt") and any(one.get("model") in _DIMMS for one in fresh):
+        features = child(root, "features")
+        if features is None:
+            features = work.add(root, "features", device, writer)
+        if child(features, "acpi") is None:
+            work.allowed(work.add(features, "acpi", device, writer), device, writer)
     dimms = list(work.devices.iterchildren("memory"))
     total = sum(_size(one, "@memory") for one in cells)
     total += sum(_size(one.find("target/size")) for one in dimms)
