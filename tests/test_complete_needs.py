@@ -87,6 +87,15 @@ def test_q35_to_pc() -> None:
     assert root.find("devices/disk/target").get("bus") == "sata"
 
 
+def test_what_is_made_behind_something_emptied_is_written() -> None:
+    own = f"    <controller type='virtio-serial' index='0'>\n      {PCI}\n    </controller>\n"
+    result = at_priority(100, domain(own, "pc"), machine("q35"), add(disks("sata", 1)))
+    assert [one.get("type") for one in root_of(result).iterfind("devices/controller")] == [
+        "virtio-serial", "sata",
+    ]  # fmt: skip
+    assert all(one.output_line for one in result.changes if one.op == "add")
+
+
 def test_a_newer_machine_of_the_family_changes_nothing_else() -> None:
     own = f"<interface type='user'><model type='e1000'/>{PCI}</interface>\n"
     result = at_priority(100, domain(own, "pc-i440fx-6.0"), machine("pc-i440fx-7.2"))
