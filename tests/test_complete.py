@@ -128,10 +128,10 @@ def test_defaults_reach_what_is_made() -> None:
 
 
 def test_defaults_reach_what_is_implied() -> None:
-    queues = "<default><devices><controller type='scsi'><driver queues='4'/></controller></devices></default>"
+    queues = "<default><devices><controller type='scsi'><driver max_sectors='512'/></controller></devices></default>"
     result = apply(domain(disks("scsi", 1)), queues)
     assert controllers(result, "scsi") == [{"type": "scsi", "index": "0"}]
-    assert "queues='4'" in result.xml
+    assert "max_sectors='512'" in result.xml
     ports = "<default><devices><controller type='usb' ports='8'/></devices></default>"
     result = apply(domain(), ports)
     assert controllers(result, "usb") == [{"type": "usb", "index": "0", "ports": "8", "model": "qemu-xhci"}]
@@ -179,7 +179,7 @@ def test_again_is_nothing() -> None:
     profiles = [
         add(disks("scsi", 9)),
         add(disks("sata", 8, 10)),
-        "<default><devices><controller type='scsi'><driver queues='2'/></controller></devices></default>",
+        "<default><devices><controller type='scsi'><driver max_sectors='512'/></controller></devices></default>",
     ]
     once = apply(domain(disks("scsi", 2, 3)), *profiles)
     twice = apply(once.xml, *profiles)
@@ -285,7 +285,7 @@ def test_the_newest_virtinst_says_the_same() -> None:
         "import sys; sys.path.insert(0, 'tests')\nimport completing\n"
         "for machine in ('pc', 'q35'):\n"
         "    vm = completing.domain(completing.disks('sata', 2), machine)\n"
-        "    wish = \"<add><devices><disk device='cdrom'/><sound/><redirdev/><smartcard/><watchdog/></devices></add>\"\n"
+        "    wish = \"<add><devices><disk device='cdrom'/><sound/><graphics type='spice'/><redirdev/><smartcard/><watchdog/></devices></add>\"\n"
         "    print(completing.apply(vm, wish).xml)\n"
     )
     outputs = []

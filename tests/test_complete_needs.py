@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from completing import apply, at_priority, disks, domain
+from completing import apply, at_priority, capabilities, disks, domain
 from lxml import etree
 
 from virtProfile.errors import CompletionError
@@ -196,3 +196,46 @@ def test_what_would_be_refused(vm: str, wish: str, message: str | None) -> None:
 def test_the_vms_own_troubles_are_not_ours() -> None:
     own = "".join(f"<serial type='pty'><target port='{n}'/></serial>" for n in range(6))
     assert apply(domain(own), "<add><iothreads>1</iothreads></add>").changed
+
+
+CAPABILITIES = capabilities()
+
+
+@pytest.mark.parametrize(
+    ("vm", "wish", "message"),
+    [
+        (domain(), add("<redirdev bus='usb' type='spicevmc'/>"), "needs SPICE graphics"),
+        (domain("<graphics type='spice'/>"), add("<redirdev bus='usb' type='spicevmc'/>"), None),
+        (domain(), add("<disk device='cdrom'><target dev='vda' bus='virtio'/></disk>"), "cdrom does not go on"),
+        (domain(), add("<video><model type='virtio'/></video>"), None),
+        (domain(), add("<video><model type='xen'/></video>"), "'xen' is not among.*"),
+        (domain("<video><model type='xen'/></video>"), add("<video><model type='xen'/></video>"), None),
+        (
+            domain("<controller type='scsi' model='lsilogic'/>"),
+            "<default><devices><controller type='scsi'><driver queues='2'/></controller></devices></default>",
+            "queues are virtio-scsi's",
+        ),
+        (
+            domain(top="  <memoryBacking><hugepages><page size='2048'/></hugepages></memoryBacking>\n"),
+            "<add><memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking></add>",
+            "both for all nodes",
+        ),
+        (
+            domain().replace("x86_64", "aarch64").replace("q35", "virt"),
+            "<add><features><acpi/></features></add>",
+            "ACPI needs UEFI",
+        ),
+        (
+            domain().replace("x86_64", "aarch64").replace("q35", "virt"),
+            "<add><features><hyperv><relaxed state='on'/></hyperv></features></add>",
+            "no Hyper-V features",
+        ),
+    ],
+)  # fmt: skip
+def test_what_this_host_would_refuse(vm: str, wish: str, message: str | None) -> None:
+    if message is None:
+        assert apply(vm, wish, context=CAPABILITIES).xml
+        return
+    with pytest.raises(CompletionError, match=message) as caught:
+        apply(vm, wish, context=CAPABILITIES)
+    assert caught.value.hint

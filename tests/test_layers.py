@@ -30,7 +30,7 @@ LAYERS = [
     "removing",
     "actions selector judging",
     "conditions rendering bookkeeping controllers offline addresses needs",
-    "deviceclass sketch",
+    "deviceclass sketch refusals",
     "complete fixpoint",
     "engine",
     "lint",

@@ -67,7 +67,7 @@ def capacity(kind: str, model: str, family: str) -> Capacity:
     :param family: of the machine, "" where nobody knows
     """
     for row_kind, row_model, row_family, buses, units, most, *_ in _controllers():
-        if row_kind == kind and row_model in ("*", model) and row_family in ("*", family):
+        if row_kind == kind and row_model in ("*", model) and row_family in ("*", family or "-"):
             return Capacity(int(buses), int(units), None if most == "-" else int(most))
     raise KeyError(kind)
 

@@ -20,8 +20,9 @@ from .controllers import Controllers
 from .deviceclass import Refused, filled, judged, missing, taken
 from .errors import CompletionError, MissingContextError
 from .meeting import place
-from .needs import supply
+from .needs import X86, supply
 from .provenance import THE_DEFINITION, Origin, Writer
+from .refusals import FIXED, refuse
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Pass:
         for kind, writer in spoken.items():
             controllers.spell_out(kind, writer)
         supply(self, fresh)
+        refuse(self, fresh)
 
     def fresh(self) -> Iterator[tuple[Element, Writer]]:
         """Devices that profiles made, with whom they are for."""
@@ -136,7 +138,7 @@ class Pass:
         """Give a new device what its class says it cannot be defined without."""
         buses = [""]
         if device.tag == "disk" and not bus_of(device):
-            buses += OTHER_BUSES
+            buses += OTHER_BUSES if self.family in X86 else OTHER_BUSES[::-1]
         refused = ""
         for bus in buses:
             try:
@@ -149,8 +151,12 @@ class Pass:
                 fact = f"{name_of(device)} is to be completed, and {problem.message}"
                 self.actions.unmet.append(MissingContextError(fact, hint=problem.hint, where=where))
                 return False
-            if bus_of(full) in DRIVES and self.family is not None and not controllers.takes(bus_of(full)):
-                refused = refused or f"no {bus_of(full)} slot is free"
+            got = bus_of(full)
+            if got in FIXED and full.get("device") != "disk":
+                refused = refused or f"bus '{got}' takes no such drive"
+                continue
+            if got in DRIVES and self.family is not None and not controllers.takes(got):
+                refused = refused or f"no {got} slot is free"
                 continue
             if lacking:
                 for path in (*lacking, *taken(device)):

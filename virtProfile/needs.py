@@ -1,32 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What devices need besides a controller, part of `complete`: threads, memory slots, an I/O APIC.
 
-And what libvirt or QEMU would refuse, told before they do: too many serial
-ports, two first boot devices, a second card that can only be the first. Only
-what profiles added or changed is looked at.
+Only what profiles added or changed is looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .buses import name_of, number
+from .buses import number
 from .domainschema import to_bytes
 from .provenance import THE_DEFINITION
-from .worktree import PRESENCE, TEXT, Element, child, text_of
+from .worktree import TEXT, Element, child, text_of
 
 if TYPE_CHECKING:
     from .complete import Pass
     from .provenance import Writer
 
-#: ISA serial ports that QEMU has; libvirt defines more, and the start fails.
-MAX_SERIAL = 4
-#: Cards that need not be the first (libvirt 9.0.0, qemu_validate.c).
-_SECOND_CARDS = ("qxl", "virtio")
 #: Memory devices that take one of maxMemory's slots.
 _DIMMS = ("dimm", "nvdimm")
-_X86 = ("pc", "q35", "isapc", "microvm", "")
+X86 = ("pc", "q35", "isapc", "microvm", "")
 
 
 def supply(work: Pass, fresh: dict[Element, Writer]) -> None:
@@ -35,17 +28,13 @@ def supply(work: Pass, fresh: dict[Element, Writer]) -> None:
         return
     _iothreads(work)
     _memory(work, {one: writer for one, writer in fresh.items() if one.tag == "memory"})
-    if work.family in _X86:
+    if work.family in X86:
         _ioapic(work)
-        _serial(work, fresh)
-    _video(work, fresh)
-    _usb(work, fresh)
-    _boot(work)
 
 
-def _wished(work: Pass, element: Element | None, slot: str) -> Writer | None:
+def wished(work: Pass, element: Element | None, slot: str) -> Writer | None:
     """The profile that wants the value; None where it is the definition's."""
-    if element is None:
+    if element is None or (slot[:1] == "@" and element.get(slot[1:]) is None):
         return None
     owners = work.tree.owners(element, slot)
     return owners[0] if owners and owners[0] is not THE_DEFINITION else None
@@ -63,7 +52,7 @@ def _iothreads(work: Pass) -> None:
         places = [(driver, "iothread"), *((one, "id") for one in driver.iterfind("iothreads/iothread"))]
         for element, name in places:
             at = number(element, name)
-            writer = _wished(work, element, "@" + name)
+            writer = wished(work, element, "@" + name)
             if at is not None and writer is not None:
                 wanted.append((at, device, writer))
     if not wanted:
@@ -139,7 +128,7 @@ def _memory(work: Pass, fresh: dict[Element, Writer]) -> None:
         ):
             work.put(cell, "@" + name, value, device, writer)
         cells = [cell]
-    if work.family in (*_X86, "virt") and any(one.get("model") in _DIMMS for one in fresh):
+    if work.family in (*X86, "virt") and any(one.get("model") in _DIMMS for one in fresh):
         features = child(root, "features")
         if features is None:
             features = work.add(root, "features", device, writer)
@@ -175,7 +164,7 @@ def _memory(work: Pass, fresh: dict[Element, Writer]) -> None:
 def _ioapic(work: Pass) -> None:
     iommu = child(work.devices, "iommu")
     driver = None if iommu is None else child(iommu, "driver")
-    writer = _wished(work, driver, "@intremap")
+    writer = wished(work, driver, "@intremap")
     if iommu is None or driver is None or writer is None or driver.get("intremap") != "on":
         return
     place = work.tree.root
@@ -187,99 +176,3 @@ def _ioapic(work: Pass) -> None:
         work.put(place, "@driver", "qemu", iommu, writer)
     elif has != "qemu":
         work.fail(iommu, writer, f"intremap needs the ioapic of 'qemu', not of '{has}'", "--override")
-
-
-# --- what would be refused -----------------------------------------------------------
-
-
-def _serial(work: Pass, fresh: dict[Element, Writer]) -> None:
-    ports = []
-    for one in work.devices.iterchildren("serial"):
-        target = child(one, "target")
-        if target is None or target.get("type", "isa-serial") == "isa-serial":
-            ports.append(one)
-    new = [one for one in ports if one in fresh]
-    if len(ports) > MAX_SERIAL and new:
-        fact = f"there are {len(ports)} ISA serial ports, and QEMU has {MAX_SERIAL}"
-        work.fail(
-            new[-1], fresh[new[-1]], fact, "<target type='usb-serial'/> or 'pci-serial' has no such limit"
-        )
-
-
-def _video(work: Pass, fresh: dict[Element, Writer]) -> None:
-    cards = list(work.devices.iterchildren("video"))
-    concerned = [one for one in cards if one in fresh or _card_wish(work, one) is not None]
-    if len(cards) < 2 or not concerned:
-        return
-    writer = fresh.get(concerned[-1]) or _card_wish(work, concerned[-1])
-    assert writer is not None
-    first = [one for one in cards if (child(one, "model") is not None and _primary(one))]
-    if len(first) > 1:
-        work.fail(concerned[-1], writer, "only one <video> can be primary", "drop primary='yes' from one")
-        return
-    primary = first[0] if first else cards[0]
-    for one in cards:
-        model = child(one, "model")
-        kind = None if model is None else model.get("type")
-        if one is not primary and kind is not None and kind not in _SECOND_CARDS:
-            fact = f"a '{kind}' card can only be the primary one, and {name_of(primary)} is"
-            work.fail(concerned[-1], writer, fact, "qxl and virtio can be more")
-            return
-
-
-def _primary(card: Element) -> bool:
-    model = child(card, "model")
-    return model is not None and model.get("primary") == "yes"
-
-
-def _card_wish(work: Pass, card: Element) -> Writer | None:
-    model = child(card, "model")
-    return _wished(work, model, "@type") or _wished(work, model, "@primary")
-
-
-def _usb(work: Pass, fresh: dict[Element, Writer]) -> None:
-    controllers = [one for one in work.devices.iterchildren("controller") if one.get("type") == "usb"]
-    off = [one for one in controllers if one.get("model") == "none"]
-    if not off or len(off) < len(controllers):
-        return
-    off_by = _wished(work, off[0], "@model")
-    for device in work.users_of("usb"):
-        writer = fresh.get(device) or off_by
-        if writer is not None:
-            fact = "it is on USB, which is off (controller usb model='none')"
-            work.fail(device, writer, fact, "drop one of the two")
-            return
-
-
-def _boot(work: Pass) -> None:
-    """Boot orders are unique, and not said in two ways."""
-    orders: dict[str, Element] = {}
-    for device, boot in _boots(work):
-        order = boot.get("order", "")
-        other = orders.setdefault(order, device)
-        if other is device:
-            continue
-        mine = _wished(work, boot, "@order")
-        theirs = _wished(work, child(other, "boot"), "@order")
-        writer = mine or theirs
-        if writer is not None:
-            about, against = (device, other) if mine else (other, device)
-            work.fail(about, writer, f"boot order {order} is {name_of(against)}'s", "another order")
-    os = child(work.tree.root, "os")
-    boot_of_os = None if os is None else child(os, "boot")
-    if boot_of_os is None or not orders:
-        return
-    by_os = _wished(work, boot_of_os, "@dev") or _wished(work, boot_of_os, PRESENCE)
-    for device, boot in _boots(work):
-        writer = _wished(work, boot, "@order") or by_os
-        if writer is not None:
-            fact = "boot orders of devices and <os><boot/> exclude each other"
-            work.fail(device, writer, fact, "say it in one of the two ways")
-            return
-
-
-def _boots(work: Pass) -> Iterator[tuple[Element, Element]]:
-    for device in work.devices.iterchildren("*"):
-        boot = child(device, "boot")
-        if boot is not None:
-            yield device, boot
