@@ -299,3 +299,12 @@ def test_the_newest_virtinst_says_the_same() -> None:
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1]
     assert "<address type='drive'" in outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [("abc", "sdd"), ("c", "sdd"), ("ac", "sdd"), ("abcdefghijklmnopqrstuvwxyz", "sdaa"), ("", "sda")],
+)
+def test_names_go_on_behind_the_last(own: str, name: str) -> None:
+    vm = domain("".join(disks("sata", 1, ord(letter) - 97) for letter in own))
+    assert disk_of(apply(vm, add("<disk device='cdrom'/>"))).find("target").get("dev") == name

@@ -90,5 +90,6 @@ def test_idempotent_and_valid(profiles: ProfileStore, together: bool) -> None:
             assert again.xml == result.xml, path
             assert not again.changed
     print(f"{done} applied, {refused} refused, {lacking} incomplete")
-    assert done > 9 * refused
+    # Together they meet what other architectures do not have: SATA, Hyper-V, ACPI without UEFI.
+    assert done > (3 if together else 9) * refused
     assert together or done > 50 * lacking

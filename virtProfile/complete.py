@@ -17,7 +17,7 @@ from . import machines
 from .addresses import change_machine, moved
 from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
 from .controllers import Controllers
-from .deviceclass import Refused, filled, judged, missing, taken
+from .deviceclass import DeviceClasses, Refused, judged, missing, taken
 from .errors import CompletionError, MissingContextError
 from .meeting import place
 from .needs import X86, supply
@@ -42,6 +42,7 @@ class Completion:
         self.schema = schema
         self.context = context
         self.whole = whole
+        self.classes = DeviceClasses(context)
         self._sketches: dict[Any, Element] = {}
 
     def run(self, actions: Actions, default_again: Callable[[], None]) -> None:
@@ -76,6 +77,7 @@ class Pass:
     ) -> None:
         self.schema = completion.schema
         self.context = completion.context
+        self.classes = completion.classes
         self.actions = actions
         self.tree: WorkTree = actions.tree
         self.devices = devices
@@ -142,7 +144,7 @@ class Pass:
         refused = ""
         for bus in buses:
             try:
-                full = filled(self.context, self.tree.root, device, bus)
+                full = self.classes.filled(self.tree.root, device, bus)
             except Refused as problem:
                 refused = refused or str(problem)
                 continue

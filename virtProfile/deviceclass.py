@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
+from .buses import letters
 from .domainschema import DATA
 from .errors import MissingContextError
 from .judging import lacks
@@ -24,6 +25,8 @@ from .worktree import Element, child
 if TYPE_CHECKING:
     from .context import Context
 
+#: Prefixes of disks' names without a limit to speak of.
+_LONG = ("vd", "sd", "xvd")
 #: Parts of a domain that defaults of devices look at, besides devices of the same kind.
 _READ = ("os", "metadata", "features", "vcpu", "cpu")
 
@@ -85,21 +88,50 @@ class Refused(Exception):
     """The class says no; the message is its own."""
 
 
-def filled(context: Context, root: Element, device: Element, bus: str = "") -> Element:
-    """The device as its class would have it, in a tree of its own.
+class DeviceClasses:
+    """virtinst's device classes for one call; what they said is kept over its renderings."""
 
-    :param bus: take this one instead of the class's choice, for disks
-    :raises Refused: the class does not take the device
-    :raises MissingContextError: virtinst is not installed
-    """
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._known: dict[tuple[str, str, str], Element | Refused] = {}
+
+    def filled(self, root: Element, device: Element, bus: str = "") -> Element:
+        """The device as its class would have it, in a tree of its own.
+
+        :param bus: take this one instead of the class's choice, for disks
+        :raises Refused: the class does not take the device
+        :raises MissingContextError: virtinst is not installed
+        """
+        full = self._filled(root, device, bus, False)
+        if device.tag == "disk" and not _name_is_free(root, device, full):
+            full = self._filled(root, device, bus, True)
+        return full
+
+    def _filled(self, root: Element, device: Element, bus: str, all_names: bool) -> Element:
+        key = (_guest(root, device, all_names), _text(device), bus)
+        known = self._known.get(key)
+        if known is None:
+            try:
+                known = _filled(self.context, root, device, *key)
+            except Refused as problem:
+                known = problem
+            self._known[key] = known
+        if isinstance(known, Refused):
+            raise known
+        return known
+
+
+def _filled(
+    context: Context, root: Element, device: Element, guest_text: str, text: str, bus: str
+) -> Element:
     from .offline import connection
 
     conn = connection(context, root)
     import virtinst
 
-    guest = virtinst.Guest(conn, parsexml=_guest(root, device))
+    guest = virtinst.Guest(conn, parsexml=guest_text)
     _name_os(context, root, guest)
-    made = getattr(virtinst, _facts()[device.tag].name)(conn, parsexml=_text(device))
+    made = getattr(virtinst, _facts()[device.tag].name)(conn, parsexml=text)
     if bus:
         made.bus = bus
     try:
@@ -126,13 +158,43 @@ def _text(element: Element) -> str:
     return str(etree.tostring(element, encoding="unicode", with_tail=False))
 
 
-def _guest(root: Element, device: Element) -> str:
-    """The domain as far as defaults of that device look at it: parsing costs by size."""
+def _guest(root: Element, device: Element, all_names: bool) -> str:
+    """The domain as far as defaults of that device look at it: parsing costs by size.
+
+    :param all_names: of the other disks all names, not only the last of each prefix,
+        behind which the class goes on
+    """
     parts = [_text(one) for one in root.iterchildren(*_READ)]
     devices = child(root, "devices")
     assert devices is not None
-    others = [
-        _text(one) for one in devices.iterchildren("emulator", "graphics", device.tag) if one is not device
-    ]
+    others = [_text(one) for one in devices.iterchildren("emulator", "graphics")]
+    if device.tag == "disk":
+        others += [f"<disk>{_text(one)}</disk>" for one in _names(devices, device, all_names)]
     words = "".join(f" {name}='{root.get(name)}'" for name in ("type",) if root.get(name))
     return f"<domain{words}>{''.join(parts)}<devices>{''.join(others)}</devices></domain>"
+
+
+def _names(devices: Element, device: Element, all_names: bool) -> list[Element]:
+    """The targets of the other disks."""
+    last: dict[str, tuple[int, Element]] = {}
+    found = []
+    for one in devices.iterchildren("disk"):
+        target = child(one, "target")
+        if target is None or one is device:
+            continue
+        dev = target.get("dev", "")
+        at = letters(dev)
+        prefix = next((known for known in _LONG if dev.startswith(known)), None)
+        if all_names or at is None or prefix is None:
+            found.append(target)
+        elif prefix not in last or last[prefix][0] < at:
+            last[prefix] = (at, target)
+    return found + [target for _, target in last.values()]
+
+
+def _name_is_free(root: Element, device: Element, full: Element) -> bool:
+    target = child(full, "target")
+    devices = child(root, "devices")
+    if target is None or devices is None:
+        return True
+    return all(one.get("dev") != target.get("dev") for one in _names(devices, device, True))

@@ -41,13 +41,24 @@ def refuse(work: Pass, fresh: dict[Element, Writer]) -> None:
         _not_x86(work)
     _video(work, fresh)
     _usb(work, fresh)
-    _spice(work, fresh)
     _boot(work)
     _drives(work, fresh)
     _queues(work)
     _pages(work)
-    if work.context.domcapabilities:
-        _capabilities(work)
+    known = _known(work)
+    if known is not None:  # it is about a host, not only about a file
+        _spice(work, fresh)
+        _capabilities(work, known)
+
+
+def _known(work: Pass) -> Element | None:
+    """The domain capabilities that fit, or None."""
+    if not work.context.domcapabilities:
+        return None
+    try:
+        return work.context.documents.domcapabilities_for(work.tree.root)
+    except MissingContextError:
+        return None
 
 
 def _serial(work: Pass, fresh: dict[Element, Writer]) -> None:
@@ -217,12 +228,8 @@ def _listed() -> list[tuple[list[str], str, str, str, list[str]]]:
     ]
 
 
-def _capabilities(work: Pass) -> None:
+def _capabilities(work: Pass, known: Element) -> None:
     """A profile's word has to stand in the domain capabilities, where they list such words."""
-    try:
-        known = work.context.documents.domcapabilities_for(work.tree.root)
-    except MissingContextError:
-        return
     for tags, slot, where, enum, besides in _listed():
         listed = known.findall(f"{where}/enum[@name='{enum}']/value")
         if not listed:

@@ -205,8 +205,6 @@ def complete(work: Pass, known: dict[Any, Element]) -> None:
     try:
         Sketch(work, known).run()
     except MissingContextError as problem:
-        work.actions.unmet.append(
-            MissingContextError(f"--complete: {problem.message}", hint=problem.hint, where="--complete")
-        )
+        work.actions.unmet.append(MissingContextError(problem.message, hint=problem.hint, where="--complete"))
     except CompletionError as problem:
         work.actions.unmet.append(problem)
