@@ -19,6 +19,7 @@ from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
 from .controllers import Controllers
 from .deviceclass import DeviceClasses, Refused, judged, missing, taken
 from .errors import CompletionError, MissingContextError
+from .locating import held, pairs, slots
 from .meeting import place
 from .needs import X86, supply
 from .provenance import THE_DEFINITION, Origin, Writer
@@ -138,6 +139,15 @@ class Pass:
 
     def _fill(self, device: Element, cause: Writer, lacking: list[str], controllers: Controllers) -> bool:
         """Give a new device what its class says it cannot be defined without."""
+        for tag in {path.partition("/")[0] for path in lacking if path[:1] != "@"}:
+            if self.buried(device, tag) is not None:
+                again = self.add(device, tag, device, cause)
+                for name, value in again.attrib.items():
+                    self.put(again, "@" + name, value, device, cause)
+        if lacking:
+            lacking = missing(device, self.node(device))
+            if not lacking:
+                return True
         buses = [""]
         if device.tag == "disk" and not bus_of(device):
             buses += OTHER_BUSES if self.family in X86 else OTHER_BUSES[::-1]
@@ -268,21 +278,59 @@ class Pass:
         return known
 
     def put(self, element: Element, slot: str, value: str, device: Element, cause: Writer) -> None:
-        self.tree.set(element, slot, value, self.writer(device, cause))
+        self.write(element, slot, value, self.writer(device, cause))
+
+    def write(self, element: Element, slot: str, value: str, writer: Writer) -> None:
+        has = text_of(element) if slot == TEXT else element.get(slot[1:])
+        if has == value:  # on an element of an earlier run
+            self.tree.own_slot(element, slot, writer)
+        else:
+            self.tree.set(element, slot, value, writer)
 
     def claim(self, element: Element, slot: str, device: Element, cause: Writer) -> None:
         self.tree.claim(element, slot, self.writer(device, cause))
 
-    def add(self, parent: Element, tag: str, device: Element, cause: Writer) -> Element:
-        new = self.insert(parent, tag, self.writer(device, cause))
+    def add(
+        self, parent: Element, tag: str, device: Element, cause: Writer, index: str | None = None
+    ) -> Element:
+        new = self.insert(parent, tag, self.writer(device, cause), index)
         self._made[new] = True
         return new
 
-    def insert(self, parent: Element, tag: str, writer: Writer) -> Element:
-        """A new element at libvirt's place for it."""
+    def insert(self, parent: Element, tag: str, writer: Writer, index: str | None = None) -> Element:
+        """A new element at libvirt's place for it, or the one that an earlier run had made.
+
+        :param index: of a controller: ``scsi 0``
+        """
+        buried = self.buried(parent, tag, index)
+        if buried is not None:
+            self._revive(buried, writer)
+            return buried
         new = parent.makeelement(tag)
         self.tree.insert(parent, place(parent, self.node(parent), tag), new, writer)
         return new
+
+    def buried(self, parent: Element, tag: str, index: str | None = None) -> Element | None:
+        """What an earlier run had made there and nobody wanted again so far."""
+        for element, grave in self.tree.graves.items():
+            if grave.parent is parent and element.tag == tag:
+                if index is None or index == f"{element.get('type')} {element.get('index')}":
+                    return element
+        return None
+
+    def _revive(self, element: Element, writer: Writer) -> None:
+        """It stands again, with what libvirt or a person put into it and without the rest."""
+        grave = self.tree.revive(element, writer)
+        if grave.written is None:
+            return
+        node = self.node(element)
+        for slot, _ in slots(grave.written):
+            has = text_of(element) if slot == TEXT else element.get(slot[1:])
+            if has is not None and held(element, node, slot, grave.written):
+                self.tree.unset(element, slot, grave.writers[0])
+        for below, _, _ in list(pairs(element, node, grave.written)):
+            if below is not None:
+                self.tree.remove(below, grave.writers)
 
     def is_made(self, element: Element) -> bool:
         return element in self._made

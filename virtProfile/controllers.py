@@ -64,7 +64,8 @@ class Controllers:
                 f"{_ROOMY.get(bus, 'another bus')} works there",
             )
             return
-        slot = self._free(bus, taken) or self._on_new(device, bus, writer)
+        slot = self._former(device, bus, writer) or self._free(bus, taken)
+        slot = slot or self._on_new(device, bus, writer)
         if slot is None:
             names = ", ".join(sorted(name_of(one) for one in taken.values()))
             room = _ROOMY.get(bus, "another bus")
@@ -73,6 +74,27 @@ class Controllers:
         self._share(bus, slot.controller, device, writer)
         taken[slot] = device
         self.work.write_address(device, slot, writer)
+
+    def _former(self, device: Element, bus: str, writer: Writer) -> Slot | None:
+        """The slot that an earlier run gave the device, if it is still to be had."""
+        address = self.work.buried(device, "address")
+        if address is None or address.get("type") != "drive":
+            return None
+        slot = Slot(*(number(address, name) or 0 for name in Slot._fields))
+        if slot in self._slots(bus):
+            return None
+        there = by_index(self.devices, bus)
+        if slot.controller not in there:
+            if self.work.buried(self.devices, "controller", f"{bus} {slot.controller}") is None:
+                return None
+            self._write_down(bus, device, writer)
+            if slot.controller not in by_index(self.devices, bus):
+                self.make(bus, slot.controller, device, writer)
+        controller = by_index(self.devices, bus).get(slot.controller)
+        if controller is None:
+            return None
+        room = capacity(bus, controller.get("model") or "", self.work.family or "")
+        return slot if slot.unit < room.units and slot.bus < room.buses else None
 
     def takes(self, bus: str) -> bool:
         """Has the bus a free slot, or room for one more controller?"""
@@ -187,9 +209,7 @@ class Controllers:
 
         :param model: "" leaves the choice to libvirt, None makes it here
         """
-        made = self.work.add(self.devices, "controller", device, writer)
-        if made is None:
-            return None
+        made = self.work.add(self.devices, "controller", device, writer, f"{kind} {index}")
         self.work.put(made, "@type", kind, device, writer)
         self.work.put(made, "@index", str(index), device, writer)
         if not self.work.allowed(made, device, writer):

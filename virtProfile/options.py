@@ -54,6 +54,7 @@ _PROFILES = "the profiles"
 _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
+_LIFE = "profiles that were applied before"
 _ABOUT = "about profiles"
 _OTHER = "other"
 
@@ -198,6 +199,37 @@ OPTIONS: tuple[Option, ...] = (
         _DEFINE,
         "define also what changes the machine that the guest sees; with --confirm, do not ask",
     ),
+    Option(
+        ("--status",),
+        Kind.FLAG,
+        _LIFE,
+        "tell which profiles apply to the VM, which are newer, and what was changed by hand since",
+        one_of="life",
+    ),
+    Option(
+        ("--unapply",),
+        Kind.EACH,
+        _LIFE,
+        "take back what the profile NAME did to the VM, or what all did; may be repeated",
+        "NAME|all",
+        one_of="life",
+        completes="profile",
+    ),
+    Option(
+        ("--exclude",),
+        Kind.FLAG,
+        _LIFE,
+        "with --unapply: keep the profile out from now on",
+    ),
+    Option(
+        ("--upgrade",),
+        Kind.MAYBE,
+        _LIFE,
+        "bring the profile NAME, or all, to the newest version, after showing the difference",
+        "NAME",
+        one_of="life",
+        completes="profile",
+    ),
     Option(("--list",), Kind.FLAG, _ABOUT, "list the profiles", one_of="task"),
     Option(
         ("--info",),
@@ -231,6 +263,21 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--check", "--confirm"),
     ("--no-define", "--confirm"),
     ("--no-define", "--start"),
+    ("--status", "--profile"),
+    ("--status", "--define"),
+    ("--status", "--start"),
+    ("--status", "--confirm"),
+    ("--status", "--print-xml"),
+    ("--status", "--print-diff"),
+    ("--status", "--explain"),
+    ("--unapply", "--profile"),
+    ("--unapply", "--override"),
+    ("--unapply", "--auto"),
+    ("--unapply", "--no-record"),
+    ("--upgrade", "--profile"),
+    ("--upgrade", "--override"),
+    ("--upgrade", "--auto"),
+    ("--upgrade", "--no-record"),
 )
 
 #: What may be said besides --list, --info and --lint.
@@ -243,6 +290,8 @@ examples:
   virt-profile vm1 --profile spice-desktop --profile throughput,priority=50 --confirm
   virsh dumpxml vm1 | virt-profile --profile headless > headless.xml
   virt-profile --input vm1.xml --profile throughput --override --explain devices/disk
+  virt-profile vm1 --status
+  virt-profile vm1 --unapply spice-desktop --confirm
   virt-profile -c qemu:///system vm1 --check || echo "profiles are not applied"
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot hold together, 4 --check found changes

@@ -58,7 +58,7 @@ class Sketch:
             if not barred - self.barred:
                 return
             self.barred |= barred
-            self.tree.rollback(mark)
+            self.tree.undo_since(mark)
         raise CompletionError("the guest cannot be completed: what virtinst adds is removed again and again")
 
     def _hits(self, made: dict[tuple[Element, str], Key]) -> set[Key]:
@@ -121,11 +121,11 @@ class Sketch:
         for name, value in theirs.attrib.items():
             key = (path, "@" + name)
             if ours.get(name) is None and key not in self.barred and self._fits(ours, name, path):
-                self.tree.set(ours, "@" + name, value, COMPLETER)
+                self.work.write(ours, "@" + name, value, COMPLETER)
                 made[(ours, "@" + name)] = key
         text = text_of(theirs)
         if text is not None and text_of(ours) is None and not len(ours) and (path, TEXT) not in self.barred:
-            self.tree.set(ours, TEXT, text, COMPLETER)
+            self.work.write(ours, TEXT, text, COMPLETER)
             made[(ours, TEXT)] = (path, TEXT)
         places: dict[str, list[Element]] = {}
         for one in theirs.iterchildren("*"):
@@ -163,11 +163,11 @@ class Sketch:
         for name, value in theirs.attrib.items():
             key = whole or (path, "@" + name)
             if key not in self.barred:
-                self.tree.set(ours, "@" + name, value, COMPLETER)
+                self.work.write(ours, "@" + name, value, COMPLETER)
                 made[(ours, "@" + name)] = key
         text = text_of(theirs)
         if text is not None:
-            self.tree.set(ours, TEXT, text, COMPLETER)
+            self.work.write(ours, TEXT, text, COMPLETER)
             made[(ours, TEXT)] = whole or (path, TEXT)
         for one in theirs.iterchildren("*"):
             below = f"{path}/{one.tag}"
