@@ -63,6 +63,7 @@ TABLE = (
     Case("included", "--input listed.xml --profile sound,include=yes --print-diff"),
     Case("auto", f"{FILE} --auto --print-diff"),
     Case("profile-dir", f"{FILE} --profile-dir more --profile cache --print-diff"),
+    Case("complete-unknown-host", "--complete", 1, stdin="<domain>\n  <name>vp</name>\n</domain>\n"),
     Case("schema", f"{FILE} --schema baseline --profile cache --check", 4),
     # what cannot be
     Case("conflict", f"{FILE} --profile headless --profile large", 3),

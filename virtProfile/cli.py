@@ -265,6 +265,7 @@ class Run:
                 wishes,
                 auto=options.auto,
                 override=options.override,
+                complete=options.complete,
                 record=not options.no_record,
                 **more,
             )

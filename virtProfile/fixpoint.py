@@ -48,8 +48,11 @@ class State:
 class Fixpoint:
     """Finds the stable selection and renders it."""
 
-    def __init__(self, tree: WorkTree, selector: Selector, conditions: Conditions) -> None:
+    def __init__(
+        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+    ) -> None:
         self.tree = tree
+        self.complete = complete
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -156,7 +159,7 @@ class Fixpoint:
         # Not self: no cycle keeps the tree alive.
         self.prepare = Preparation(self.conditions, state.verdicts)
         selected = list(state.selected.values())
-        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare)
+        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

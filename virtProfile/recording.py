@@ -89,9 +89,7 @@ def _still_gone(tree: WorkTree, one: Located) -> bool:
 
 def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    names = (
-        one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER
-    )
+    names = (one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER)
     return tuple(dict.fromkeys(names))
 
 
@@ -179,9 +177,7 @@ class _Entries:
         hidden: list[str] = []
         written = self._written(element, names[0], hidden, "")
         number = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
-        entry = Entry(
-            "add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:]
-        )
+        entry = Entry("add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:])
         self._put(names[0], element, entry)
 
     def _written(self, element: Element, name: str, hidden: list[str], path: str) -> Written:
@@ -253,4 +249,3 @@ def _set(written: Written, slot: str, value: str | None) -> None:
         written.text = value
     else:
         written.attrs[slot[1:]] = value
-

@@ -85,15 +85,41 @@ def steps(
     return made
 
 
-def render(tree: WorkTree, schema: Schema, selected: Sequence[Selected], prepare: Prepare) -> Actions:
-    """Take the tree back to the definition and let the selected profiles act on it."""
+#: Gives devices what they need; `complete.Completion.run`.
+Complete = Callable[[Actions, Callable[[], None]], None]
+
+
+def render(
+    tree: WorkTree,
+    schema: Schema,
+    selected: Sequence[Selected],
+    prepare: Prepare,
+    complete: Complete | None = None,
+) -> Actions:
+    """Take the tree back to the definition, let the selected profiles act on it, and
+    give their devices what those need. What that makes gets the defaults too."""
     tree.rollback()
     actions = Actions(tree, schema)
     actions.steps = steps(selected, prepare)
     for step in actions.steps:
         actions.act(step.action, step.want, step.select, step.writer)
+    if complete is not None:
+        complete(actions, lambda: _default_again(actions))
     place(tree, actions, prepare.context)
     return actions
+
+
+def _default_again(actions: Actions) -> None:
+    """Carry out the defaults once more; what was told before is not told twice."""
+    before = len(actions.losses)
+    told = {(one.element, one.rest, one.loser) for one in actions.losses}
+    wishes = actions.wishes
+    for step in actions.steps:
+        if step.writer.is_default:
+            actions.act(step.action, step.want, step.select, step.writer)
+    actions.wishes = wishes
+    again = actions.losses[before:]
+    actions.losses[before:] = [one for one in again if (one.element, one.rest, one.loser) not in told]
 
 
 # --- what did not go ----------------------------------------------------------
@@ -134,6 +160,7 @@ def explain_conflicts(
     actions: Actions,
     make_paths: Callable[[Element, Any], Paths],
     clashes: Sequence[Conflict] = (),
+    complete: Complete | None = None,
 ) -> ConflictError | None:
     """All conflicts of a rendering with fixes that were tried, or None.
 
@@ -151,7 +178,7 @@ def explain_conflicts(
         if key not in trials:
             changed = [replace(one, priority=priority) if one.name == name else one for one in selected]
             changed.sort(key=lambda one: (-one.priority, one.name))
-            tried = render(tree, schema, changed, prepare)
+            tried = render(tree, schema, changed, prepare, complete)
             broken = set(conflicts(tried, make_paths(tree.root, schema)))
             if tried.errors:
                 broken.add("")

@@ -228,9 +228,7 @@ class Reviving(Meeting):
         for one in snippet.children:
             inner = child_node(node, one.tag)
             mine = written_of(one)
-            like = [
-                row for row in open_pairs if row[2].tag == one.tag and not _differ(inner, row[2], mine)
-            ]
+            like = [row for row in open_pairs if row[2].tag == one.tag and not _differ(inner, row[2], mine)]
             match = next((row for row in like if row[2].same(mine)), like[0] if like else None)
             if match is not None:
                 open_pairs.remove(match)
