@@ -62,3 +62,22 @@ def golden(regenerate: bool) -> Callable[[str, str], None]:
             assert text == stream.read()
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of an embedded QEMU driver; what it asked QEMU is kept for the next run."""
+    libvirt = pytest.importorskip("libvirt")
+    if os.geteuid() != 0:
+        pytest.skip("only root embeds QEMU's driver with pins")
+    kept = Path(__file__).parent.parent / ".cache" / "embedded"
+    (kept / "etc").mkdir(parents=True, exist_ok=True)
+    # no daemon of its own for what guests print
+    (kept / "etc" / "qemu.conf").write_text('stdio_handler = "file"\n')
+    uri = f"qemu:///embed?root={kept}"
+    libvirt.virEventRegisterDefaultImpl()
+    try:
+        libvirt.open(uri).close()
+    except libvirt.libvirtError as problem:
+        pytest.skip(f"no embedded driver: {problem}")
+    return uri

@@ -20,6 +20,7 @@ from virtProfile.options import OPTIONS, Kind
 
 ROOT = Path(__file__).parent.parent
 FILE = "--input vm.xml"
+TOPOLOGY = "--capabilities ../topology/topo-2n8c2t.xml --profile-dir ../../../profiles"
 
 TABLE = (
     # what is printed
@@ -63,6 +64,9 @@ TABLE = (
     Case("included", "--input listed.xml --profile sound,include=yes --print-diff"),
     Case("auto", f"{FILE} --auto --print-diff"),
     Case("profile-dir", f"{FILE} --profile-dir more --profile cache --print-diff"),
+    Case("mirror-topology", f"{FILE} --mirror-topology nodes=2 {TOPOLOGY} --print-diff"),
+    Case("mirror-topology-no-fit", f"{FILE} --mirror-topology nodes=3 {TOPOLOGY}", 1),
+    Case("mirror-topology-ate-domain", "--mirror-topology vm", 2),
     Case("schema", f"{FILE} --schema baseline --profile cache --check", 4),
     # what cannot be
     Case("conflict", f"{FILE} --profile headless --profile large", 3),

@@ -141,10 +141,10 @@ class Run:
     # --- a domain and its profiles ---------------------------------------------
 
     def apply(self) -> int:
-        from .cliargs import profile_wish
+        from .cliargs import profile_wishes
 
         options = self.options
-        wishes = [profile_wish(one) for one in options.profile]
+        wishes = profile_wishes(options)
         if any(wish["params"] for wish in wishes):
             from .gathering import read_secrets
 

@@ -163,6 +163,23 @@ def split(value: str, option: str = "--profile") -> list[str]:
     return parts
 
 
+def profile_wishes(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What ``--profile`` and its short form ``--mirror-topology`` ask for.
+
+    :raises UsageError: as `profile_wish`
+    """
+    wishes = [profile_wish(one) for one in options.profile]
+    value = options.mirror_topology
+    if value is not None:
+        if value and "=" not in value and options.domain is None and options.input is None:
+            raise UsageError(
+                "a domain must be specified",
+                hint=f"--mirror-topology took '{value}' for its value: write the domain before it",
+            )
+        wishes.append(profile_wish(f"mirror-topology,{value}", "--mirror-topology"))
+    return wishes
+
+
 def profile_wish(value: str, option: str = "--profile") -> dict[str, Any]:
     """One ``--profile`` value as the mapping that `virtProfile.apply` takes.
 

@@ -14,6 +14,7 @@ from .finding import holds
 from .profile import Action, Match, Snippet
 from .records import replace
 from .selector import Selected
+from .sources import is_source
 from .template import is_plain, split
 from .wants import Want, compile_branches, compiled_action, compiled_match
 
@@ -181,7 +182,17 @@ class Conditions:
         return self._compile(text, one, line).test(root, self._environment_of(one))
 
     def _expand(self, branches: tuple[Snippet, ...], one: Selected, root: Any) -> tuple[Snippet, ...]:
-        return tuple(self._expand_one(branch, one, root) for branch in branches)
+        found: list[Snippet] = []
+        for branch in branches:
+            made = self._expand_one(branch, one, root)
+            if is_source(made):
+                from .mirroring import branches_of
+
+                where = f"{one.profile.file}:{made.line}"
+                found.extend(branches_of(made, root, self.context, where))
+            else:
+                found.append(made)
+        return tuple(found)
 
     def _expand_one(self, snippet: Snippet, one: Selected, root: Any) -> Snippet:
         if not _dynamic(snippet):
@@ -220,7 +231,8 @@ def _dynamic(snippet: Snippet) -> bool:
     if known is not None and known[0] is snippet:
         return known[1]
     found = (
-        any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
+        is_source(snippet)
+        or any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
         or (snippet.text is not None and not is_plain(snippet.text))
         or any([_dynamic(below) for below in snippet.children])
     )

@@ -96,6 +96,14 @@ OPTIONS: tuple[Option, ...] = (
         "apply also the profiles that select themselves where they match",
     ),
     Option(
+        ("--mirror-topology",),
+        Kind.MAYBE,
+        _PROFILES,
+        "pin vCPUs, memory and I/O threads after the host's topology, and show it to the guest:"
+        " the profile mirror-topology",
+        "[nodes=N][,policy=prefer|require|isolate][,reserve=CORES][,hugepages=SIZE][,used=CPUSET]",
+    ),
+    Option(
         ("--profile-dir",),
         Kind.EACH,
         _PROFILES,
