@@ -162,6 +162,8 @@ ROWS: list[tuple[str, int, dict[str, Any], Any]] = [
     ("memless", 2, {}, [1, 5]),
     ("memless", 4, {}, "reserve=0, 2 vCPUs"),
     ("2n8c2t", 4, {"policy": "isolate", "used": frozenset({0})}, [9, 10, 11, 12]),
+    # the sibling of a CPU that another VM has is no core of one's own
+    ("2n8c2t", 7, {"policy": "isolate", "reserve": 0, "used": frozenset({1, 9})}, [0, 2, 3, 4, 5, 6, 7]),
 ]
 
 
@@ -232,6 +234,22 @@ def test_memory_and_pages() -> None:
     assert plan(nodes, Demand(2, 8 * GIB), Wishes(hugepages=2048)).hugepages == 2048
     # memory that only two nodes have together
     assert plan(host("2n8c2t"), Demand(4, 100 * GIB)).nodes == (0, 1)
+
+
+def test_many_nodes() -> None:
+    """More sets than are tried one by one: neighbours are taken."""
+
+    def row(at: int) -> tuple[tuple[int, int], ...]:
+        return tuple((other, 10 + abs(at - other)) for other in range(64))
+
+    nodes = [Node(at, GIB, (), row(at), ((4 * at,), (4 * at + 1,))) for at in range(64)]
+    demand = Demand(32, 16 * GIB)
+    made = plan(nodes, demand, Wishes(16, reserve=0))
+    check(tuple(nodes), demand, Wishes(16, reserve=0), made)
+    assert max(made.nodes) - min(made.nodes) == 15
+    # a guest may not be told that another cell is as near as its own
+    close = [Node(at, GIB, (), ((1 - at, 10),), ((at,),)) for at in range(2)]
+    assert plan(close, Demand(2, GIB), Wishes(2, reserve=0)).distances == ((10, 11), (11, 10))
 
 
 def test_offline_cpus_are_not_pinned_to() -> None:
