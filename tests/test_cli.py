@@ -104,6 +104,21 @@ TABLE = (
     Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
     Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
     Case("lint-json", "--lint broken/action.xml --json", 1),
+    # about hosts
+    Case("hosts", f"{FILE} --profile cache --hosts ../hosts"),
+    Case("hosts-mirrored", f"{FILE} --mirror-topology hugepages=2M --hosts ../hosts --profile-dir ../../../profiles"),
+    Case("hosts-json", f"{FILE} --hosts ../hosts/old.capabilities.xml ../hosts/old.domcaps.xml --json"),
+    Case("hosts-none", f"{FILE} --hosts ../hosts/small.capabilities.xml", 1),
+    Case("hosts-domain", "-c DRIVER vm --hosts ../hosts", 1),
+    Case("hosts-wrong", f"{FILE} --hosts vm.xml", 2),
+    Case("merge", "--merge-capabilities ../hosts/new.domcaps.xml ../hosts/old.domcaps.xml"),
+    Case("merge-some", "--merge-capabilities ../hosts --min-hosts 1 --require devices/tpm"),
+    Case("merge-worlds", "--merge-capabilities ../hosts", 1),
+    Case("merge-json", "--merge-capabilities ../hosts --min-hosts 2 --json"),
+    Case("merge-required", "--merge-capabilities ../hosts --min-hosts 2 --require=devices/tpm", 1),
+    Case("merge-bad-xpath", "--merge-capabilities ../hosts --require=devices/[", 2),
+    Case("merge-bad-number", "--merge-capabilities ../hosts --min-hosts many", 2),
+    Case("merge-alone", f"{FILE} --min-hosts 2", 2),
     # libvirt's test driver
     Case("define", "-c DRIVER vm --profile cache"),
     Case("define-by-id", "-c DRIVER 1 --profile cache"),
@@ -136,7 +151,7 @@ def test_table(case: Case, golden) -> None:  # type: ignore[no-untyped-def]
     if done.status not in (0, 4):
         if not case.name.startswith("lint"):
             assert re.search("^ERROR    ", done.err, re.MULTILINE)
-        assert "--json" in case.args or not done.out or case.name.startswith("lint")
+        assert "--json" in case.args or not done.out or case.name.startswith(("lint", "hosts"))
     assert "Traceback" not in done.err
     assert "hush" not in done.err
     if not done.out.startswith(b"<") and "--json" not in case.args:

@@ -126,6 +126,10 @@ class Run:
             return catalogue.listing(self.out, self.store, options.json)
         if options.info is not None:
             return catalogue.info(self.out, self.store, options.info, options.json)
+        if options.merge_capabilities is not None:
+            from .hostcommands import merge
+
+            return merge(self.out, self.talk, options)
         return self.apply()
 
     @property
@@ -157,6 +161,8 @@ class Run:
             define = not from_file and not prints or options.confirm
         if options.start and not define:
             raise UsageError("--start defines the domain first", hint="add --define")
+        if options.hosts is not None:
+            return self._hosts(wishes)
         if from_file:
             return self._apply_file(wishes, define)
         with self._connect(read_only=not define) as connection:
@@ -175,6 +181,27 @@ class Run:
         with self._connect(read_only=not define) as connection:
             result = self._engine(text, wishes, name, connection)
             return self._deliver(result, wishes, connection if define else None, data=data, encoding=encoding)
+
+    def _hosts(self, wishes: list[dict[str, Any]]) -> int:
+        from .gathering import given
+        from .hostcommands import where_it_runs
+        from .xmltree import decode
+
+        if self.options.domain is not None:
+            with self._connect(read_only=True) as connection:
+                domain = connection.find(self.options.domain)
+                text, name = domain.xml, domain.name
+        else:
+            data, name = self._read()
+            text = decode(data, name)[0]
+        return where_it_runs(
+            self.out,
+            self.talk,
+            self.options,
+            given(self.options),
+            text,
+            lambda context: self._engine(text, wishes, name, None, context),
+        )
 
     def _read(self) -> tuple[bytes, str]:
         from .xmltree import MAX_BYTES
@@ -207,6 +234,7 @@ class Run:
         wishes: list[dict[str, Any]],
         name: str,
         connection: Connection | None,
+        context: Context | None = None,
     ) -> Result:
         from .engine import apply
 
@@ -214,7 +242,7 @@ class Run:
             text,
             wishes,
             store=self.store,
-            context=self._context(text, name, connection),
+            context=context or self._context(text, name, connection),
             auto=self.options.auto,
             override=self.options.override,
             record=not self.options.no_record,

@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .errors import UsageError, nearest
-from .options import CLASHES, EXAMPLES, OPTIONS, PROGRAM, THE_VM, WITH_TASKS, Kind, Option
+from .options import (
+    CLASHES,
+    EXAMPLES,
+    ONLY_WITH,
+    OPTIONS,
+    PROGRAM,
+    THE_VM,
+    WITH_TASK,
+    WITH_TASKS,
+    Kind,
+    Option,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -110,8 +121,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             _clash(one, other)
     task = sets.get("task")
     if task is not None:
-        for flag in sorted(given - {task} - WITH_TASKS):
+        for flag in sorted(given - {task} - WITH_TASKS - WITH_TASK.get(task, frozenset())):
             _clash(task, flag)
+    for one, other in ONLY_WITH:
+        if one in given and other not in given:
+            raise UsageError(f"{one} says nothing without {other}", hint=f"leave out {one}, or add {other}")
     return options
 
 

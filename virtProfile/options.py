@@ -55,6 +55,7 @@ _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
 _ABOUT = "about profiles"
+_HOSTS = "about hosts"
 _OTHER = "other"
 
 OPTIONS: tuple[Option, ...] = (
@@ -219,6 +220,38 @@ OPTIONS: tuple[Option, ...] = (
         one_of="task",
         completes="file",
     ),
+    Option(
+        ("--hosts",),
+        Kind.MANY,
+        _HOSTS,
+        "tell on which hosts the resulting VM runs, and why not on the others, by their capabilities"
+        " and domain capabilities in FILEs or DIRs",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--merge-capabilities",),
+        Kind.MANY,
+        _HOSTS,
+        "print the largest domain capabilities that hosts share, from a FILE of each",
+        "FILE",
+        one_of="task",
+        completes="file",
+    ),
+    Option(
+        ("--min-hosts",),
+        Kind.VALUE,
+        _HOSTS,
+        "of --merge-capabilities: at least K hosts share them (the default is all)",
+        "K",
+    ),
+    Option(
+        ("--require",),
+        Kind.EACH,
+        _HOSTS,
+        "of --merge-capabilities: leave out hosts for which XPATH does not hold; may be repeated",
+        "XPATH",
+    ),
     Option(("-q", "--quiet"), Kind.FLAG, _OTHER, "tell nothing but errors and warnings"),
     Option(("-d", "--debug"), Kind.FLAG, _OTHER, "log to stderr, with tracebacks of errors"),
     Option(("--version",), Kind.FLAG, _OTHER, "print the version and exit"),
@@ -233,10 +266,24 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--check", "--confirm"),
     ("--no-define", "--confirm"),
     ("--no-define", "--start"),
+    ("--hosts", "--define"),
+    ("--hosts", "--check"),
+    ("--hosts", "--confirm"),
+    ("--hosts", "--print-xml"),
+    ("--hosts", "--print-diff"),
+    ("--hosts", "--explain"),
+)
+
+#: What makes sense only beside another option.
+ONLY_WITH: tuple[tuple[str, str], ...] = (
+    ("--min-hosts", "--merge-capabilities"),
+    ("--require", "--merge-capabilities"),
 )
 
 #: What may be said besides --list, --info and --lint.
 WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
+#: And what besides one of the tasks only.
+WITH_TASK = {"--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require"))}
 
 EXAMPLES = """\
 examples:
