@@ -77,6 +77,10 @@ class _Known:
 
     __slots__ = ("name", "root", "key", "atoms", "bits")
 
+    root: Any
+    key: Key
+    atoms: frozenset[Atom]
+
     def __init__(self, host: Host, like: _Known | None = None) -> None:
         self.name = host.name
         self.bits = 0
@@ -90,8 +94,8 @@ class _Known:
                 hint="'virsh domcapabilities' prints them",
                 where=host.name,
             )
-        self.key: Key = (self.text("domain"), self.text("arch"), machines.family(self.text("machine")))
-        self.atoms: frozenset[Atom] = atoms(self.root)
+        self.key = (self.text("domain"), self.text("arch"), machines.family(self.text("machine")))
+        self.atoms = atoms(self.root)
 
     def text(self, tag: str) -> str:
         found = self.root.find(tag)
