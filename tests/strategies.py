@@ -43,6 +43,9 @@ class MemoryStore:
             raise NotFoundError(f"no profile '{name}'")
         return self.profiles[name], []
 
+    def get(self, name: str, version: str | None = None) -> Any:
+        return self.resolve(name, version)[0]
+
     def one_look(self) -> Any:
         return nullcontext()
 

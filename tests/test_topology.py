@@ -417,3 +417,25 @@ def test_a_plan_for_this_machine_starts(vcpus: int, reserve: int, embedded: str,
     finally:
         domain.destroy()
         connection.close()
+
+
+@pytest.mark.parametrize("name, vcpus, nodes", [("1n8c", 4, ""), ("2n8c2t", 8, "2"), ("asym", 8, "")])
+def test_it_is_taken_back(name: str, vcpus: int, nodes: str, store: ProfileStore) -> None:
+    context = Context(capabilities=(document(name),))
+    text = domain(vcpus, iothreads=1)
+    request = {"name": "mirror-topology", "params": {"nodes": nodes}}
+    applied = virtProfile.apply(text, [request], store=store, context=context)
+    assert "vcpupin" in applied.xml
+    assert virtProfile.unapply(applied.xml, "mirror-topology", store=store).xml == text
+    # the VM has fewer vCPUs now: the plan is made anew, from what the VM is without it
+    before, after = f"<vcpu>{vcpus}</vcpu>", f"<vcpu>{vcpus - 2}</vcpu>"
+    again = virtProfile.apply(applied.xml.replace(before, after), store=store, context=context)
+    root = parse(again.xml).root
+    assert len(root.findall("cputune/vcpupin")) == vcpus - 2
+    assert virtProfile.unapply(again.xml, "all", store=store).xml == text.replace(before, after)
+    # another host
+    moved = virtProfile.apply(
+        applied.xml, store=store, context=Context(capabilities=(document("test-driver"),))
+    )
+    pins = [pin.get("cpuset") for pin in parse(moved.xml).root.iterfind("cputune/vcpupin")]
+    assert len(set(pins)) == vcpus

@@ -114,9 +114,11 @@ class Actions(Removing):
             else:
                 self._append(thing, group, found.want, writer)
 
-    def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> Element:
+    def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> None:
+        if self.tree.missed and self.way_is_out(thing, group.way, want.tag, writer):
+            return
         parent, node = self._container(thing, group, writer)
-        return self.create(parent, node, want, writer)
+        self.create(parent, node, want, writer)
 
     def _container(self, thing: Element, group: Group, writer: Writer) -> tuple[Element, Any]:
         return self.chain(thing, group.way, writer), group.node.parent

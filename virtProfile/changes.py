@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .paths import Paths
-from .provenance import THE_DEFINITION, Change, Origin, Writer
+from .provenance import Change, Origin, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree, text_of
 from .xmltree import Document, parse
 
@@ -42,15 +42,18 @@ class Difference:
         self.slot = slot
         self.before = before
         self.after = after
-        self.owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        self.owners = owners
 
 
 def differences(tree: WorkTree) -> list[Difference]:
     """Every attribute, text and bare element that is not as the input has it."""
     found: list[Difference] = []
     for element, (parent, writers) in tree.removed.items():
-        if tree.original(parent) and stands(tree, parent):
+        if tree.in_source(element) and tree.in_source(parent) and stands(tree, parent):
             found.extend(_taken(tree, element, writers))
+    for element, grave in tree.graves.items():
+        if stands(tree, grave.parent):
+            found.extend(_taken(tree, element, grave.writers))
     for element, (attributes, text) in tree.edited.items():
         if not stands(tree, element):
             continue
@@ -63,7 +66,7 @@ def differences(tree: WorkTree) -> list[Difference]:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         parent = element.getparent()
-        if parent is not None and tree.original(parent) and stands(tree, parent):
+        if parent is not None and tree.in_source(parent) and stands(tree, parent):
             found.extend(_made(tree, element))
     return [one for one in found if one.owners and BOOKKEEPER not in one.owners]
 
@@ -79,7 +82,7 @@ def stands(tree: WorkTree, element: Element) -> bool:
 
 def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
     op = "add" if old is None else "remove" if new is None else "set"
-    return Difference(op, element, slot, old, new, tree.owners(element, slot))
+    return Difference(op, element, slot, old, new, tree.accountable(element, slot))
 
 
 def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
@@ -88,12 +91,12 @@ def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
         for name, value in element.attrib.items():
             bare = False
             slot = "@" + name
-            yield Difference("add", element, slot, None, value, tree.owners(element, slot))
+            yield Difference("add", element, slot, None, value, tree.accountable(element, slot))
         text = text_of(element)
         if text is not None:
-            yield Difference("add", element, TEXT, None, text, tree.owners(element, TEXT))
+            yield Difference("add", element, TEXT, None, text, tree.accountable(element, TEXT))
         elif bare:
-            yield Difference("add", element, PRESENCE, None, None, tree.owners(element, PRESENCE))
+            yield Difference("add", element, PRESENCE, None, None, tree.accountable(element, PRESENCE))
 
 
 def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:
@@ -113,7 +116,8 @@ def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Diff
             yield Difference("remove", element, PRESENCE, None, None, writers)
         below = [one for one in element.iterchildren("*") if one in index]
         # What had been removed from it before went on its own account.
-        below += [one for one, (parent, _) in tree.removed.items() if parent is element]
+        below += [one for one, (parent, _) in tree.removed.items() if parent is element and one in index]
+        below += [one for one, grave in tree.graves.items() if grave.parent is element]
         stack.extend(below)
 
 
@@ -127,7 +131,7 @@ def describe(
     rows: list[tuple[int, int, Change]] = []
     for number, one in enumerate(found):
         input_line = output_line = None
-        if tree.original(one.element):
+        if tree.in_source(one.element):
             input_line = document.line(one.element)
         if one.op == "remove":
             if source is None:

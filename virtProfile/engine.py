@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .bookkeeping import write_list
+from .bookkeeping import unlist, write_list, write_record
 from .changes import BOOKKEEPER, Difference, describe, differences, stands
 from .conditions import Conditions
 from .context import Context
@@ -28,9 +28,12 @@ from .provenance import (
     Result,
     Warning,
 )
+from .record import Record, read_record
+from .recording import keep_record
 from .rendering import explain_conflicts, render, where
 from .selector import Selection, Selector, read_list, read_requests, together
 from .splice import write
+from .withdrawal import take_back, trust_store
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 from .xmltree import parse
 
@@ -66,7 +69,59 @@ def apply(
     :param name: stands in messages for the domain's file
     :raises ProfileError: see the classes in `virtProfile.errors`
     """
-    context = context or Context()
+    call = Call(
+        xml, read_requests(profiles), store, context or Context(), name, auto, override, record
+    )
+    return run(call)
+
+
+class Call:
+    """One call of the engine: what `apply` was asked, and what the life of a profile adds.
+
+    :ivar withdraw: profiles that do not apply this time, whatever the list says
+    :ivar exclude: they are kept out from now on
+    :ivar everything: withdraw all, and ask the store for nothing
+    """
+
+    __slots__ = (
+        "xml", "requests", "store", "context", "name", "auto", "override", "record",
+        "withdraw", "exclude", "everything",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        xml: str,
+        requests: Sequence[Request],
+        store: Any,
+        context: Context,
+        name: str = "<xml>",
+        auto: bool = False,
+        override: bool = False,
+        record: bool = True,
+        withdraw: frozenset[str] = frozenset(),
+        exclude: bool = False,
+        everything: bool = False,
+    ) -> None:
+        self.xml = xml
+        self.requests = requests
+        self.store = store
+        self.context = context
+        self.name = name
+        self.auto = auto
+        self.override = override
+        self.record = record
+        self.withdraw = withdraw
+        self.exclude = exclude
+        self.everything = everything
+
+
+def run(call: Call, keep_secrets: bool = True) -> Result:
+    """The flow.
+
+    :param keep_secrets: values whose secrets nobody gives stay as they are
+    :raises ProfileError: see `apply`
+    """
+    xml, name, store, context = call.xml, call.name, call.store, call.context
     document = parse(xml, name=name)
     if document.root.tag != "domain":
         raise InvalidDomainError(
@@ -74,18 +129,25 @@ def apply(
             hint="libvirt domain XML was expected, as 'virsh dumpxml' prints it",
             where=f"{name}:{document.root.sourceline}",
         )
-    requests = read_requests(profiles)
     entries = read_list(document)
-    if not requests and not entries and not auto:
+    before = read_record(document)
+    if not call.requests and not entries and not call.auto and before is None and not call.withdraw:
         return Result(xml, xml, False)
     schema = context.domain_schema
     with store.one_look():
-        selector = Selector(store, requests, entries, override, auto)
+        wanted = [] if call.everything else entries
+        selector = Selector(store, call.requests, wanted, call.override, call.auto, call.withdraw)
         tree = WorkTree(document)
+        taken = None
+        if before is not None:
+            kept = selector.kept_secrets() if keep_secrets else frozenset()
+            taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
         fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
+    if taken is not None and any(one.profile.name not in state.selected for one in taken.kept):
+        return run(call, keep_secrets=False)  # who kept them is off the list
     selection = fixpoint.selection(state)
     actions = fixpoint.actions
     if actions.errors:
@@ -97,12 +159,41 @@ def apply(
         raise problem
     found = differences(tree)
     warnings = list(selection.warnings)
+    if before is not None and taken is not None:
+        warnings += [*before.warnings, *taken.warnings]
     if found:
         warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name)
-    booked = record and write_list(tree, schema, selection)
+    mark = tree.mark()
     paths = Paths(tree.root, schema)
-    written = write(tree) if found or booked else None
+    after = None
+    if call.record:
+        after = keep_record(
+            tree,
+            selection.selected,
+            paths,
+            before,
+            taken,
+            selector.listed(),
+            selector.ours(before),
+            selector.secrets(),
+        )
+        write_list(tree, schema, selection)
+    if call.withdraw:
+        stay = unlist(tree, schema, entries, sorted(call.withdraw), call.exclude, before or Record())
+        warnings += [_stays(one) for one in stay]
+    if after is not None or before is not None:
+        write_record(tree, schema, before, after)
+    paths = Paths(tree.root, schema)
+    written = write(tree) if found or tree.mark() != mark else None
     return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
+
+
+def _stays(name: str) -> Warning:
+    return Warning(
+        "listed",
+        f"profile '{name}' stands in the VM's own list: the next apply brings it back"
+        " (--exclude keeps it out)",
+    )
 
 
 def _validate(

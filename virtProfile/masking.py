@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .formerdoing import source_position
 from .provenance import THE_DEFINITION, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree
 
@@ -100,11 +101,7 @@ class Masks:
         if element.getparent() is not None:
             return
         index = tree.document.index
-        mine = index[element]
-        position = 0
-        for number, one in enumerate(parent):
-            if index.get(one, -1) < mine and one in index:
-                position = number + 1
+        position = source_position(element, parent, index) if element in index else len(parent)
         parent.insert(position, element)
         undo.append(("remove", parent, element))
 

@@ -159,7 +159,7 @@ class Meeting:
 
     # --- whole things --------------------------------------------------------
 
-    def create(self, parent: Element, node: Any, want: Want, writer: Writer) -> Element:
+    def create(self, parent: Element, node: Any, want: Want, writer: Writer) -> Element | None:
         """Make a new thing as the snippet spells it."""
         assert want.snippet is not None
         new = self.build(parent, want.snippet, writer)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .finding import State, candidates, container, holds, leaf_element, leaf_state, read, runs
-from .meeting import Meeting
 from .provenance import THE_DEFINITION, Writer
+from .reviving import Reviving
 from .worktree import PRESENCE, TEXT, Element, child, text_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Hit:
         self.slots = slots  # the values that make it match
 
 
-class Removing(Meeting):
+class Removing(Reviving):
     """Takes things away and minds that they stay away."""
 
     def __init__(self, tree: Any, schema: Any) -> None:

@@ -20,6 +20,7 @@ from .xmltree import VIRTUNED_NS
 
 if TYPE_CHECKING:
     from .profile import Profile
+    from .record import Record
     from .store import ProfileStore
     from .xmltree import Document
 
@@ -180,12 +181,17 @@ class Selector:
         entries: Sequence[Entry],
         override: bool = False,
         auto: bool = False,
+        withdraw: frozenset[str] = frozenset(),
     ) -> None:
         self.store = store
         self.entries = list(entries)
         self.warnings: list[Warning] = []
-        self.excluded = {one.request.name for one in entries if one.exclude}
-        listed = {one.request.name: one.request for one in entries if not one.exclude}
+        self.excluded = {one.request.name for one in entries if one.exclude} | withdraw
+        listed = {
+            one.request.name: one.request
+            for one in entries
+            if not one.exclude and one.request.name not in withdraw
+        }
         self.wishes: list[tuple[Request, str]] = []
         self.named: list[Request] = []
         errors: list[ProfileError] = []
@@ -305,6 +311,44 @@ class Selector:
                 if barrier is not None:
                     return barrier
         return None
+
+    # --- for the record --------------------------------------------------------
+
+    def listed(self) -> set[str]:
+        """Names of profiles that stand in the VM's list, as it will be."""
+        return {profile.name for profile, _, _ in self._profiles}
+
+    def ours(self, before: Record | None) -> set[str]:
+        """Names in the VM's list, as it will be, whose entries we wrote."""
+        there = {one.request.name for one in self.entries}
+        known = frozenset() if before is None else before.ours
+        names = {request.name for request in self.named} | (there - self.excluded)
+        return {one for one in names if one in known or one not in there}
+
+    def kept_secrets(self) -> frozenset[str]:
+        """Profiles whose secret params nobody gives this time."""
+        kept = set()
+        seen: dict[str, Profile] = {}
+        stack = [profile for profile, _, _ in self._profiles] + self._automatic
+        given = {profile.name: request.params for profile, request, _ in self._profiles}
+        while stack:
+            profile = stack.pop()
+            if profile.name in seen:
+                continue
+            seen[profile.name] = profile
+            if not any(one.secret and one.name in given.get(profile.name, {}) for one in profile.params):
+                kept.add(profile.name)
+            stack.extend(self.required(profile))
+        return frozenset(kept)
+
+    def secrets(self) -> list[str]:
+        """The values of secret params that the caller gave."""
+        return [
+            request.params[param.name]
+            for profile, request, _ in self._profiles
+            for param in profile.params
+            if param.secret and param.name in request.params
+        ]
 
     def barred(self) -> list[Skipped]:
         """What the last `candidates` left out, and why."""

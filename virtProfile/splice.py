@@ -56,7 +56,7 @@ class Written:
         if element in self._new:
             splice, offset = self._new[element]
             return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
-        if not self._tree.original(element):
+        if not self._tree.in_source(element):
             return None
         start = self._tree.document.span(element).start
         # Every splice that starts at or before the tag's "<" stands in front of it.
@@ -89,11 +89,15 @@ class _Writer:
         self.unit = self._indent_unit()
         self.splices: list[Splice] = []
         self.new: dict[Element, Any] = {}
+        index = self.document.index
+        #: (element, its parent) of all that stands in the input and is not there any more
+        self.gone = [(one, parent) for one, (parent, _) in tree.removed.items() if one in index]
+        self.gone += [(one, grave.parent) for one, grave in tree.graves.items()]
 
     def run(self) -> Written:
         tree = self.tree
-        for element in list(tree.removed):
-            if self._stands(tree.removed[element][0]):
+        for element, parent in self.gone:
+            if self._stands(parent):
                 self._cut(element)
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
         for element in touched:
@@ -183,7 +187,7 @@ class _Writer:
         if text_changed:
             self._text(element, span, text)
         if not count and not text and not len(element):
-            emptied = any(above is element for above, _ in self.tree.removed.values())
+            emptied = any(above is element for _, above in self.gone)
             if emptied and self._collapse(element, span):
                 return
         for after, new in fresh.items():
@@ -248,7 +252,7 @@ class _Writer:
     def _old_children(self, parent: Element) -> list[Element]:
         index = self.document.index
         kept = [one for one in parent.iterchildren("*") if one in index]
-        return kept or [one for one, (above, _) in self.tree.removed.items() if above is parent]
+        return kept or [one for one, above in self.gone if above is parent]
 
     def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
         if indent is not None and self.pretty:
@@ -366,7 +370,7 @@ class _Writer:
     def _indent_unit(self) -> str:
         root = self.tree.root
         for one in self.document.elements[1:2]:
-            if one.getparent() is root or one in self.tree.removed:
+            if one.getparent() is root or one in self.tree.removed or one in self.tree.graves:
                 inner = self._indent_of(self.document.span(one).start)
                 outer = self._indent_of(self.document.span(root).start)
                 if inner is not None and outer is not None and len(inner) > len(outer):
