@@ -104,6 +104,13 @@ TABLE = (
     Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
     Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
     Case("lint-json", "--lint broken/action.xml --json", 1),
+    # fleets
+    Case("fleet", "--input fleet --profile cache --jobs 1 -q", 1),
+    Case("fleet-pattern", "--input 'fleet/v*.xml' --input vm.xml --profile cache --jobs 1 --check -q", 4),
+    Case("fleet-domains", "-c DRIVER --all --profile cache --jobs 1 -q"),
+    Case("fleet-stop", "--input fleet --profile cache --jobs 1 --output nowhere --max-failures 1 -q", 1),
+    Case("fleet-report", "--input fleet --profile cache --report fleet/a.xml --resume", 2),
+    Case("fleet-one", f"{FILE} --profile cache --jobs 2", 2),
     # about hosts
     Case("hosts", f"{FILE} --profile cache --hosts ../hosts"),
     Case("hosts-mirrored", f"{FILE} --mirror-topology hugepages=2M --hosts ../hosts --profile-dir ../../../profiles"),
@@ -149,9 +156,9 @@ def test_table(case: Case, golden) -> None:  # type: ignore[no-untyped-def]
     golden(f"cli/golden/{case.name}.txt", commandline.golden_text(case, done))
     assert done.status == case.status, done.err
     if done.status not in (0, 4):
-        if not case.name.startswith("lint"):
+        if not case.name.startswith(("lint", "fleet")):
             assert re.search("^ERROR    ", done.err, re.MULTILINE)
-        assert "--json" in case.args or not done.out or case.name.startswith(("lint", "hosts"))
+        assert "--json" in case.args or not done.out or case.name.startswith(("lint", "hosts", "fleet"))
     assert "Traceback" not in done.err
     assert "hush" not in done.err
     if not done.out.startswith(b"<") and "--json" not in case.args:

@@ -42,9 +42,11 @@ LAYERS = [
     "lint lifecycle",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion hostcommands",
+    "catalogue completion hostcommands workers fleetreport",
     "domains",
     "defining gathering",
+    "fleetwork",
+    "fleet",
     "cli",
     "",
 ]

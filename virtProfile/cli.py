@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
-from .output import Closed, Output, Talk, tell
+from .output import Closed, Output, Talk, encoded, tell
 
 if TYPE_CHECKING:
     import argparse
@@ -145,7 +145,7 @@ class Run:
     # --- a domain and its profiles ---------------------------------------------
 
     def apply(self) -> int:
-        from .cliargs import profile_wishes
+        from .cliargs import is_fleet, profile_wishes
 
         options = self.options
         wishes = profile_wishes(options)
@@ -153,6 +153,11 @@ class Run:
             from .gathering import read_secrets
 
             read_secrets(wishes, self.store)
+        if is_fleet(options):
+            from .fleet import Fleet
+            from .gathering import given
+
+            return Fleet(options, wishes, self.store, given(options), self.out, self.talk).run()
         from_file = options.domain is None
         define = options.define
         if define is None:
@@ -316,7 +321,7 @@ class Run:
             if data and result.xml == result.input:
                 self.out.write(data)
             else:
-                self.out.write(_encode(result.xml, encoding, data))
+                self.out.write(encoded(result.xml, encoding, data))
 
     def _print_diff(self, result: Result, encoding: str) -> None:
         from . import diff
@@ -330,11 +335,3 @@ class Run:
         text = diff.unified(result, name, first=first)
         # patch works on lines of bytes: no use for it in two bytes a character
         self.out.write(text.encode("utf-8" if encoding.startswith("utf") else encoding, "replace"))
-
-
-def _encode(text: str, encoding: str, data: bytes) -> bytes:
-    """`text` as the document `data` was encoded; what the encoding lacks as references."""
-    if encoding == "utf-16":
-        big = data.startswith(b"\xfe\xff")
-        return data[:2] + text.encode("utf-16-be" if big else "utf-16-le")
-    return text.encode(encoding, "xmlcharrefreplace")

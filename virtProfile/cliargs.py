@@ -7,6 +7,7 @@ What a value means is decided in `cli`; here stands only how it is spelled.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from .errors import UsageError, nearest
 from .options import (
     CLASHES,
     EXAMPLES,
+    FOR_FLEETS,
     ONLY_WITH,
     OPTIONS,
     PROGRAM,
@@ -104,8 +106,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     options = parser().parse_args(list(argv))
     given = {option.flags[-1] for option in OPTIONS if is_given(option, options)}
+    options.inputs, options.uris = options.input, options.connect
+    options.input = options.inputs[-1] if options.inputs else None
+    options.connect = options.uris[-1] if options.uris else None
     if options.domain is not None:
         given.add("DOMAIN")
+    if not is_fleet(options):
+        _check_one(options, given)
     sets: dict[str, str] = {}
     for option in OPTIONS:
         flag = option.flags[-1]
@@ -127,6 +134,25 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         if one in given and other not in given:
             raise UsageError(f"{one} says nothing without {other}", hint=f"leave out {one}, or add {other}")
     return options
+
+
+def _check_one(options: argparse.Namespace, given: set[str]) -> None:
+    hint = "--all, a directory or pattern as --input, or several, are many VMs"
+    for flag in FOR_FLEETS:
+        if flag in given:
+            raise UsageError(f"{flag} is for many VMs", hint=hint)
+    if len(options.uris) > 1:
+        raise UsageError(f"{len(options.uris)} connections were given for one VM", hint=hint)
+
+
+def is_fleet(options: argparse.Namespace) -> bool:
+    """Does the command line speak of many VMs?"""
+    if options.all or len(options.inputs) > 1:
+        return True
+    for one in options.inputs:
+        if os.path.isdir(one) or any(letter in one for letter in "*?[") and not os.path.exists(one):
+            return True
+    return False
 
 
 def is_given(option: Option, options: argparse.Namespace) -> bool:

@@ -55,23 +55,26 @@ _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
 _ABOUT = "about profiles"
+_FLEET = "fleets: many VMs in one call (nothing is written without --define or --output)"
 _HOSTS = "about hosts"
 _OTHER = "other"
 
 OPTIONS: tuple[Option, ...] = (
     Option(
         ("-c", "--connect"),
-        Kind.VALUE,
+        Kind.EACH,
         THE_VM,
-        "connect to libvirt at URI, such as qemu:///system; without it libvirt's default",
+        "connect to libvirt at URI, such as qemu:///system; without it libvirt's default;"
+        " with --all it may be repeated",
         "URI",
         completes="connection",
     ),
     Option(
         ("--input",),
-        Kind.VALUE,
+        Kind.EACH,
         THE_VM,
-        "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin",
+        "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin."
+        " A directory, a pattern, or several are a fleet",
         "FILE",
         completes="file",
     ),
@@ -220,6 +223,38 @@ OPTIONS: tuple[Option, ...] = (
         one_of="task",
         completes="file",
     ),
+    Option(("--all",), Kind.FLAG, _FLEET, "every domain of each --connect"),
+    Option(
+        ("--output",),
+        Kind.VALUE,
+        _FLEET,
+        "write the resulting XML of each --input into DIR",
+        "DIR",
+        completes="directory",
+    ),
+    Option(("--jobs",), Kind.VALUE, _FLEET, "work with N processes instead of one for each CPU", "N"),
+    Option(
+        ("--report",),
+        Kind.VALUE,
+        _FLEET,
+        "tell how each VM came out in FILE, as a JSON object a line; '-' is stdout",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--resume",),
+        Kind.MAYBE,
+        _FLEET,
+        "go on with what --report has not, after an interruption; '--resume=failed' also with what failed",
+        "failed",
+    ),
+    Option(
+        ("--max-failures",),
+        Kind.VALUE,
+        _FLEET,
+        "stop when N VMs have failed; before anything is written all are tried",
+        "N",
+    ),
     Option(
         ("--hosts",),
         Kind.MANY,
@@ -284,6 +319,9 @@ ONLY_WITH: tuple[tuple[str, str], ...] = (
 WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
 #: And what besides one of the tasks only.
 WITH_TASK = {"--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require"))}
+
+#: What says nothing about one VM.
+FOR_FLEETS = ("--output", "--jobs", "--report", "--resume", "--max-failures")
 
 EXAMPLES = """\
 examples:
