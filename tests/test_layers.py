@@ -19,7 +19,7 @@ LAYERS = [
     "capsearch",
     "errors",
     "template xpathsyntax",
-    "xpathcost schemafacts provenance profile",
+    "xpathcost schemafacts grammar provenance profile",
     "xmltree domainschema",
     "schemacompile schemawriter schemacache",
     "sources",

@@ -181,7 +181,7 @@ class Actions(Removing):
 
     def _default_leaf(self, thing: Element, leaf: Leaf, writer: Writer, lost: Lost) -> None:
         """A value outside of any many-element: filled where there is none."""
-        element, missing = self.reach(thing, leaf)
+        element, missing = self.reach(thing, leaf.tags)
         if missing:
             if any(stage.node.many for stage in leaf.way[len(leaf.way) - missing :]):
                 return  # nothing is made for the sake of a many-element
@@ -205,8 +205,10 @@ class Actions(Removing):
             self._hold_default(element, leaf, writer)
 
     def _hold_default(self, element: Element, leaf: Leaf, writer: Writer) -> None:
-        owners = self.tree.owners(element, leaf.slot)
-        if all(owner.is_default for owner in owners):
+        for owner in self.tree.owners(element, leaf.slot):
+            if not owner.is_default:
+                break
+        else:
             self.tree.claim(element, leaf.slot, writer)
         self.effective.add(writer)
 
@@ -237,36 +239,34 @@ class Actions(Removing):
 
     def _default_thing(self, thing: Element, want: Want, writer: Writer) -> None:
         """Fill the gaps of a thing that fits the rest of the wish."""
-        places = []
-        fits = True
-        reached: dict[tuple[str, ...], tuple[Element, int]] = {}
-        for leaf in want.leaves:
-            at = reached.get(leaf.tags)
-            if at is None:
-                at = reached[leaf.tags] = self.reach(thing, leaf)
-            element, missing = at
-            state = State.GAP if missing else state_on(element, leaf)
-            fits = fits and state is not State.DIFFERS
-            places.append((leaf, element, missing, state))
-        if not fits:
-            differing = []
-            for leaf, element, _, state in places:
-                if state is State.DIFFERS:
-                    owners = self.tree.owners(element, leaf.slot)
-                    if not self._was_gap(thing, element, leaf.slot, owners):
-                        return
+        held: list[tuple[Element, Leaf]] = []
+        gaps: list[tuple[Element, int, Leaf]] = []
+        differing: list[tuple[Element, Leaf]] = []
+        for tags, leaves in want.places:
+            element, missing = self.reach(thing, tags)
+            for leaf in leaves:
+                state = State.GAP if missing else state_on(element, leaf)
+                if state is State.GAP:
+                    gaps.append((element, missing, leaf))
+                elif state is State.HOLDS:
+                    held.append((element, leaf))
+                else:
                     differing.append((element, leaf))
+        if differing:
+            for element, leaf in differing:
+                if not self._was_gap(thing, element, leaf.slot, self.tree.owners(element, leaf.slot)):
+                    return
             for element, leaf in differing:
                 self._report_default(thing, element, leaf, writer)
             return
-        for leaf, element, missing, state in places:
-            if state is State.HOLDS:
-                self._hold_default(element, leaf, writer)
-                continue
-            if self.excluded(thing, leaf, writer):
+        for element, leaf in held:
+            self._hold_default(element, leaf, writer)
+        excludes = self.excludes
+        for element, missing, leaf in gaps:
+            if leaf.full in excludes and self.excluded(thing, leaf, writer):
                 continue
             if missing:
-                element, missing = self.reach(thing, leaf)  # a leaf before may have made some
+                element, missing = self.reach(thing, leaf.tags)  # a leaf before may have made some
                 element = self.make_chain(element, leaf, missing, writer)
             if leaf.slot != PRESENCE:
                 self.write(element, leaf, writer)

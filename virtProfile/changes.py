@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .paths import Paths
-from .provenance import Change, Origin, Writer
+from .provenance import THE_DEFINITION, Change, Origin, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree, text_of
 from .xmltree import Document, parse
 
@@ -42,6 +42,8 @@ class Difference:
         self.slot = slot
         self.before = before
         self.after = after
+        if THE_DEFINITION in owners:
+            owners = [owner for owner in owners if owner is not THE_DEFINITION]
         self.owners = owners
 
 
@@ -49,35 +51,28 @@ def differences(tree: WorkTree) -> list[Difference]:
     """Every attribute, text and bare element that is not as the input has it."""
     found: list[Difference] = []
     for element, (parent, writers) in tree.removed.items():
-        if tree.in_source(element) and tree.in_source(parent) and stands(tree, parent):
+        if tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
             found.extend(_taken(tree, element, writers))
     for element, grave in tree.graves.items():
-        if stands(tree, grave.parent):
+        if tree.stands(grave.parent):
             found.extend(_taken(tree, element, grave.writers))
     for element, (attributes, text) in tree.edited.items():
-        if not stands(tree, element):
+        if not tree.stands(element):
             continue
-        for name in dict.fromkeys([*attributes, *element.attrib]):
-            old, new = attributes.get(name), element.get(name)
-            if old != new:
-                found.append(_set(tree, element, "@" + name, old, new))
+        now = dict(element.items())
+        if now != attributes:
+            for name in {**attributes, **now}:
+                old, new = attributes.get(name), now.get(name)
+                if old != new:
+                    found.append(_set(tree, element, "@" + name, old, new))
         new = text_of(element)
         if text != new:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         parent = element.getparent()
-        if parent is not None and tree.in_source(parent) and stands(tree, parent):
+        if parent is not None and tree.in_source(parent) and tree.stands(parent):
             found.extend(_made(tree, element))
     return [one for one in found if one.owners and BOOKKEEPER not in one.owners]
-
-
-def stands(tree: WorkTree, element: Element) -> bool:
-    """Is the element (still) in the tree?"""
-    while element is not tree.root:
-        element = element.getparent()
-        if element is None:
-            return False
-    return True
 
 
 def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
@@ -140,7 +135,7 @@ def describe(
                 source_paths = Paths(source.root, schema)
             assert source_paths is not None
             path = source_paths.of(source.elements[document.index[one.element]], one.slot)
-            if stands(tree, one.element):
+            if tree.stands(one.element):
                 output_line = written.line(one.element)
         else:
             path = paths.of(one.element, one.slot)

@@ -91,7 +91,12 @@ class Conditions:
 
     def is_dynamic(self, action: Action) -> bool:
         """Does what the action says depend on the document or on params?"""
-        return action.when is not None or any(_dynamic(branch) for branch in action.branches)
+        if action.when is not None:
+            return True
+        for branch in action.branches:
+            if _dynamic(branch):
+                return True
+        return False
 
     def action(self, one: Selected, action: Action, root: Any) -> Verdict:
         """`when`, then every ``{…}`` of an action."""

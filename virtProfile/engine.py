@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .bookkeeping import unlist, write_list, write_record
-from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from .changes import BOOKKEEPER, Difference, describe, differences
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
@@ -253,7 +253,7 @@ def _report(
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
     if schema.is_partial:
         warnings += _newer(found, paths)
-    warnings += _guest_abi(tree, found, paths)
+    warnings += _guest_abi(tree, schema, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(
@@ -302,13 +302,14 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     )
 
 
-def _guest_abi(tree: WorkTree, found: Sequence[Difference], paths: Paths) -> list[Warning]:
+def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: Paths) -> list[Warning]:
     """What the guest sees of its machine was filled or changed on an existing VM."""
     if child(tree.root, "uuid") is None:
         return []
     warnings = []
+    slots = schema.facts.abi_slots
     for one in found:
-        if one.op == "remove" and not stands(tree, one.element):
+        if one.slot not in slots or (one.op == "remove" and not tree.stands(one.element)):
             continue
         node = paths.node(one.element)
         if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):

@@ -141,11 +141,13 @@ class Fixpoint:
         return self._masks.without(owner)
 
     def _render(self, state: State) -> None:
+        conditions, verdicts = self.conditions, state.verdicts  # not self: no cycle keeps the tree alive
+
         def prepare(action: Action, one: Selected, number: int) -> tuple[Any, Any] | None:
-            return self.conditions.prepared(action, one, state.verdicts.get((one.name, number)))
+            return conditions.prepared(action, one, verdicts.get((one.name, number)))
 
         self.prepare = prepare
-        self._rendered = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
+        self._rendered = render(self.tree, conditions.schema, list(state.selected.values()), prepare)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

@@ -207,7 +207,7 @@ def _assign(there: list[Element], group: list[Located]) -> None:
         for element in free:
             if not contradicts(element, one.node, one.entry.written):
                 like[number, element] = likeness(element, one.node, one.entry.written)
-    for rank in (_all_and_keyed, _all_of_it, _some_in_place, _most_of_it):
+    for rank in (_all_in_place, _unique, _all_of_it, _keyed, _some_in_place, _most_of_it):
         for number, one in enumerate(open_ones):
             if one.element is not None:
                 continue
@@ -219,8 +219,16 @@ def _assign(there: list[Element], group: list[Located]) -> None:
                     break
 
 
-def _all_and_keyed(one: Located, element: Element, score: tuple[int, int], there: list[Element]) -> bool:
-    return keyed(one) or (score[0] == score[1] and _at(one, element, there))
+def _all_in_place(one: Located, element: Element, score: tuple[int, int], there: list[Element]) -> bool:
+    return score[0] == score[1] and _at(one, element, there)
+
+
+def _unique(one: Located, element: Element, score: tuple[int, int], there: list[Element]) -> bool:
+    return one.node.key_class == "E" and keyed(one)
+
+
+def _keyed(one: Located, element: Element, score: tuple[int, int], there: list[Element]) -> bool:
+    return keyed(one)
 
 
 def _all_of_it(one: Located, element: Element, score: tuple[int, int], there: list[Element]) -> bool:
@@ -241,9 +249,11 @@ def _at(one: Located, element: Element, there: list[Element]) -> bool:
 
 
 def keyed(one: Located) -> bool:
-    """Was a key written that tells the element from all its like?"""
+    """Was all of the key written that tells the element from its like?"""
     node = one.node
-    return node.key_class in ("E", "N") and any(_written_part(one.entry.written, part) for part in node.key)
+    if node.key_class not in ("E", "N") or not node.key:
+        return False
+    return all(_written_part(one.entry.written, part) is not None for part in node.key)
 
 
 def _written_part(written: Written, part: str) -> str | None:

@@ -62,7 +62,7 @@ class Meeting:
         #: writers of which at least one wish came true or was true before
         self.effective: set[Writer] = set()
         self.wishes = 0
-        self._exclusions = _exclusions(schema)
+        self.excludes = schema.excludes
 
     # --- the book ------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class Meeting:
 
     def wish(self, thing: Element, leaf: Leaf, writer: Writer, lost: Lost) -> None:
         """One value of an `add`: co-own it, fill the gap, or let the priorities decide."""
-        element, missing = self.reach(thing, leaf)
+        element, missing = self.reach(thing, leaf.tags)
         if missing:
             if self.excluded(thing, leaf, writer):
                 return
@@ -122,13 +122,13 @@ class Meeting:
                 self.lose(element, leaf.slot, _with_unit(leaf), _has_unit(element, leaf, old), writer, owners)
                 lost.note(leaf)
 
-    def reach(self, thing: Element, leaf: Leaf) -> tuple[Element, int]:
-        """The leaf's element, or the last one on the way and how many are missing."""
+    def reach(self, thing: Element, tags: Sequence[str]) -> tuple[Element, int]:
+        """The element at the end of a way, or the last one on it and how many are missing."""
         element = thing
-        for depth, tag in enumerate(leaf.tags):
+        for depth, tag in enumerate(tags):
             below = child(element, tag)
             if below is None:
-                return element, len(leaf.tags) - depth
+                return element, len(tags) - depth
             element = below
         return element, 0
 
@@ -185,7 +185,7 @@ class Meeting:
 
     def excluded(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         """Is the fill kept out by a fact that excludes it? A weaker one is dropped."""
-        others = self._exclusions.get(leaf.full)
+        others = self.excludes.get(leaf.full)
         if not others:
             return False
         for other in others:
@@ -208,7 +208,7 @@ class Meeting:
                     if not writer.hard or THE_DEFINITION in owners:
                         return True
                 note = f"{other} is '{value}', which excludes it"
-                at, missing = self.reach(thing, leaf)
+                at, missing = self.reach(thing, leaf.tags)
                 rest = "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot))
                 self.lose(at, rest, leaf.value, None, writer, owners, note)
                 return True
@@ -332,14 +332,6 @@ def _nsmap(tag: str, prefix: str | None, parent: Element) -> dict[str | None, st
         if value == uri and known is not None:
             return {known: uri}
     return {prefix: uri} if prefix else {"ns": uri}
-
-
-def _exclusions(schema: Schema) -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    for one, other, *_ in schema.exclusions:
-        table.setdefault(one, []).append(other)
-        table.setdefault(other, []).append(one)
-    return table
 
 
 def _resolve(element: Element, path: str) -> tuple[Element | None, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .changes import BOOKKEEPER, stands
+from .changes import BOOKKEEPER
 from .provenance import THE_DEFINITION, Writer
 from .record import WAS, Entry, Record, Recorded, Written
 from .worktree import PRESENCE, TEXT, Element, WorkTree, text_of
@@ -76,8 +76,8 @@ def keep_record(
 
 def _still_gone(tree: WorkTree, one: Located) -> bool:
     if one.entry.kind != "on":
-        return one.parent is not None and stands(tree, one.parent)
-    return one.element is not None and stands(tree, one.element)
+        return one.parent is not None and tree.stands(one.parent)
+    return one.element is not None and tree.stands(one.element)
 
 
 def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:

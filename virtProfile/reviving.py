@@ -41,7 +41,7 @@ class Reviving(Meeting):
     def excluded(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         tree = self.tree
         if tree.barred or tree.missed:
-            element, missing = self.reach(thing, leaf)
+            element, missing = self.reach(thing, leaf.tags)
             if missing:
                 tag = leaf.tags[len(leaf.tags) - missing]
                 out = bool(tree.missed.get((element, tag)))

@@ -224,6 +224,7 @@ class Selector:
             raise together(errors)
         self._requirements: dict[str, list[Profile]] = {}
         self._barred: dict[str, Skipped] = {}
+        self._made: dict[tuple[str, int], Selected] = {}
         self._profiles = self._lookup()
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
@@ -261,16 +262,21 @@ class Selector:
         self._barred = {}
         for profile, request, source in self._profiles:
             priority = priorities.get(profile.name, request.priority or 0)
-            found[profile.name] = Selected(profile, priority, source, request.params, request.version)
+            one = self._made.get((profile.name, priority))
+            if one is None:
+                one = Selected(profile, priority, source, request.params, request.version)
+                self._made[(profile.name, priority)] = one
+            found[profile.name] = one
         named = set(found)
         for profile in self._automatic:
             if profile.name not in named:
                 priority = priorities.get(profile.name, profile.priority)
                 found[profile.name] = Selected(profile, priority, "auto", {}, None)
-        for name in list(found):
-            if self._is_barred(found[name].profile):
-                del found[name]
-        open_names = [name for name in found if name in selected]
+        if self.excluded:
+            for name in list(found):
+                if self._is_barred(found[name].profile):
+                    del found[name]
+        open_names = [name for name in found if name in selected and found[name].profile.requires]
         while open_names:
             one = found[open_names.pop(0)]
             for profile in self.required(one.profile):
@@ -336,7 +342,8 @@ class Selector:
             if profile.name in seen:
                 continue
             seen[profile.name] = profile
-            if not any(one.secret and one.name in given.get(profile.name, {}) for one in profile.params):
+            secret = [one.name for one in profile.params if one.secret]
+            if secret and not any(one in given.get(profile.name, {}) for one in secret):
                 kept.add(profile.name)
             stack.extend(self.required(profile))
         return frozenset(kept)

@@ -39,13 +39,14 @@ class Stage:
 class Leaf:
     """One value (attribute, text, or the presence of a bare element) of a thing."""
 
-    __slots__ = ("way", "tags", "node", "slot", "value", "unit", "type", "line", "path", "full")
+    __slots__ = ("way", "tags", "node", "slot", "name", "value", "unit", "type", "line", "path", "full")
 
     def __init__(self, way: tuple[Stage, ...], node: Any, slot: str, value: str | None, line: int) -> None:
         self.way = way  # one-elements from the thing down to the leaf's element
         self.tags = tags = tuple(stage.tag for stage in way)
         self.node = node  # of the leaf's element
         self.slot = slot
+        self.name = slot[1:]  # of the attribute, where it is one
         self.value = value
         #: (unit as written, name of the unit slot, unit where none is written)
         self.unit: tuple[str | None, str, str] | None = None
@@ -75,7 +76,7 @@ class Group:
 class Want:
     """A thing that a snippet speaks of."""
 
-    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "binding", "keys", "line")
+    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "places", "binding", "keys", "line")
 
     def __init__(self, node: Any, tag: str, snippet: Snippet | None, line: int) -> None:
         self.node = node
@@ -83,6 +84,8 @@ class Want:
         self.snippet = snippet
         self.leaves: list[Leaf] = []
         self.groups: list[Group] = []
+        #: the leaves by the element that they stand on; made by `seal`
+        self.places: list[tuple[tuple[str, ...], list[Leaf]]] = []
         #: leaves that say what the thing is; None until `seal`
         self.binding: list[Leaf] = []
         self.keys: dict[str, Leaf] = {}
@@ -107,6 +110,10 @@ class Want:
         # Discriminators go first: what depends on one that is lost is not tried.
         if len(self.leaves) > 1:
             self.leaves.sort(key=lambda leaf: 0 if leaf.slot in leaf.node.dependents else 1)
+        places: dict[tuple[str, ...], list[Leaf]] = {}
+        for leaf in self.leaves:
+            places.setdefault(leaf.tags, []).append(leaf)
+        self.places = list(places.items())
 
     def count(self) -> int:
         """How many wishes this is: one per lowest many-element, else per leaf."""

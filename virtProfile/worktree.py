@@ -125,6 +125,16 @@ class WorkTree(FormerDoing):
         """Does the element stand in the input's text?"""
         return element in self._index
 
+    def stands(self, element: Element) -> bool:
+        """Is the element (still) in the tree?"""
+        if not self.removed and not self.graves and element in self._index:
+            return True
+        while element is not self.root:
+            element = element.getparent()
+            if element is None:
+                return False
+        return True
+
     def before(self, element: Element, slot: str) -> str | None:
         """What the definition says in that slot of one of its elements."""
         kept = self.displaced.get(element)
@@ -231,9 +241,9 @@ class WorkTree(FormerDoing):
 
     def _keep(self, element: Element) -> None:
         if element not in self.edited and element in self._index:
-            self.edited[element] = (dict(element.attrib), text_of(element))
+            self.edited[element] = (dict(element.items()), text_of(element))
         if self._floor is not None and element not in self.displaced:
-            self.displaced[element] = (dict(element.attrib), text_of(element))
+            self.displaced[element] = (dict(element.items()), text_of(element))
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
