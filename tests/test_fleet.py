@@ -310,8 +310,10 @@ def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
     done = run([*line, "--resume", "--override"])
     assert done.status == 2
     assert "another call" in done.err
-    report.write_text("hello\n")
-    assert "no report of a fleet" in run([*line, "--resume"]).err
+    for other in ("hello\n", "hello", "{}\n", '{"fleet": 1}\n', '{"fleet": {}}\n[]\n'):
+        report.write_text(other)
+        assert run([*line, "--resume"]).status == 2
+        assert report.read_text() == other
 
 
 def test_resume_failed(vms: Path, tmp_path: Path) -> None:
@@ -466,7 +468,7 @@ def test_the_whole_corpus(tmp_path: Path) -> None:
     found = {Path(row["vm"]).name: row for row in rows(tmp_path / "r")}
     assert len(found) == len(corpus.documents()) > 2000
     store = ProfileStore([TOP / "profiles"], check_owner=False)
-    for number, (_, text) in enumerate(corpus.documents()):
+    for number in range(len(found)):
         name = f"{number:04}.xml"
         try:
             wanted = virtProfile.apply((place / name).read_text(), names, store=store).xml

@@ -19,6 +19,10 @@ from .errors import UsageError
 Key = tuple[str | None, str]
 
 
+#: How a report begins: what does not is not touched.
+_FIRST = b'{"fleet": {'
+
+
 class Status(StrEnum):
     """How it went with one VM; all but `DEFINING` are final."""
 
@@ -51,8 +55,10 @@ class Report:
         with open(self._file, "rb", closefd=False) as stream:
             data = stream.read()
         whole = data[: data.rfind(b"\n") + 1]
-        if whole and not resume:
+        if data and not resume:
             raise UsageError(f"there is a report already: '{path}'", hint="--resume goes on with it")
+        if data and not data.startswith(_FIRST[: len(data)]):
+            raise UsageError(f"'{path}' is no report of a fleet: see its line 1")
         if whole:
             self._read(whole, head)
         if len(whole) != len(data):
