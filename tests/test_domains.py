@@ -92,11 +92,12 @@ def test_defined_is_what_was_wanted_and_nothing_else(shared: Any) -> None:
     assert done.out == b""
     lines = added(before, inactive(shared, "vm"))
     assert [line for line in lines if line[0] == "-"] == ["-<driver name='qemu' type='raw'/>"]
-    driver = next(line for line in lines if "driver" in line and line[0] == "+")
+    driver = next(line for line in lines if line.startswith("+<driver"))
     assert "cache='none'" in driver
     assert "discard='unmap'" in driver
     assert any("profile name=" in line and "cache" in line for line in lines)
-    assert len(lines) == 7  # and the list of profiles with its three tags and <metadata>'s two
+    book = [line for line in lines if "virtuned" in line or "vr:" in line or "metadata>" in line]
+    assert len(lines) == 2 + len(book)  # and the list and the record of profiles
     assert "passwd='hush'" in inactive(shared, "vm")
 
 

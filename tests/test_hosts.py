@@ -110,6 +110,22 @@ def test_tcg_host(hosts: dict[str, HostDocuments]) -> None:
     assert [one.path for one in ask(hosts["small"], domain(firmware, "qemu")).reasons] == ["os/@firmware"]
 
 
+def test_hostile_words(hosts: dict[str, HostDocuments]) -> None:
+    quoted = domain('<cpu mode="custom"><model>a\'b"]</model></cpu>').replace("x86_64", "x'86")
+    assert ask(hosts["old"], quoted).answer == Answer.NO
+    lacking = (
+        hosts["new"]
+        .domcapabilities[0]
+        .replace(
+            "<model usable='yes'>EPYC</model>",
+            "<model usable='no'>EPYC</model><blockers model='EPYC'><feature name='svm'/></blockers>",
+        )
+    )
+    host = HostDocuments("new", hosts["new"].capabilities, (lacking,))
+    text = domain("<cpu mode='custom'><model>EPYC</model></cpu>", machine="pc-q35-8.2")
+    assert [one.message for one in ask(host, text).reasons] == ["cannot use CPU model 'EPYC' (lacks svm)"]
+
+
 def test_what_the_documents_do_not_tell_is_unknown(hosts: dict[str, HostDocuments]) -> None:
     new = hosts["new"]
     found = judge(parse(domain()).root, HostDocuments("half", new.capabilities))

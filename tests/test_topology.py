@@ -325,6 +325,9 @@ def test_definition_with_another_topology_is_a_conflict(store: ProfileStore) -> 
     )
     topology = parse(result.xml).root.find("cpu/topology")
     assert dict(topology.attrib) == {"sockets": "1", "dies": "1", "cores": "4", "threads": "2"}
+    back = virtProfile.unapply(result.xml, store=store)
+    assert back.xml == domain(8, GIB, more)
+    assert not back.warnings
 
 
 def test_every_change_has_its_origin(store: ProfileStore) -> None:

@@ -17,7 +17,8 @@ from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 from .xmltree import VIRTUNED_NS
 
 if TYPE_CHECKING:
-    from .selector import Entry, Request, Selection
+    from .selector import Selection
+    from .wishlist import Entry, Request
 
 _NSMAP = {"virtuned": VIRTUNED_NS}
 
@@ -28,9 +29,6 @@ def _tag(name: str) -> str:
 
 def write_list(tree: WorkTree, schema: Any, selection: Selection) -> None:
     """Bring the list up to what the caller named."""
-    secrets = {
-        one.name: {param.name for param in one.profile.params if param.secret} for one in selection.selected
-    }
     entries = {one.request.name: one.element for one in selection.entries}
     for request in selection.named:
         entry = entries.get(request.name)
@@ -41,7 +39,7 @@ def write_list(tree: WorkTree, schema: Any, selection: Selection) -> None:
             tree.unset(entry, "@exclude", BOOKKEEPER)
         _set(tree, entry, "priority", None if request.priority is None else str(request.priority))
         _set(tree, entry, "version", request.version)
-        _write_params(tree, entry, request, secrets.get(request.name, set()))
+        _write_params(tree, entry, request, selection.secrets.get(request.name, set()))
 
 
 def unlist(tree: WorkTree, schema: Any, entries: Sequence[Entry], names: Iterable[str], exclude: bool,
@@ -73,8 +71,10 @@ def write_record(tree: WorkTree, schema: Any, before: Record | None, after: Reco
     made |= {name for name, tag in _CONTAINERS.items() if any(one.tag == tag for one in tree.created)}
     if after:
         after.made = frozenset(made)
-        if before is not None and same_record(before, after):
-            return
+        if before is not None:
+            tree.revive(before.element, BOOKKEEPER)
+            if same_record(before, after):
+                return
         metadata = _metadata(tree, schema)
         if any(one is metadata for one in tree.created):
             after.made = frozenset(made | {"metadata"})
@@ -87,8 +87,6 @@ def write_record(tree: WorkTree, schema: Any, before: Record | None, after: Reco
         for one in new.iter("*"):
             tree.own_slot(one, PRESENCE, BOOKKEEPER)
         return
-    if before is not None:
-        tree.remove(before.element, [BOOKKEEPER])
     metadata = child(tree.root, "metadata")
     if metadata is None:
         return

@@ -143,7 +143,8 @@ class Run:
     @property
     def store(self) -> ProfileStore:
         if self._store is None:
-            from .store import ProfileStore, search_path
+            from .searchpath import search_path
+            from .store import ProfileStore
 
             path = search_path(self.options.profile_dir, self.environ)
             self.talk.debug("profiles are looked for in %s", ", ".join(map(str, path)) or "nothing")
@@ -156,6 +157,10 @@ class Run:
         from .cliargs import is_fleet, profile_wishes
 
         options = self.options
+        if options.exclude and not options.unapply:
+            raise UsageError("--exclude goes with --unapply", hint="--unapply NAME --exclude keeps NAME out")
+        if options.status:
+            return self._status()
         wishes = profile_wishes(options)
         if any(wish["params"] for wish in wishes):
             from .gathering import read_secrets
@@ -172,6 +177,8 @@ class Run:
             prints = options.print_xml or options.print_diff or options.json
             prints = prints or options.explain is not None or options.check
             define = not from_file and not prints or options.confirm
+            if options.upgrade is not None and define and not options.yes:
+                options.confirm = True  # the difference first
         if options.start and not define:
             raise UsageError("--start defines the domain first", hint="add --define")
         if options.hosts is not None:
@@ -198,15 +205,8 @@ class Run:
     def _hosts(self, wishes: list[dict[str, Any]]) -> int:
         from .gathering import given
         from .hostcommands import where_it_runs
-        from .xmltree import decode
 
-        if self.options.domain is not None:
-            with self._connect(read_only=True) as connection:
-                domain = connection.find(self.options.domain)
-                text, name = domain.xml, domain.name
-        else:
-            data, name = self._read()
-            text = decode(data, name)[0]
+        text, name = self._text()
         return where_it_runs(
             self.out,
             self.talk,
@@ -215,6 +215,26 @@ class Run:
             text,
             lambda context: self._engine(text, wishes, name, None, context),
         )
+
+    def _status(self) -> int:
+        from .lifecycle import status
+        from .standing import show
+
+        text, name = self._text()
+        found = status(text, store=self.store, name=name)
+        show(found, self.out, self.options.json)
+        return EXIT_PENDING if self.options.check and found.pending else EXIT_DONE
+
+    def _text(self) -> tuple[str, str]:
+        """The VM's XML, only to be looked at, and what it is called."""
+        if self.options.domain is not None:
+            with self._connect(read_only=True) as connection:
+                domain = connection.find(self.options.domain)
+                return domain.xml, domain.name
+        from .xmltree import decode
+
+        data, name = self._read()
+        return decode(data, name)[0], name
 
     def _read(self) -> tuple[bytes, str]:
         from .xmltree import MAX_BYTES
@@ -251,16 +271,29 @@ class Run:
     ) -> Result:
         from .engine import apply
 
-        result = apply(
-            text,
-            wishes,
-            store=self.store,
-            context=context or self._context(text, name, connection),
-            auto=self.options.auto,
-            override=self.options.override,
-            record=not self.options.no_record,
-            name=name,
-        )
+        options = self.options
+        more: dict[str, Any] = {
+            "store": self.store,
+            "context": context or self._context(text, name, connection),
+            "name": name,
+        }
+        if options.unapply:
+            from .lifecycle import unapply
+
+            result = unapply(text, options.unapply, exclude=options.exclude, **more)
+        elif options.upgrade is not None:
+            from .lifecycle import upgrade
+
+            result = upgrade(text, [options.upgrade] if options.upgrade else [], **more)
+        else:
+            result = apply(
+                text,
+                wishes,
+                auto=options.auto,
+                override=options.override,
+                record=not options.no_record,
+                **more,
+            )
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source

@@ -7,6 +7,7 @@ missing to say; for an action also its branches with every expression worked out
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingContextError, ProfileError
@@ -15,8 +16,8 @@ from .profile import Action, Match, Snippet
 from .records import replace
 from .selector import Selected
 from .sources import is_source
-from .template import is_plain, split
-from .wants import Want, compile_branches, compiled_action, compiled_match
+from .template import Expr, is_plain, split
+from .wants import Want, compiled_action, compiled_match
 
 if TYPE_CHECKING:
     from .context import Context
@@ -53,7 +54,7 @@ class Conditions:
         self.context = context
         self.document = document
         self._environments: dict[str, Environment] = {}
-        self._wants: dict[tuple[int, Any], Want] = {}
+        self._expressions: dict[tuple[str, str, str, int, int], Expression] = {}
 
     # --- profiles ------------------------------------------------------------
 
@@ -79,10 +80,10 @@ class Conditions:
 
     def _holds(self, match: Match, one: Selected, root: Any) -> bool:
         if match.test is not None:
-            return self._test(match.test, one, match.line, root)
+            return self._test(match.test, one, one.profile.file, match.line, root)
         if any(_dynamic(branch) for branch in match.branches):
-            branches = self._expand(match.branches, one, root)
-            want = compile_branches(branches, self.schema, one.profile.file, checked=False)
+            branches = self._expand(match.branches, one, one.profile.file, root)
+            want = compiled_match(match, self.schema, one.profile.file, branches)
         else:
             want = compiled_match(match, self.schema, one.profile.file)
         return holds(root, want)
@@ -104,7 +105,7 @@ class Conditions:
 
         where = f"{action.file}:{action.line}"
         try:
-            if action.when is not None and not self._test(action.when, one, action.line, root):
+            if action.when is not None and not self._test(action.when, one, action.file, action.line, root):
                 return Verdict(False, f"its when at {where} does not hold")
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
@@ -116,7 +117,7 @@ class Conditions:
         except ProfileError as problem:
             return Verdict(False, "", problem)
         try:
-            return Verdict(True, branches=self._expand(action.branches, one, root))
+            return Verdict(True, branches=self._expand(action.branches, one, action.file, root))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
@@ -136,24 +137,24 @@ class Conditions:
             if action.select is not None:
                 return None, self._selection(action, one)
             assert verdict.branches is not None
-            key = (id(action), verdict.branches)
-            want = self._wants.get(key)
-            if want is None:
-                want = self._wants[key] = compile_branches(
-                    verdict.branches,
-                    self.schema,
-                    action.file,
-                    singles=action.kind != "remove",
-                )
-            return want, None
+            return compiled_action(action, self.schema, verdict.branches), None
         if action.select is not None:
             return None, self._selection(action, one)
         return compiled_action(action, self.schema), None
 
     def _selection(self, action: Action, one: Selected) -> Any:
-        expression = self._compile(action.select or "", one, action.line)
+        expression = self._compile(action.select or "", one, action.file, action.line)
         environment = self._environment_of(one)
-        return lambda root: expression.select(root, environment)
+
+        def selection(root: Any) -> list[Any]:
+            try:
+                return expression.select(root, environment)
+            except MissingContextError:
+                if action.unknown == "skip":
+                    return []
+                raise
+
+        return selection
 
     # --- expressions ---------------------------------------------------------
 
@@ -167,64 +168,98 @@ class Conditions:
         if found is None:
             from .expression import Environment, parse_params
 
-            params = parse_params(one.profile, one.params, one.source == "metadata")
+            params = parse_params(one.profile, one.params, one.listed)
             found = self._environments[one.name] = Environment(params, self.context)
         return found
 
-    def _compile(self, text: str, one: Selected, line: int, column: int = 0) -> Expression:
-        from .expression import compile_expression
+    def _compile(self, text: str, one: Selected, file: str, line: int, column: int = 0) -> Expression:
+        key = (one.name, file, text, line, column)
+        found = self._expressions.get(key)
+        if found is None:
+            from .expression import compile_expression
 
-        return compile_expression(
-            text,
-            file=one.profile.file,
-            line=line,
-            column=column,
-            params=[param.name for param in one.profile.params],
-            namespaces=dict(one.profile.namespaces),
-        )
+            found = self._expressions[key] = compile_expression(
+                text,
+                file=file,
+                line=line,
+                column=column,
+                params=[param.name for param in one.profile.params],
+                namespaces=dict(one.profile.namespaces),
+            )
+        return found
 
-    def _test(self, text: str, one: Selected, line: int, root: Any) -> bool:
-        return self._compile(text, one, line).test(root, self._environment_of(one))
+    def _test(self, text: str, one: Selected, file: str, line: int, root: Any) -> bool:
+        return self._compile(text, one, file, line).test(root, self._environment_of(one))
 
-    def _expand(self, branches: tuple[Snippet, ...], one: Selected, root: Any) -> tuple[Snippet, ...]:
+    def _expand(
+        self, branches: tuple[Snippet, ...], one: Selected, file: str, root: Any
+    ) -> tuple[Snippet, ...]:
         found: list[Snippet] = []
         for branch in branches:
-            made = self._expand_one(branch, one, root)
+            made = self._expand_one(branch, one, file, root)
             if is_source(made):
                 from .mirroring import branches_of
 
-                where = f"{one.profile.file}:{made.line}"
-                found.extend(branches_of(made, root, self.context, where))
+                found.extend(branches_of(made, root, self.context, f"{file}:{made.line}"))
             else:
                 found.append(made)
         return tuple(found)
 
-    def _expand_one(self, snippet: Snippet, one: Selected, root: Any) -> Snippet:
+    def _expand_one(self, snippet: Snippet, one: Selected, file: str, root: Any) -> Snippet:
         if not _dynamic(snippet):
             return snippet
 
-        def value(text: str) -> str:
-            return text if is_plain(text) else self._text(text, one, snippet.line, root)
+        def value(text: str | None) -> str | None:
+            return text if text is None or is_plain(text) else self._text(text, one, file, snippet.line, root)
 
-        return replace(
-            snippet,
-            attrs=tuple((name, value(text)) for name, text in snippet.attrs),
-            intents=tuple((name, value(text)) for name, text in snippet.intents),
-            text=None if snippet.text is None else value(snippet.text),
-            children=tuple(self._expand_one(below, one, root) for below in snippet.children),
-        )
+        values = tuple([value(text) for _, text in (*snippet.attrs, *snippet.intents)])
+        children = tuple([self._expand_one(below, one, file, root) for below in snippet.children])
+        return _filled(snippet, values, value(snippet.text), children)
 
-    def _text(self, text: str, one: Selected, line: int, root: Any) -> str:
+    def _text(self, text: str, one: Selected, file: str, line: int, root: Any) -> str:
         """A value with its ``{…}`` worked out."""
         environment: Environment = self._environment_of(one)
         parts = []
-        for part in split(text):
+        for part in _parts(text):
             if isinstance(part, str):
                 parts.append(part)
             else:
-                expression = self._compile(part.text, one, line, part.column)
+                expression = self._compile(part.text, one, file, line, part.column)
                 parts.append(expression.text(root, environment))
         return "".join(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parts(text: str) -> tuple[str | Expr, ...]:
+    return split(text)
+
+
+_filled_known: dict[tuple[Any, ...], tuple[Snippet, tuple[Snippet, ...], Snippet]] = {}
+
+
+def _filled(
+    snippet: Snippet, values: tuple[str | None, ...], text: str | None, children: tuple[Snippet, ...]
+) -> Snippet:
+    """A snippet with its values worked out; the same object for the same values, so that
+    what is compiled from it is found again in the next round and the next call."""
+    key = (id(snippet), values, text, tuple([id(one) for one in children]))
+    known = _filled_known.get(key)
+    same = known is not None and known[0] is snippet
+    if known is None or not same or any([a is not b for a, b in zip(known[1], children, strict=True)]):
+        count = len(snippet.attrs)
+        names = [name for name, _ in (*snippet.attrs, *snippet.intents)]
+        pairs = [(name, value or "") for name, value in zip(names, values, strict=True)]
+        made = replace(
+            snippet,
+            attrs=tuple(pairs[:count]),
+            intents=tuple(pairs[count:]),
+            text=text,
+            children=children,
+        )
+        if len(_filled_known) > 8192:
+            _filled_known.clear()
+        known = _filled_known[key] = (snippet, children, made)
+    return known[2]
 
 
 _dynamic_known: dict[int, tuple[Snippet, bool]] = {}

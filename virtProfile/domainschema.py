@@ -284,6 +284,7 @@ class Schema:
             return []
         if self._wider is not None and not self._wider.validate(root):
             return []
+        validator.validate(root)  # libxml2 words its first finding otherwise than all later ones
         return [str(one.message) for one in validator.error_log] or ["not valid"]
 
 

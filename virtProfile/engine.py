@@ -28,19 +28,22 @@ from .provenance import (
     Result,
     Warning,
 )
+from .recommendations import recommended
 from .record import Record, read_record
 from .recording import keep_record
 from .rendering import explain_conflicts, render, where
-from .selector import Selection, Selector, read_list, read_requests, together
+from .selector import Selection, Selector
 from .splice import write
+from .wishlist import read_list, read_requests, together
 from .withdrawal import take_back, trust_store
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 from .xmltree import parse
 
 if TYPE_CHECKING:
     from .actions import Actions
-    from .selector import Request, Selected
+    from .selector import Selected
     from .store import ProfileStore
+    from .wishlist import Request
 
 OVERRIDE_HINT = "--override lets the profile win"
 
@@ -131,15 +134,18 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         )
     entries = read_list(document)
     before = read_record(document)
-    if not call.requests and not entries and not call.auto and before is None and not call.withdraw:
+    guest = None if call.everything else recommended(document)
+    nobody = not call.requests and not entries and not call.auto and guest is None
+    if nobody and before is None and not call.withdraw:
         return Result(xml, xml, False)
     schema = context.domain_schema
     with store.one_look():
         wanted = [] if call.everything else entries
-        selector = Selector(store, call.requests, wanted, call.override, call.auto, call.withdraw)
+        selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
         tree = WorkTree(document)
         taken = None
         if before is not None:
+            tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
         fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
@@ -175,7 +181,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             taken,
             selector.listed(),
             selector.ours(before),
-            selector.secrets(),
+            selector.secret_values(),
         )
         write_list(tree, schema, selection)
     if call.withdraw:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .conditions import Conditions, Verdict
-from .errors import Conflict, ConflictValue, CycleError, ProfileError
+from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
-from .rendering import MAX_FIXES, render
-from .selector import Selected, Selection, Selector, together
+from .rendering import MAX_FIXES, fix, render
+from .selector import Selected, Selection, Selector
 from .store import fits_version
+from .wishlist import together
 
 if TYPE_CHECKING:
     from .actions import Actions
@@ -39,7 +40,7 @@ class State:
     def key(self) -> tuple[Any, ...]:
         """Equal for equal states."""
         return (
-            tuple((one.name, one.priority, one.source) for one in self.selected.values()),
+            tuple(sorted((one.name, one.priority, one.source) for one in self.selected.values())),
             tuple(sorted((at, verdict.key()) for at, verdict in self.verdicts.items())),
         )
 
@@ -52,7 +53,9 @@ class Fixpoint:
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
+        #: names of the profiles that flip, where there is no stable state
         self.flipping: list[str] = []
+        self._last: dict[str, Selected] = {}
         self._masks: Masks | None = None
         self._reasons: dict[str, Verdict] = {}
 
@@ -70,12 +73,19 @@ class Fixpoint:
         state = State()
         self._render(state)
         rounds = self.selector.size() + 2
+        states = [state.key()]
+        flips: list[list[str]] = []
         for _ in range(rounds):
-            before = state.key()
-            flipped = self._round(state, priorities or {})
-            if state.key() == before:
+            flips.append(self._round(state, priorities or {}))
+            key = state.key()
+            if key == states[-1]:
                 return state
-            self.flipping = flipped
+            if key in states:  # it goes round from there for ever
+                flips = flips[states.index(key) :]
+                break
+            states.append(key)
+        self.flipping = sorted({name for names in flips for name in names})
+        self._last = dict(state.selected)
         return None
 
     def _round(self, state: State, priorities: Mapping[str, int]) -> list[str]:
@@ -132,7 +142,9 @@ class Fixpoint:
 
     def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
-        with self._mask(writer if writer is not None else one.name) as root:
+        if writer is None:  # an action that was left out has done nothing
+            return self.conditions.action(one, action, self.tree.root)
+        with self._mask(writer) as root:
             return self.conditions.action(one, action, root)
 
     def _mask(self, owner: Any) -> Any:
@@ -162,11 +174,13 @@ class Fixpoint:
         """
         errors: list[ProfileError] = []
         skipped: list[Skipped] = []
+        broken: set[str] = set()  # whose params are wrong: every expression says it again
         for name, one in self.selector.candidates(state.selected, {}).items():
             try:
                 self.conditions.check_params(one)
             except ProfileError as problem:
                 errors.append(problem)
+                broken.add(name)
                 continue
             verdict = self._reasons.get(name)
             if verdict is not None and verdict.error is not None:
@@ -174,8 +188,9 @@ class Fixpoint:
             elif name not in state.selected and verdict is not None:
                 skipped.append(Skipped(name, one.profile.version, "match", verdict.reason))
         for (name, _), verdict in state.verdicts.items():
-            if verdict.error is not None and name in state.selected:
+            if verdict.error is not None and name in state.selected and name not in broken:
                 errors.append(verdict.error)
+        errors += self._unfit_versions(state)
         if errors:
             raise together(errors)
         skipped += self.selector.barred()
@@ -186,7 +201,23 @@ class Fixpoint:
             selector.warnings,
             selector.named,
             selector.entries,
+            selector.secrets,
         )
+
+    def _unfit_versions(self, state: State) -> list[ProfileError]:
+        """Versions that a selected profile requires, of profiles that are selected in another."""
+        return [
+            VersionError(
+                f"profile '{one.name}' requires '{other.name}' version '{wish.version}',"
+                f" version '{other.profile.version}' is selected",
+                hint=f"--profile {other.name},version={wish.version}",
+                where=f"{one.profile.file}:{wish.line}",
+            )
+            for one in state.selected.values()
+            for wish in one.profile.requires
+            for other in [state.selected.get(wish.profile)]
+            if other is not None and wish.version and not fits_version(other.profile.version, wish.version)
+        ]
 
     def clashes(self, state: State) -> list[Conflict]:
         """Selected profiles that by their own word do not go together."""
@@ -220,9 +251,8 @@ class Fixpoint:
 
     def cycle(self) -> CycleError:
         """The error for no stable selection, with priority fixes that were tried."""
-        names = sorted(dict.fromkeys(self.flipping))
-        wishes = self.selector.candidates({}, {})
-        flipping = list(names)
+        flipping = list(self.flipping)
+        wishes = {**self._last, **self.selector.candidates(self._last, {})}
         values = []
         fixes: list[str] = []
         for name in flipping:
@@ -237,7 +267,7 @@ class Fixpoint:
                 "file": profile.file,
                 "line": profile.line,
             }
-            values.append(ConflictValue(None, one.priority, "soft", origin))
+            values.append(ConflictValue(name, one.priority, "soft", origin))
         for name in flipping:
             one = wishes.get(name)
             for step in (1, -1):
@@ -245,7 +275,7 @@ class Fixpoint:
                     continue
                 priority = one.priority + step
                 if MIN_PRIORITY <= priority <= MAX_PRIORITY and self.run({name: priority}):
-                    fixes.append(f"--profile {name},priority={priority}")
+                    fixes.append(fix(name, priority))
         told = ", ".join(f"'{name}'" for name in flipping)
         return CycleError(
             f"no selection is stable: {told} flip from round to round",

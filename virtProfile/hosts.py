@@ -112,17 +112,23 @@ def _by_capabilities(domain: Any, documents: Documents) -> Iterator[Reason]:
     if not documents.capabilities:
         yield _unknown("", "the host's capabilities are not known")
         return
-    try:
-        capabilities = documents.capabilities_for(domain)
-    except MissingContextError:
-        arch = domain.find("os/type").get("arch")
-        known = sorted(
-            {one.get("name", "") for it in documents.capabilities for one in it.iterfind("guest/arch")}
-        )
+    kind = child(domain, "os")
+    arch = None if kind is None or kind.find("type") is None else kind.find("type").get("arch")
+    fitting = [
+        one
+        for one in documents.capabilities
+        if arch is None or one.find("guest") is None or arch in _archs(one)
+    ]
+    if not fitting:
+        known = sorted({name for one in documents.capabilities for name in _archs(one)})
         yield _no("os/type/@arch", f"has no guests of arch '{arch}' ({', '.join(known) or 'none'})")
         return
-    yield from _guest(domain, capabilities)
-    yield from _pins(domain, capabilities)
+    yield from _guest(domain, fitting[0])
+    yield from _pins(domain, fitting[0])
+
+
+def _archs(capabilities: Any) -> set[str]:
+    return {one.get("name", "") for one in capabilities.iterfind("guest/arch")}
 
 
 def _guest(domain: Any, capabilities: Any) -> Iterator[Reason]:
@@ -331,7 +337,9 @@ def _cpu(domain: Any, root: Any) -> Iterator[Reason]:
         yield _no("cpu/model", f"does not know CPU model '{model}'")
     elif found.get("usable") == "no":
         lacks: Sequence[str] = [
-            one.get("name") for one in row.iterfind(f"blockers[@model='{model}']/feature")
+            one.get("name")
+            for one in row.iterfind("blockers/feature")
+            if one.getparent().get("model") == model
         ]
         what = f" (lacks {', '.join(lacks)})" if lacks else ""
         yield _no("cpu/model", f"cannot use CPU model '{model}'{what}")

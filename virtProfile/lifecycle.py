@@ -18,7 +18,7 @@ from .locating import Located, held, locate, pairs, slots
 from .paths import Paths
 from .record import Record, Written, read_record
 from .records import record
-from .selector import read_list, read_requests
+from .wishlist import read_list, read_requests
 from .worktree import TEXT, Element, text_of
 from .xmltree import parse
 

@@ -17,6 +17,7 @@ from .provenance import THE_DEFINITION, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree
 
 Owner = Any  # a profile's name, or a Writer
+_Mask = tuple[list[Element], dict[Element, list[str]], list[Element]]
 
 
 class Masks:
@@ -24,10 +25,10 @@ class Masks:
 
     def __init__(self, tree: WorkTree) -> None:
         self.tree = tree
-        self._known: dict[Owner, tuple[list[tuple[Element, str]], list[Element]]] = {}
+        self._known: dict[Owner, _Mask] = {}
 
-    def _only_of(self, owner: Owner) -> tuple[list[tuple[Element, str]], list[Element]]:
-        """The values, and the removed elements, that only the owner wants so."""
+    def _only_of(self, owner: Owner) -> _Mask:
+        """The elements to hide, values to mask and removed elements to show, that only the owner wants so."""
         known = self._known.get(owner)
         if known is None:
             tree = self.tree
@@ -39,26 +40,29 @@ class Masks:
                 if owner in _only(tree.claims.get(element, {}).get(slot, []))
             ]
             removed = [element for element, (_, writers) in tree.removed.items() if owner in _only(writers)]
-            known = self._known[owner] = (slots, removed)
+            hidden: list[Element] = []
+            kept: dict[Element, list[str]] = {}
+            for element, slot in slots:
+                if tree.original(element) or not self._all_own(element, owner):
+                    kept.setdefault(element, []).append(slot)
+                elif slot == PRESENCE:
+                    hidden.append(element)
+            known = self._known[owner] = (hidden, kept, removed)
         return known
 
     @contextmanager
     def without(self, owner: Owner) -> Iterator[Element]:
         """The root of the tree while the owner's own doing is masked."""
-        slots, removed = self._only_of(owner)
-        if not slots and not removed:
+        hidden, kept, removed = self._only_of(owner)
+        if not hidden and not kept and not removed:
             yield self.tree.root
             return
         undo: list[tuple[Any, ...]] = []
         try:
             for element in removed:
                 self._show(element, undo)
-            kept: dict[Element, list[str]] = {}
-            for element, slot in slots:
-                if self.tree.original(element) or not self._all_own(element, owner):
-                    kept.setdefault(element, []).append(slot)
-                elif slot == PRESENCE:
-                    self._hide(element, undo)
+            for element in hidden:
+                self._hide(element, undo)
             for element, masked in kept.items():
                 self._mask(element, masked, undo)
             yield self.tree.root

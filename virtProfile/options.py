@@ -54,6 +54,7 @@ _PROFILES = "the profiles"
 _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
+_LIFE = "profiles that were applied before"
 _ABOUT = "about profiles"
 _FLEET = "fleets: many VMs in one call (nothing is written without --define or --output)"
 _HOSTS = "about hosts"
@@ -204,6 +205,37 @@ OPTIONS: tuple[Option, ...] = (
         _DEFINE,
         "define also what changes the machine that the guest sees; with --confirm, do not ask",
     ),
+    Option(
+        ("--status",),
+        Kind.FLAG,
+        _LIFE,
+        "tell which profiles apply to the VM, which are newer, and what was changed by hand since",
+        one_of="life",
+    ),
+    Option(
+        ("--unapply",),
+        Kind.EACH,
+        _LIFE,
+        "take back what the profile NAME did to the VM, or what all did; may be repeated",
+        "NAME|all",
+        one_of="life",
+        completes="profile",
+    ),
+    Option(
+        ("--exclude",),
+        Kind.FLAG,
+        _LIFE,
+        "with --unapply: keep the profile out from now on",
+    ),
+    Option(
+        ("--upgrade",),
+        Kind.MAYBE,
+        _LIFE,
+        "bring the profile NAME, or all, to the newest version, after showing the difference",
+        "NAME",
+        one_of="life",
+        completes="profile",
+    ),
     Option(("--list",), Kind.FLAG, _ABOUT, "list the profiles", one_of="task"),
     Option(
         ("--info",),
@@ -307,6 +339,25 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--hosts", "--print-xml"),
     ("--hosts", "--print-diff"),
     ("--hosts", "--explain"),
+    ("--hosts", "--status"),
+    ("--status", "--profile"),
+    ("--status", "--define"),
+    ("--status", "--start"),
+    ("--status", "--confirm"),
+    ("--status", "--print-xml"),
+    ("--status", "--print-diff"),
+    ("--status", "--explain"),
+    ("--unapply", "--profile"),
+    ("--unapply", "--override"),
+    ("--unapply", "--auto"),
+    ("--unapply", "--no-record"),
+    ("--upgrade", "--profile"),
+    ("--upgrade", "--override"),
+    ("--upgrade", "--auto"),
+    ("--upgrade", "--no-record"),
+    ("--all", "--status"),
+    ("--all", "--unapply"),
+    ("--all", "--upgrade"),
 )
 
 #: What makes sense only beside another option.
@@ -330,6 +381,8 @@ examples:
   virt-profile vm1 --profile spice-desktop --profile throughput,priority=50 --confirm
   virsh dumpxml vm1 | virt-profile --profile headless > headless.xml
   virt-profile --input vm1.xml --profile throughput --override --explain devices/disk
+  virt-profile vm1 --status
+  virt-profile vm1 --unapply spice-desktop --confirm
   virt-profile -c qemu:///system vm1 --check || echo "profiles are not applied"
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot hold together, 4 --check found changes

@@ -30,6 +30,8 @@ from .xmltree import VIRTUNED_NS, local, parse
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 RESERVED_PARAMS = frozenset({"priority", "version", "include"})
+#: What expressions call otherwise: a param of the name would hide it.
+BOUND = frozenset({"capabilities", "domcapabilities", "host", "qemu_version"})
 
 #: Action elements: kind, what `multiple` they fix, and the main spelling.
 ACTIONS: dict[str, tuple[Kind, Multiple | None]] = {
@@ -191,6 +193,8 @@ class _Reader:
             self.error(
                 element, f"a param may not be called '{name}'", "the command line uses the word itself"
             )
+        if name in BOUND:
+            self.error(element, f"a param may not be called '{name}'", f"${name} is bound to something else")
         kind = self.word(element, "type", ParamType, ParamType.STRING)
         default = element.get("default")
         return Param(name, kind, default, self.flag(element, "secret"), element.sourceline or 1)
@@ -393,6 +397,8 @@ def digest(profile: Profile) -> str:
         profile.replaced_by,
         profile.autoselect,
         profile.priority,
+        # What the prefixes in expressions mean.
+        *((profile.namespaces,) if profile.namespaces else ()),
     )
     return sha256(repr(said).encode()).hexdigest()
 

@@ -12,7 +12,8 @@ profile that applies: version, digest, priority, params, source, and what it did
 ``<del from='features' n='1'>``
     an element that was removed, as it was
 
-``gone='yes'`` marks what somebody took out by hand since. A record is input, and may
+What was written stands in the record's own namespace, so that no XPath takes it for
+a part of the VM. ``gone='yes'`` marks what somebody took out by hand since. A record is input, and may
 be forged: what cannot be read is left out and told, and nothing here is evaluated.
 """
 
@@ -27,7 +28,8 @@ from .worktree import Element, child, text_of
 from .xmltree import RECORD_NS
 
 PREFIX = "vr"
-ROOT = f"{{{RECORD_NS}}}record"
+_OURS = f"{{{RECORD_NS}}}"
+ROOT = _OURS + "record"
 #: How much of a profile's digest stands in the record, in hexadecimal digits: 128 bits.
 DIGEST_DIGITS = 32
 #: More things than libvirt takes in a domain are no record of ours.
@@ -331,8 +333,9 @@ def _read_entry(element: Element) -> list[Entry]:
 
 
 def _read_written(element: Element) -> Written:
+    tag = element.tag
     return Written(
-        element.tag,
+        tag[len(RECORD_NS) + 2 :] if tag.startswith(_OURS) else tag,
         dict(element.attrib),
         text_of(element),
         [_read_written(one) for one in element.iterchildren("*")],
@@ -429,10 +432,9 @@ def _write(profile: Element, entries: Sequence[Entry]) -> None:
 
 def _write_written(parent: Element, written: Written) -> None:
     tag = written.tag
-    nsmap = {"n": tag[1:].partition("}")[0]} if tag[0] == "{" else None
-    if nsmap is not None and nsmap["n"] == RECORD_NS:
-        nsmap = {PREFIX: RECORD_NS}
-    new = parent.makeelement(tag, nsmap=nsmap)
+    uri = tag[1:].partition("}")[0] if tag[0] == "{" else RECORD_NS
+    nsmap = {PREFIX if uri == RECORD_NS else "n": uri}
+    new = parent.makeelement(tag if tag[0] == "{" else _tag(tag), nsmap=nsmap)
     for name, value in written.attrs.items():
         new.set(name, value)
     new.text = written.text
@@ -441,4 +443,4 @@ def _write_written(parent: Element, written: Written) -> None:
     parent.append(new)
 
 
-WAS = _tag("was")
+WAS = "was"

@@ -163,10 +163,17 @@ def explain_conflicts(
                 break
             broken = attempt(name, priority)
             if path not in broken and broken < all_paths:
-                fixes.append(f"--profile {name},priority={priority}")
+                fixes.append(fix(name, priority))
         ordered = sorted(sides, key=lambda side: (-side[0].priority, side[0].origin.profile, side[1] or ""))
         reports.append(Conflict(path, tuple(_side(writer, value) for writer, value in ordered), tuple(fixes)))
     return ConflictError(_headline(reports), hint=_advice(reports), conflicts=reports)
+
+
+def fix(name: str, priority: int) -> str:
+    """How a caller spells another priority of a profile."""
+    if ":" in name:  # the guest OS's, which only the metadata names
+        return f"<virtuned:guest priority='{priority}'>"
+    return f"--profile {name},priority={priority}"
 
 
 def _candidates(writers: Sequence[Writer]) -> list[tuple[str, int]]:

@@ -8,12 +8,8 @@ attributes; `mirroring` makes the branches.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .profile import Snippet
 from .xmltree import VIRTUNED_NS
-
-if TYPE_CHECKING:
-    from .profile import Snippet
 
 MIRROR_TOPOLOGY = f"{{{VIRTUNED_NS}}}mirror-topology"
 
@@ -21,6 +17,34 @@ MIRROR_TOPOLOGY = f"{{{VIRTUNED_NS}}}mirror-topology"
 SOURCES: dict[str, tuple[str, ...]] = {
     MIRROR_TOPOLOGY: ("nodes", "policy", "reserve", "hugepages", "used"),
 }
+
+
+#: What the branches of each can be of, for whoever asks what an action can change.
+_REACH: dict[str, tuple[str, ...]] = {
+    MIRROR_TOPOLOGY: (
+        "cputune/vcpupin",
+        "cputune/emulatorpin",
+        "cputune/iothreadpin",
+        "numatune/memory",
+        "numatune/memnode",
+        "cpu/topology",
+        "cpu/numa/cell/distances/sibling",
+        "memoryBacking/hugepages/page",
+    ),
+}
+
+
+def reach(snippet: Snippet) -> tuple[Snippet, ...]:
+    """A branch of an action as it can be when it is applied: names of elements only."""
+    if not is_source(snippet):
+        return (snippet,)
+    found: list[Snippet] = []
+    for path in _REACH[snippet.tag]:
+        below: tuple[Snippet, ...] = ()
+        for step in reversed(path.split("/")):
+            below = (Snippet(step, (), None, below, snippet.line),)
+        found += below
+    return tuple(found)
 
 
 def is_source(snippet: Snippet) -> bool:

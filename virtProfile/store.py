@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,11 +190,11 @@ class ProfileStore:
         return sorted({one.profile.name for one in self.listing()})
 
     def automatic(self) -> list[Profile]:
-        """The newest version of each profile that selects itself."""
+        """The newest version of each profile that selects itself: by a match, so it has one."""
         chosen = []
         for name in self.names():
             profile = self.versions(name)[0]
-            if profile.autoselect:
+            if profile.autoselect and profile.matches:
                 chosen.append(profile)
         return chosen
 
@@ -379,7 +378,14 @@ class ProfileStore:
             for action in one.actions:
                 actions.append(replace(action, number=len(actions) + 1))
             params.update({param.name: param for param in one.params})
-        extended = replace(profile, actions=tuple(actions), params=tuple(params.values()))
+        # The profile's own prefixes go first: a drop-in that uses another meaning is its own fault.
+        namespaces = dict(pair for part in (*reversed(drop_ins), profile) for pair in part.namespaces)
+        extended = replace(
+            profile,
+            actions=tuple(actions),
+            params=tuple(params.values()),
+            namespaces=tuple(sorted(namespaces.items())),
+        )
         extended = replace(extended, digest=digest(extended))
         self._extended[key] = extended
         return extended
@@ -411,34 +417,3 @@ def _syntax(parsed: ParsedFile) -> ProfileSyntaxError:
     ]
     first, *others = errors
     return ProfileSyntaxError(first.message, hint=first.hint, where=first.where, others=others)
-
-
-def search_path(
-    extra: Iterable[str | os.PathLike[str]] = (), environ: Mapping[str, str] | None = None
-) -> list[Path]:
-    """The directories that profiles are looked for in, first ones first.
-
-    What the environment says is ignored where uid and effective uid differ.
-    """
-    found = [Path(one) for one in extra]
-    if environ is not None and os.getuid() == os.geteuid():
-        found += [Path(one) for one in environ.get("VIRT_PROFILE_PATH", "").split(":") if one]
-        home = environ.get("HOME", "")
-        config = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
-        if config.startswith("/"):
-            found.append(Path(config, "virt-profile", "profiles"))
-    found.append(Path("/etc/virt-profile/profiles"))
-    found.append(shipped())
-    return list(dict.fromkeys(found))
-
-
-def shipped() -> Path:
-    """The directory of the profiles that come with the program."""
-    checkout = Path(__file__).resolve().parent.parent / "profiles"
-    if checkout.is_dir():
-        return checkout
-    for prefix in (sys.prefix, "/usr/local", "/usr"):
-        installed = Path(prefix, "share", "virt-profile", "profiles")
-        if installed.is_dir():
-            return installed
-    return Path(sys.prefix, "share", "virt-profile", "profiles")

@@ -318,25 +318,39 @@ def _known(leaf: Leaf, reading: Reading) -> bool:
     return True
 
 
-def compiled_action(action: Action, schema: Schema) -> Want:
-    """The wishes of an action; kept per schema, as one store serves many domains."""
-    return _cached(action, schema, action.file, True, action.kind != "remove")
+def compiled_action(action: Action, schema: Schema, branches: tuple[Snippet, ...] | None = None) -> Want:
+    """The wishes of an action; kept per schema, as one store serves many domains.
+
+    :param branches: the action's, with expressions worked out
+    """
+    own = action.branches if branches is None else branches
+    return _cached(action, own, schema, action.file, True, action.kind != "remove")
 
 
-def compiled_match(match: Match, schema: Schema, file: str) -> Want:
+def compiled_match(
+    match: Match, schema: Schema, file: str, branches: tuple[Snippet, ...] | None = None
+) -> Want:
     """What a `<match>` asks for."""
-    return _cached(match, schema, file, False, True)
+    own = match.branches if branches is None else branches
+    return _cached(match, own, schema, file, False, True)
 
 
-_compiled: dict[tuple[int, int], tuple[Any, Any, Want]] = {}
+_compiled: dict[tuple[Any, ...], tuple[Any, Any, tuple[Snippet, ...], Want]] = {}
 
 
-def _cached(owner: Any, schema: Schema, file: str, checked: bool, singles: bool) -> Want:
-    key = (id(owner), id(schema))
+def _cached(
+    owner: Any, branches: tuple[Snippet, ...], schema: Schema, file: str, checked: bool, singles: bool
+) -> Want:
+    key = (id(owner), id(schema), *[id(one) for one in branches])
     found = _compiled.get(key)
-    if found is None or found[0] is not owner or found[1] is not schema:
+    if (
+        found is None
+        or found[0] is not owner
+        or found[1] is not schema
+        or any([one is not other for one, other in zip(found[2], branches, strict=True)])
+    ):
         if len(_compiled) > 4096:
             _compiled.clear()
-        want = compile_branches(owner.branches, schema, file, checked=checked, singles=singles)
-        _compiled[key] = found = (owner, schema, want)
-    return found[2]
+        want = compile_branches(branches, schema, file, checked=checked, singles=singles)
+        _compiled[key] = found = (owner, schema, branches, want)
+    return found[3]

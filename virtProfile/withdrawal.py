@@ -15,6 +15,7 @@ from .locating import Located, child_node, held, likeness, locate, pairs, slots
 from .meeting import place
 from .provenance import Origin, Warning, Writer
 from .record import Entry, Record, Recorded, Written
+from .sources import reach as branches_of
 from .worktree import TEXT, Element, WorkTree, text_of
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ class _Reach:
         self.things: set[str] = set()
         self.selects = [one.select for one in profile.actions if one.select is not None]
         for action in profile.actions:
-            for branch in action.branches:
+            for branch in [made for one in action.branches for made in branches_of(one)]:
                 if branch.tag == "domain":
                     self.named.add("")
                     for child in branch.children:

@@ -140,6 +140,8 @@ class Parsed:
     root: Node
     variables: list[tuple[str, int]] = field(default_factory=list)
     functions: list[tuple[str, int]] = field(default_factory=list)
+    #: prefixes of names in steps
+    prefixes: list[tuple[str, int]] = field(default_factory=list)
 
 
 def parse_xpath(text: str) -> Parsed:
@@ -360,6 +362,9 @@ class _Parser:
                 self.take()
             self.expect(")")
             return name + "()"
+        prefix, colon, _ = name.partition(":")
+        if colon:
+            self.parsed.prefixes.append((prefix, column))
         return name
 
     def predicates(self) -> tuple[Node, ...]:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -104,6 +106,91 @@ PROFILES = [
     "<match><os><type arch='x86_64'>hvm</type></os></match><add><devices><watchdog model='i6300esb' action='reset'/></devices></add>",
     "<remove><devices><sound/></devices></remove><add><pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm></add>",
 ]
+
+#: For each of them five conditions that hold, and expressions: what they cost.
+CONDITIONS = [
+    "vcpu &gt; 2 and not(os/kernel)",
+    "os/type/@arch = 'x86_64' and vp:machine('q35')",
+    "count(devices/disk) &gt; 1 or devices/interface[model/@type = 'virtio']",
+    "vp:kib(memory) &gt;= 1048576",
+    "not(devices/controller[@type = 'scsi'])",
+]
+
+
+def judged(number: int, body: str) -> str:
+    """A profile of `PROFILES` that does the same under five conditions, by expressions."""
+    matches = "".join(f'<match test="{one}"/>' for one in CONDITIONS)
+    counter = itertools.count()
+
+    def worked_out(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if next(counter) >= 5:
+            return found.group()
+        return f"""{name}="{{vp:if(vcpu &gt; 2, '{value}', vcpu)}}\""""
+
+    actions = re.sub(r"(?<=[ ])([a-z]+)='([^']*)'", worked_out, body)
+    return f"<profile name='b{number}'>{matches}{actions}</profile>"
+
+
+def with_actions(number: int, body: str, plain: bool = False) -> str:
+    """A profile of `PROFILES` with five actions more, each with a condition and an expression.
+
+    :param plain: the same wishes without them
+    """
+    rows = []
+    for place, condition in enumerate(CONDITIONS):
+        name = f"vp.{number}.{place}"
+        when = "" if plain else f' when="{condition}"'
+        path = "/run/4" if plain else "/run/{vp:min(vcpu, 8)}"
+        rows.append(
+            f"<add{when}><devices><channel type='unix'><source mode='bind' path='{path}'/>"
+            f"<target type='virtio' name='{name}'/></channel></devices></add>"
+        )
+    return f"<profile name='b{number}'>{body}{''.join(rows)}</profile>"
+
+
+def conditions(runs: int) -> list[dict[str, object]]:
+    """Ten profiles with five conditions and expressions each, beside the same without."""
+    pairs_of = {
+        "matches": (judged, lambda number, body: f"<profile name='b{number}'>{body}</profile>"),
+        "actions": (with_actions, lambda number, body: with_actions(number, body, plain=True)),
+    }
+    return [row for kind, makers in pairs_of.items() for row in _beside(kind, *makers, runs)]
+
+
+def _beside(
+    kind: str, maker: Callable[[int, str], str], plain_maker: Callable[[int, str], str], runs: int
+) -> list[dict[str, object]]:
+    import virtProfile
+
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        for number, body in enumerate(PROFILES):
+            Path(one, f"b{number}.xml").write_text(maker(number, body))
+            Path(other, f"b{number}.xml").write_text(plain_maker(number, body))
+        names = [f"b{number}" for number in range(len(PROFILES))]
+        dynamic, plain = virtProfile.ProfileStore([one]), virtProfile.ProfileStore([other])
+        for devices in (30, 200):
+            text = domain(devices)
+            results = [virtProfile.apply(text, names, store=store, record=False) for store in (dynamic, plain)]
+            if results[0].xml != results[1].xml:
+                raise SystemExit("the two do not do the same")
+            mine, theirs, ratio = pairs(
+                lambda: virtProfile.apply(text, names, store=dynamic, record=False),
+                lambda: virtProfile.apply(text, names, store=plain, record=False),
+                runs,
+            )
+            rows.append(
+                {
+                    "conditions": kind,
+                    "devices": devices,
+                    "with_ms": mine * 1e3,
+                    "without_ms": theirs * 1e3,
+                    "ratio": ratio,
+                }
+            )
+    return rows
+
 
 STYLESHEET = """<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>
 <xsl:template match='@*|node()'><xsl:copy><xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>
@@ -270,12 +357,16 @@ def main() -> None:
     if options.quick:
         options.runs = 5
     inside = in_process(options.runs)
+    tested = conditions(options.runs)
     outside = processes(options.runs)
     if options.json:
-        print(json.dumps({"in_process": inside, "processes": outside}, indent=1))
+        print(json.dumps({"in_process": inside, "conditions": tested, "processes": outside}, indent=1))
         return
     print("in process: apply beside lxml parse+serialise and virtinst parse+edit+get_xml")
     for row in inside:
+        print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
+    print("conditions: ten profiles with five conditions and expressions each, beside the same without")
+    for row in tested:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
     print("whole process: virt-profile --input --print-xml beside peers on the same file")
     for row in outside:
