@@ -43,7 +43,7 @@ LAYERS = [
     "lint lifecycle searchpath",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion standing hostcommands workers fleetreport",
+    "catalogue completion standing hostcommands workers fleetreport hooks",
     "domains",
     "defining gathering",
     "fleetwork",
