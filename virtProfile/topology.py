@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, islice, permutations
 from typing import Any
 
+from .errors import UsageError
 from .hosttopology import Demand, GuestCell, Node, TopologyError, Wishes, read_demand, read_host, read_wishes
 from .records import record, replace
+from .xmltree import parse
 
 __all__ = [
     "Demand",
@@ -24,6 +26,7 @@ __all__ = [
     "TopologyError",
     "Wishes",
     "plan",
+    "plan_texts",
     "read_demand",
     "read_host",
     "read_wishes",
@@ -109,6 +112,21 @@ def plan(host: Sequence[Node], demand: Demand, wishes: Wishes | None = None) -> 
         f"the VM does not fit this host: {found}",
         hint=f"would fit: {', '.join(would)}" if would else "nothing smaller fits either",
     )
+
+
+def plan_texts(capabilities: str, domain: str, **wishes: str) -> Plan:
+    """As `plan`, of libvirt's documents as they are.
+
+    :param wishes: as `read_wishes` takes them: nodes, policy, reserve, hugepages, used
+    :raises ProfileError: a document or a wish is none; it does not fit
+    """
+    host = parse(capabilities, name="capabilities", error=UsageError).root
+    if host.tag != "capabilities":
+        raise UsageError(
+            f"'{host.tag}' was given where libvirt's 'capabilities' was expected",
+            hint="'virsh capabilities' prints them",
+        )
+    return plan(read_host(host), read_demand(parse(domain).root), read_wishes(**wishes))
 
 
 def _search(host: Sequence[Node], demand: Demand, wishes: Wishes) -> Plan | str:
