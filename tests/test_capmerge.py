@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from functools import reduce
 from itertools import combinations
 from pathlib import Path
@@ -24,6 +28,7 @@ from virtProfile.errors import CompletionError, LibvirtError, UsageError
 from virtProfile.store import ProfileStore
 from virtProfile.xmltree import parse
 
+TOP = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data" / "hosts"
 
 
@@ -285,6 +290,30 @@ def test_baseline() -> None:
         raise LibvirtError("libvirt: CPU vendors do not match")
 
     assert "CPU vendors do not match" in merge(hosts, baseline=refuses).notes[0]
+
+
+@pytest.mark.slow
+@needs_corpus
+def test_baseline_of_libvirt(embed: Callable[[str], str], tmp_path: Path) -> None:
+    """By QEMU's driver itself, in a process of its own."""
+    one = next(host.text for host in documents() if host.name == "qemu_7.2.0-q35.x86_64")
+    root = parse(one).root
+    model = root.findtext("cpu/mode/model")
+    (tmp_path / "new.xml").write_text(one)
+    (tmp_path / "old.xml").write_text(
+        one.replace(f"<model fallback='forbid'>{model}<", "<model fallback='forbid'>EPYC<")
+    )
+    line = [sys.executable, str(TOP / "virt-profile"), "--merge-capabilities", str(tmp_path), "--json"]
+    done = subprocess.run([*line, "-c", embed("host")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    merged = parse(told["xml"]).root.find("cpu/mode[@name='host-model']")
+    assert told["notes"] == []
+    assert merged.get("supported") == "yes"
+    assert merged.findtext("vendor") == "AMD"
+    assert merged.findtext("model") and merged.find("feature") is not None
+    without = json.loads(subprocess.run(line, capture_output=True, text=True).stdout)
+    assert "differ (EPYC, EPYC-Rome)" in without["notes"][0]
 
 
 def test_who_lacks_what() -> None:
