@@ -97,6 +97,28 @@ def test_results_are_those_of_single_calls(vms: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (out / path.relative_to(tmp_path / "again")).read_bytes()
 
 
+def test_taken_back(vms: Path, tmp_path: Path) -> None:
+    out, back = tmp_path / "out", tmp_path / "back"
+    run(["--input", str(vms), *PROFILES, "--output", str(out)])
+    line = [
+        "--input",
+        str(out),
+        "--profile-dir",
+        str(DATA / "profiles"),
+        "--unapply",
+        "cache",
+        "--output",
+        str(back),
+    ]
+    assert run(line).status == 0
+    assert len(list(back.rglob("*.xml"))) == 30
+    for path in back.rglob("*.xml"):
+        assert path.read_bytes() == (vms / path.relative_to(back)).read_bytes()
+    assert (
+        "is not applied" in run(["--input", str(vms), "--unapply", "cache", "--profile-dir", "profiles"]).text
+    )
+
+
 def test_check(vms: Path) -> None:
     (vms / "broken.xml").unlink()
     (vms / "dtd.xml").unlink()
@@ -151,6 +173,7 @@ def test_max_failures_of_a_dry_run(vms: Path) -> None:
         (["--print-diff"], "--print-diff is for one VM"),
         (["--explain"], "--explain is for one VM"),
         (["--confirm"], "--confirm is for one VM"),
+        (["--status"], "and --profile cannot be given"),
         (["--all"], "--input and --all"),
         (["-c", DRIVER], "--connect says nothing"),
         (["--jobs", "0"], "--jobs 0"),

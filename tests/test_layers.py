@@ -41,7 +41,7 @@ LAYERS = [
     "conditions rendering bookkeeping recommendations",
     "fixpoint",
     "engine",
-    "lint lifecycle searchpath",
+    "lint lifecycle searchpath calls",
     "options secrecy",
     "cliargs output diff explain",
     "catalogue completion standing hostcommands workers fleetreport hooks",

@@ -269,31 +269,10 @@ class Run:
         connection: Connection | None,
         context: Context | None = None,
     ) -> Result:
-        from .engine import apply
+        from .calls import call
 
-        options = self.options
-        more: dict[str, Any] = {
-            "store": self.store,
-            "context": context or self._context(text, name, connection),
-            "name": name,
-        }
-        if options.unapply:
-            from .lifecycle import unapply
-
-            result = unapply(text, options.unapply, exclude=options.exclude, **more)
-        elif options.upgrade is not None:
-            from .lifecycle import upgrade
-
-            result = upgrade(text, [options.upgrade] if options.upgrade else [], **more)
-        else:
-            result = apply(
-                text,
-                wishes,
-                auto=options.auto,
-                override=options.override,
-                record=not options.no_record,
-                **more,
-            )
+        context = context or self._context(text, name, connection)
+        result = call(self.options, wishes, text, store=self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source

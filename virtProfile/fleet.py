@@ -167,6 +167,9 @@ class Fleet:
             "override": options.override,
             "auto": options.auto,
             "record": not options.no_record,
+            "unapply": options.unapply,
+            "exclude": options.exclude,
+            "upgrade": options.upgrade,
             "define": bool(options.define),
             "output": options.output,
         }
@@ -279,7 +282,7 @@ class Fleet:
 
 def _check(options: argparse.Namespace) -> None:
     """:raises UsageError: options that make no sense for a fleet."""
-    for name in ("print_xml", "print_diff", "confirm", "hosts"):
+    for name in ("print_xml", "print_diff", "confirm", "hosts", "status"):
         if getattr(options, name, None):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(

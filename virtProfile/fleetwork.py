@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .calls import call
 from .context import Context
 from .errors import ProfileError
 from .fleetreport import Report, Status
@@ -193,19 +194,7 @@ class FleetWork:
     # --- the engine --------------------------------------------------------------
 
     def _apply(self, text: str, name: str, context: Context) -> Result:
-        from .engine import apply
-
-        options = self.options
-        return apply(
-            text,
-            self.wishes,
-            store=self.store,
-            context=context,
-            auto=options.auto,
-            override=options.override,
-            record=not options.no_record,
-            name=name,
-        )
+        return call(self.options, self.wishes, text, store=self.store, context=context, name=name)
 
     def _told(self, result: Result) -> dict[str, Any]:
         """A result as a line of the report."""

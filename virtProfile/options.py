@@ -355,9 +355,6 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--upgrade", "--override"),
     ("--upgrade", "--auto"),
     ("--upgrade", "--no-record"),
-    ("--all", "--status"),
-    ("--all", "--unapply"),
-    ("--all", "--upgrade"),
 )
 
 #: What makes sense only beside another option.
