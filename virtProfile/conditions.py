@@ -15,6 +15,7 @@ from .finding import holds
 from .profile import Action, Match, Snippet
 from .records import replace
 from .selector import Selected
+from .sources import is_source
 from .template import Expr, is_plain, split
 from .wants import Want, compiled_action, compiled_match
 
@@ -210,7 +211,16 @@ class Conditions:
     def _expand(
         self, branches: tuple[Snippet, ...], one: Selected, file: str, root: Any
     ) -> tuple[Snippet, ...]:
-        return tuple(self._expand_one(branch, one, file, root) for branch in branches)
+        found: list[Snippet] = []
+        for branch in branches:
+            made = self._expand_one(branch, one, file, root)
+            if is_source(made):
+                from .mirroring import branches_of
+
+                found.extend(branches_of(made, root, self.context, f"{file}:{made.line}"))
+            else:
+                found.append(made)
+        return tuple(found)
 
     def _expand_one(self, snippet: Snippet, one: Selected, file: str, root: Any) -> Snippet:
         if not _dynamic(snippet):
@@ -278,7 +288,8 @@ def _dynamic(snippet: Snippet) -> bool:
     if known is not None and known[0] is snippet:
         return known[1]
     found = (
-        any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
+        is_source(snippet)
+        or any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
         or (snippet.text is not None and not is_plain(snippet.text))
         or any([_dynamic(below) for below in snippet.children])
     )
