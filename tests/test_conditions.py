@@ -245,6 +245,7 @@ def test_the_entry_says_what_the_caller_does_not(shop: Shop) -> None:
 
 # --- unknown context -------------------------------------------------------------
 
+
 @pytest.mark.parametrize(
     ("unknown", "outcome"),
     [("", "error"), ("unknown='error'", "error"), ("unknown='skip'", False), ("unknown='apply'", True)],
@@ -364,7 +365,9 @@ def test_requires_takes_the_priority_and_the_highest_of_several(shop: Shop) -> N
     ]
     result = shop.apply("a", xml=domain(listed="<virtuned:profile name='c' priority='3'/>"))
     assert ("c", 3, "metadata") in [(one.name, one.priority, one.source) for one in result.applied]
-    assert "c" not in result.xml.partition("</virtuned:virtuned>")[0].replace("name='c' priority='3'", "").split("'")
+    assert "c" not in result.xml.partition("</virtuned:virtuned>")[0].replace(
+        "name='c' priority='3'", ""
+    ).split("'")
 
 
 def test_a_required_profile_that_does_not_match_is_skipped_alone(shop: Shop) -> None:
