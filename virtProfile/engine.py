@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import companions
 from .bookkeeping import unlist, write_list, write_record
 from .changes import BOOKKEEPER, Difference, describe, differences
 from .conditions import Conditions
@@ -35,7 +36,7 @@ from .rendering import explain_conflicts, render, where
 from .selector import Selection, Selector
 from .splice import write
 from .wishlist import read_list, read_requests, together
-from .withdrawal import take_back, trust_store
+from .withdrawal import take_back, trust_store, withdrawer
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 from .xmltree import parse
 
@@ -163,6 +164,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     )
     if problem is not None:
         raise problem
+    if before is not None:
+        companions.part(tree, before, withdrawer)
     if actions.unmet:
         raise together(actions.unmet)
     found = differences(tree)

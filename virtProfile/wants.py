@@ -283,6 +283,14 @@ def _scope(
     given: dict[str, str | None] = {"@" + name: value for name, value in snippet.attrs}
     given[TEXT] = snippet.text
     halves = {unit: number for number, (unit, _) in node.unit.items() if given.get(number)}
+    if reading.checked and reading.singles and node.unit:
+        for number, (unit, _) in node.unit.items():
+            if given.get(unit) is not None and given.get(number) is None:
+                reading.error(
+                    f"a unit without its number: '{node.path}' has {unit[1:]}='{given[unit]}' alone",
+                    "a number and its unit are one value: write both",
+                    snippet.line,
+                )
     for slot, value in given.items():
         if value is None or slot in halves:  # a unit goes with its number
             continue

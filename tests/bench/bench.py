@@ -172,9 +172,7 @@ def _beside(
         dynamic, plain = virtProfile.ProfileStore([one]), virtProfile.ProfileStore([other])
         for devices in (30, 200):
             text = domain(devices)
-            results = [
-                virtProfile.apply(text, names, store=store, record=False) for store in (dynamic, plain)
-            ]
+            results = [virtProfile.apply(text, names, store=store, record=False) for store in (dynamic, plain)]
             if results[0].xml != results[1].xml:
                 raise SystemExit("the two do not do the same")
             mine, theirs, ratio = pairs(
