@@ -54,7 +54,7 @@ def embedded_root() -> Iterator[Path]:
     QEMU runs as who runs the tests: else the driver finds out again with every
     call whether its own user may use KVM, which takes 10 seconds each time.
     """
-    given = os.environ.get("VIRT_PROFILE_EMBED_ROOT")
+    given = os.environ.get("VIRT_PROFILE_EMBED")
     root = Path(given) if given else Path(tempfile.mkdtemp(prefix="vp-"))  # sockets have short paths
     (root / "etc").mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
