@@ -232,6 +232,18 @@ def test_what_the_class_refuses_is_our_error() -> None:
         apply(vm, add(floppies))
 
 
+def test_nothing_random_is_made_up() -> None:
+    result = apply(domain(), add("<interface type='user'><mac/></interface>"))
+    assert "52:54:00" not in result.xml
+    assert "<mac/>" in result.xml
+    assert [one.code for one in result.warnings] == ["incomplete"]
+
+
+def test_what_a_class_stumbles_over_stays_as_it_is() -> None:
+    result = apply(domain(), add("<interface><source/></interface>"))
+    assert "<source/>" in result.xml
+
+
 def test_kinds_that_virtinst_does_not_know_go_by_the_schema() -> None:
     result = apply(domain(), add("<hub type='usb'/>"))
     assert "<hub type='usb'/>" in result.xml
