@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="--slow runs it"))
+
+
+@pytest.fixture(scope="session")
+def embedded_root() -> Iterator[Path]:
+    """The directory of libvirt's embedded QEMU driver, of which a process has one.
+
+    QEMU runs as who runs the tests: else the driver finds out again with every
+    call whether its own user may use KVM, which takes 10 seconds each time.
+    """
+    given = os.environ.get("VIRT_PROFILE_EMBED_ROOT")
+    root = Path(given) if given else Path(tempfile.mkdtemp(prefix="vp-"))  # sockets have short paths
+    (root / "etc").mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        (root / "etc" / "qemu.conf").write_text(
+            'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
+            "namespaces = []\ncgroup_controllers = []\n"
+        )
+    yield root
+    if not given:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .changes import BOOKKEEPER
 from .meeting import place
-from .record import Record, build, same_record
+from .record import Record, same_record
+from .recordwriter import build
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 from .xmltree import VIRTUNED_NS
 
@@ -30,7 +31,7 @@ def _tag(name: str) -> str:
 def write_list(tree: WorkTree, schema: Any, selection: Selection) -> None:
     """Bring the list up to what the caller named."""
     entries = {one.request.name: one.element for one in selection.entries}
-    for request in selection.named:
+    for request in sorted(selection.named, key=lambda one: one.name):  # whatever order they came in
         entry = entries.get(request.name)
         if entry is None:
             entry = _new(tree, _list(tree, schema), "profile")

@@ -21,9 +21,9 @@ from .deviceclass import DeviceClasses, Refused, judged, missing, taken
 from .errors import CompletionError, MissingContextError
 from .locating import held, pairs, slots
 from .meeting import place
-from .needs import X86, supply
 from .provenance import THE_DEFINITION, Origin, Writer
 from .refusals import FIXED, refuse
+from .supplies import X86, supply
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import companions
 from .bookkeeping import unlist, write_list, write_record
 from .changes import BOOKKEEPER, Difference, describe, differences
 from .complete import Completion
@@ -36,7 +37,7 @@ from .rendering import explain_conflicts, render, where
 from .selector import Selection, Selector
 from .splice import write
 from .wishlist import read_list, read_requests, together
-from .withdrawal import take_back, trust_store
+from .withdrawal import take_back, trust_store, withdrawer
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 from .xmltree import parse
 
@@ -179,6 +180,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     )
     if problem is not None:
         raise problem
+    if before is not None:
+        companions.part(tree, before, withdrawer)
     if actions.unmet:
         raise together(actions.unmet)
     found = differences(tree)
@@ -276,7 +279,7 @@ def _report(
     written: Any,
 ) -> Result:
     text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
     warnings += _guest_abi(tree, schema, found, paths)
@@ -316,7 +319,7 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
     hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default:
+    if by_definition and not loss.loser.is_default and not loss.final:
         hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),

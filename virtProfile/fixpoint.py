@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .conditions import Conditions, Verdict
+from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
@@ -156,15 +156,10 @@ class Fixpoint:
         return self._masks.without(owner)
 
     def _render(self, state: State) -> None:
-        conditions, verdicts = self.conditions, state.verdicts  # not self: no cycle keeps the tree alive
-
-        def prepare(action: Action, one: Selected, number: int) -> tuple[Any, Any] | None:
-            return conditions.prepared(action, one, verdicts.get((one.name, number)))
-
-        self.prepare = prepare
-        self._rendered = render(
-            self.tree, conditions.schema, list(state.selected.values()), prepare, self.complete
-        )
+        # Not self: no cycle keeps the tree alive.
+        self.prepare = Preparation(self.conditions, state.verdicts)
+        selected = list(state.selected.values())
+        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

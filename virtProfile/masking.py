@@ -42,8 +42,11 @@ class Masks:
             removed = [element for element, (_, writers) in tree.removed.items() if owner in _only(writers)]
             hidden: list[Element] = []
             kept: dict[Element, list[str]] = {}
+            whole: dict[Element, bool] = {}
             for element, slot in slots:
-                if tree.original(element) or not self._all_own(element, owner):
+                if element not in whole:
+                    whole[element] = not tree.original(element) and self._all_own(element, owner)
+                if not whole[element]:
                     kept.setdefault(element, []).append(slot)
                 elif slot == PRESENCE:
                     hidden.append(element)
@@ -92,10 +95,14 @@ class Masks:
                 _put(element, slot[1:], old)
 
     def _all_own(self, element: Element, owner: Owner) -> bool:
+        claims = self.tree.claims
+        seen = None  # what was made together has one list
         for one in element.iter("*"):
-            for owners in self.tree.claims.get(one, {}).values():
-                if owner not in _only(owners):
-                    return False
+            for owners in claims.get(one, {}).values():
+                if owners is not seen:
+                    if owner not in _only(owners):
+                        return False
+                    seen = owners
         return True
 
     def _show(self, element: Element, undo: list[tuple[Any, ...]]) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from .buses import bus_of, name_of
 from .domainschema import DATA
 from .errors import MissingContextError
-from .needs import X86, wished
 from .schemafacts import rows
+from .supplies import X86, wished
 from .worktree import PRESENCE, Element, child
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ selection: that is how fixes of conflicts are tried.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .actions import Actions
 from .errors import Conflict, ConflictError, ConflictValue
 from .meeting import Loss
+from .placement import place
 from .profile import Kind, Multiple
 from .provenance import (
     DEFINITION,
@@ -27,6 +28,7 @@ from .records import replace
 from .worktree import TEXT, Element, WorkTree
 
 if TYPE_CHECKING:
+    from .context import Context
     from .domainschema import Schema
     from .paths import Paths
     from .profile import Action
@@ -49,11 +51,17 @@ class Step:
         self.select = select
 
 
-#: Gives an action as it is to be carried out now (expressions worked out), or None to skip it.
-Prepare = Callable[["Action", "Selected", int], "tuple[Any, Any] | None"]
+class Prepare(Protocol):
+    """Gives an action as it is to be carried out now (expressions worked out), or None to skip it."""
+
+    context: Context
+
+    def __call__(self, action: Action, one: Selected, number: int) -> tuple[Any, Any] | None: ...
 
 
-def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
+def steps(
+    selected: Sequence[Selected], prepare: Callable[[Action, Selected, int], tuple[Any, Any] | None]
+) -> list[Step]:
     """All actions in rendering order: by priority, highest first; within one priority
     removes, `no`, `yes`, auto; then name, version, document order; defaults after all."""
     rows = []
@@ -97,6 +105,7 @@ def render(
         actions.act(step.action, step.want, step.select, step.writer)
     if complete is not None:
         complete(actions, lambda: _default_again(actions))
+    place(tree, actions, prepare.context)
     return actions
 
 
