@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completing import apply, disks, domain
+from completing import apply, at_priority, disks, domain
 from lxml import etree
 
 from virtProfile.errors import CompletionError
@@ -230,6 +230,15 @@ def test_what_the_class_refuses_is_our_error() -> None:
     )
     with pytest.raises(CompletionError, match="fdc|Only 2"):
         apply(vm, add(floppies))
+
+
+def test_what_the_vm_itself_lacks_is_not_ours() -> None:
+    own = "    <disk type='block' device='disk'><target dev='vdb'/></disk>\n"
+    assert apply(domain(own), add("<disk device='disk'><target dev='vdb' bus='virtio'/></disk>")).changed
+    cdrom = "    <disk device='cdrom'><target dev='sda' bus='sata'/></disk>\n"
+    turned = "<add multiple='no'><devices><disk device='lun'><target dev='sda'/></disk></devices></add>"
+    with pytest.raises(CompletionError, match="disk sda of profile 'p0' cannot work.*path"):
+        at_priority(100, domain(cdrom), turned)
 
 
 def test_nothing_random_is_made_up() -> None:
