@@ -109,6 +109,16 @@ def test_a_controller_of_a_profile_gets_its_index() -> None:
     assert [one["index"] for one in controllers(result, "scsi")] == ["0", "1"]
 
 
+def test_scsi_devices_of_the_host_get_a_slot_too() -> None:
+    hostdev = (
+        "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/>"
+        "<address bus='0' target='0' unit='0'/></source></hostdev>"
+    )
+    result = apply(domain(disks("scsi", 2)), add(hostdev))
+    address = etree.fromstring(result.xml.encode()).find("devices/hostdev/address")
+    assert (address.get("type"), address.get("unit")) == ("drive", "2")
+
+
 def test_other_hypervisors_place_their_own() -> None:
     vm = domain(disks("scsi", 1)).replace("type='qemu'", "type='xen'")
     result = apply(vm, add(disks("scsi", 1, 1)))
