@@ -64,10 +64,22 @@ TABLE = (
     (case("capabilities-swapped", "--profile cache --domcapabilities bad/capabilities.txt", 2), "usage"),
     (case("capabilities-no-xml", "--profile cache --domcapabilities password", 2), "usage"),
     (case("capabilities-missing", "--profile cache --capabilities nope.xml"), "failed"),
-    (case("capabilities-misfit", "--profile context --domcapabilities bad/domcapabilities.txt"), "missing-context"),
-    (case("metadata-priority", "", 1, LISTED.format("<v:profile name='cache' priority='high'/>")), "invalid-domain"),
-    (case("metadata-range", "", 1, LISTED.format("<v:profile name='cache' priority='1001'/>")), "invalid-domain"),
-    (case("metadata-twice", "", 1, LISTED.format("<v:profile name='a'/>\n<v:profile name='a'/>")), "invalid-domain"),
+    (
+        case("capabilities-misfit", "--profile context --domcapabilities bad/domcapabilities.txt"),
+        "missing-context",
+    ),
+    (
+        case("metadata-priority", "", 1, LISTED.format("<v:profile name='cache' priority='high'/>")),
+        "invalid-domain",
+    ),
+    (
+        case("metadata-range", "", 1, LISTED.format("<v:profile name='cache' priority='1001'/>")),
+        "invalid-domain",
+    ),
+    (
+        case("metadata-twice", "", 1, LISTED.format("<v:profile name='a'/>\n<v:profile name='a'/>")),
+        "invalid-domain",
+    ),
     (case("guest-priority", "", 1, LISTED.format("<v:guest os='win10' priority='x'/>")), "invalid-domain"),
     (case("guest-nobody", "", 1, LISTED.format("<v:guest priority='1'/>")), "invalid-domain"),
 )
@@ -111,7 +123,18 @@ def test_what_would_take_minutes_is_refused_on_a_large_domain(tmp_path: Path) ->
 
 
 def test_lint_finds_the_same_without_a_domain() -> None:
-    wrong = ("syntax", "variable", "function", "arguments", "brace", "prefix", "exslt", "document", "minutes", "long")
+    wrong = (
+        "syntax",
+        "variable",
+        "function",
+        "arguments",
+        "brace",
+        "prefix",
+        "exslt",
+        "document",
+        "minutes",
+        "long",
+    )
     for name in (*wrong, "nested"):
         done = run(["--lint", f"bad/{name}.xml"])
         assert done.status == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completing import apply, disks, domain
+from completing import apply, at_priority, disks, domain
 from lxml import etree
 
 from virtProfile.errors import CompletionError
@@ -107,6 +107,16 @@ def test_a_controller_of_a_profile_gets_its_index() -> None:
     models = [one["model"] for one in controllers(result, "scsi")]
     assert models == ["lsisas1068", "lsisas1068"]
     assert [one["index"] for one in controllers(result, "scsi")] == ["0", "1"]
+
+
+def test_scsi_devices_of_the_host_get_a_slot_too() -> None:
+    hostdev = (
+        "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host0'/>"
+        "<address bus='0' target='0' unit='0'/></source></hostdev>"
+    )
+    result = apply(domain(disks("scsi", 2)), add(hostdev))
+    address = etree.fromstring(result.xml.encode()).find("devices/hostdev/address")
+    assert (address.get("type"), address.get("unit")) == ("drive", "2")
 
 
 def test_other_hypervisors_place_their_own() -> None:
@@ -230,6 +240,27 @@ def test_what_the_class_refuses_is_our_error() -> None:
     )
     with pytest.raises(CompletionError, match="fdc|Only 2"):
         apply(vm, add(floppies))
+
+
+def test_what_the_vm_itself_lacks_is_not_ours() -> None:
+    own = "    <disk type='block' device='disk'><target dev='vdb'/></disk>\n"
+    assert apply(domain(own), add("<disk device='disk'><target dev='vdb' bus='virtio'/></disk>")).changed
+    cdrom = "    <disk device='cdrom'><target dev='sda' bus='sata'/></disk>\n"
+    turned = "<add multiple='no'><devices><disk device='lun'><target dev='sda'/></disk></devices></add>"
+    with pytest.raises(CompletionError, match="disk sda of profile 'p0' cannot work.*path"):
+        at_priority(100, domain(cdrom), turned)
+
+
+def test_nothing_random_is_made_up() -> None:
+    result = apply(domain(), add("<interface type='user'><mac/></interface>"))
+    assert "52:54:00" not in result.xml
+    assert "<mac/>" in result.xml
+    assert [one.code for one in result.warnings] == ["incomplete"]
+
+
+def test_what_a_class_stumbles_over_stays_as_it_is() -> None:
+    result = apply(domain(), add("<interface><source/></interface>"))
+    assert "<source/>" in result.xml
 
 
 def test_kinds_that_virtinst_does_not_know_go_by_the_schema() -> None:

@@ -341,7 +341,9 @@ def test_versions(shop: Shop) -> None:
     with pytest.raises(VersionError) as caught:
         shop.apply({"name": "v", "version": "3"})
     assert caught.value.hint == "there is 2.0, 1.10, 1.9, 1.2"
-    assert " version='1'" in the_list(shop.apply({"name": "v", "version": "1"}))  # the wish, not what it led to
+    assert " version='1'" in the_list(
+        shop.apply({"name": "v", "version": "1"})
+    )  # the wish, not what it led to
     assert "name='v'/>" in the_list(shop.apply("v"))
 
 

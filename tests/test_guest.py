@@ -175,7 +175,13 @@ def test_withdrawn_with_its_priority_and_told_by_status() -> None:
     text = sketch("os='win10' priority='5'")
     once = virtProfile.apply(text, store=store)
     (row,) = virtProfile.status(once.xml, store=store).profiles
-    assert (row.name, row.version, row.newest, row.state, row.changed) == ("guest:win10", "1", "1", "applied", False)
+    assert (row.name, row.version, row.newest, row.state, row.changed) == (
+        "guest:win10",
+        "1",
+        "1",
+        "applied",
+        False,
+    )
     without = once.xml.replace(" priority='5'/>", "/>", 1)
     (row,) = virtProfile.status(without, store=store).profiles
     assert row.state == "withdrawn"

@@ -28,12 +28,12 @@ def lint(body: str, head: str = "", drop_in: bool = False) -> list[str]:
     ],
 )
 def test_errors(test: str, fact: str) -> None:
-    for place in (f"<match test=\"{test}\"/>{ADD}", f"<add when=\"{test}\"><title>x</title></add>"):
+    for place in (f'<match test="{test}"/>{ADD}', f'<add when="{test}"><title>x</title></add>'):
         (told,) = lint(place)
         assert told.startswith("2 error: ") and "at column" in told
         if "expected" not in fact:
             assert fact in told
-    (told,) = lint(f'<add><title>{{{test}}}</title></add>')
+    (told,) = lint(f"<add><title>{{{test}}}</title></add>")
     assert "2 error: " in told
 
 
@@ -86,19 +86,41 @@ def test_nothing_is_said_of_what_may_be(test: str) -> None:
 
 def test_matches_that_exclude_each_other() -> None:
     found = lint(f"<match test='vcpu &gt; 8'/>\n<match test='vcpu &lt; 4'/>{ADD}")
-    assert found == ["1 warning: the profile never applies: 'vcpu' cannot be above 8 and below 4 (every <match> must hold)"]
+    assert found == [
+        "1 warning: the profile never applies: 'vcpu' cannot be above 8 and below 4 (every <match> must hold)"
+    ]
 
 
 @pytest.mark.parametrize(
     ("body", "head", "fact"),
     [
-        ("<param name='n' type='int' default='x'/><add><title>{$n}</title></add>", "", "error: the default of 'n'"),
+        (
+            "<param name='n' type='int' default='x'/><add><title>{$n}</title></add>",
+            "",
+            "error: the default of 'n'",
+        ),
         ("<param name='n' type='int' default='2'/>" + ADD, "", "warning: param 'n' is not used"),
-        ("<param name='host'/><add><title>{$host}</title></add>", "", "error: a param may not be called 'host'"),
-        ("<param name='version'/><add><title>{$version}</title></add>", "", "error: a param may not be called"),
-        ("<param name='s' secret='yes' default='x'/><add><title>{$s}</title></add>", "", "everybody can read"),
+        (
+            "<param name='host'/><add><title>{$host}</title></add>",
+            "",
+            "error: a param may not be called 'host'",
+        ),
+        (
+            "<param name='version'/><add><title>{$version}</title></add>",
+            "",
+            "error: a param may not be called",
+        ),
+        (
+            "<param name='s' secret='yes' default='x'/><add><title>{$s}</title></add>",
+            "",
+            "everybody can read",
+        ),
         ("<requires profile='p'/>", "", "error: profile 'p' names itself"),
-        ("<requires profile='q'/><conflicts profile='q'/>", "", "error: profile 'p' requires 'q' and conflicts"),
+        (
+            "<requires profile='q'/><conflicts profile='q'/>",
+            "",
+            "error: profile 'p' requires 'q' and conflicts",
+        ),
         (ADD, " replaced-by='q'", "warning: nothing of this profile is used"),
         (ADD, " autoselect='yes'", "warning: autoselect='yes' without a <match>"),
         ("<add unknown='skip'><title>{vcpu}</title></add>", "", "warning: unknown='skip' has no effect"),

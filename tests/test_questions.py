@@ -105,7 +105,10 @@ def test_of_several_hosts_the_fitting_document_counts() -> None:
         ("aarch64", "virt", ["virtio"]),
         ("s390x", "s390-ccw-virtio-6.0", []),
     ):
-        assert query(apply(domain(arch, machine), "spice", context=context))("devices/video/model/@type") == video
+        assert (
+            query(apply(domain(arch, machine), "spice", context=context))("devices/video/model/@type")
+            == video
+        )
 
 
 @pytest.mark.parametrize(

@@ -210,16 +210,17 @@ class Pass:
             device = element if element.getparent() is self.devices else element.getparent()
             if device is None or device.getparent() is not self.devices:
                 continue
-            if element is device or element.tag in ("source", "target"):
+            if element is device or (device.tag == "filesystem" and element.tag == "target"):
                 writer = self._author(element)
                 if writer is not None:
                     yield device, writer
 
     def _author(self, element: Element) -> Writer | None:
-        """The profile whose values stand on an element of the VM, the first of them."""
-        for owners in self.tree.claims.get(element, {}).values():
-            if owners and owners[0] is not THE_DEFINITION:
-                return owners[0]
+        """The profile that changed a value of an element of the VM, the first of them."""
+        for slot, owners in self.tree.claims.get(element, {}).items():
+            if slot[:1] == "@" and owners[0] is not THE_DEFINITION:
+                if self.tree.before(element, slot) != element.get(slot[1:]):
+                    return owners[0]
         return None
 
     def _spoken(self) -> dict[str, Writer]:

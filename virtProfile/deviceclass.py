@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Prefixes of disks' names without a limit to speak of.
 _LONG = ("vd", "sd", "xvd")
+#: What virtinst would make up: libvirt's to make.
+_RANDOM = ("mac", "uuid")
 #: Parts of a domain that defaults of devices look at, besides devices of the same kind.
 _READ = ("os", "metadata", "features", "vcpu", "cpu")
 
@@ -56,7 +58,7 @@ def missing(device: Element, node: Any) -> list[str]:
     facts = _facts().get(device.tag)
     if facts is None:
         return []
-    found = lacks(device, node)
+    found = [path for path in lacks(device, node) if path.split("/")[0] not in _RANDOM]
     for path in facts.needs:
         if not _has(device, path) and path.split("/")[0] not in found:
             found.append(path)
@@ -137,12 +139,13 @@ def _filled(
     try:
         made.set_defaults(guest)
         made.validate()
+        return etree.fromstring(made.get_xml().encode())
     except (ValueError, RuntimeError) as problem:
         raise Refused(" ".join(str(problem).split())) from None
-    except (AttributeError, TypeError, KeyError) as problem:
-        # It asked the connection for something that only libvirt knows.
-        raise Refused(f"its class needs a connection ({problem})") from None
-    return etree.fromstring(made.get_xml().encode())
+    except (AttributeError, TypeError, KeyError):
+        # It asked the connection for something that only libvirt knows, or stumbled over
+        # something empty: the device stays as it is, and is told to be incomplete.
+        return etree.fromstring(text)
 
 
 def _name_os(context: Context, root: Element, guest: Any) -> None:
