@@ -54,12 +54,21 @@ class Preparation:
     :ivar context: what is known besides the domain
     """
 
-    def __init__(self, conditions: Conditions, verdicts: Mapping[tuple[str, int], Verdict]) -> None:
+    def __init__(
+        self,
+        conditions: Conditions,
+        verdicts: Mapping[tuple[str, int], Verdict],
+        without: tuple[str, int] | None = None,
+    ) -> None:
+        """:param without: an action (its profile, its number) that is left out"""
         self.context = conditions.context
         self._conditions = conditions
         self._verdicts = verdicts
+        self._without = without
 
     def __call__(self, action: Action, one: Selected, number: int) -> tuple[Want | None, Any] | None:
+        if (one.name, number) == self._without:
+            return None
         return self._conditions.prepared(action, one, self._verdicts.get((one.name, number)))
 
 
