@@ -306,6 +306,7 @@ def test_the_entry_says_what_the_caller_does_not(shop: Shop) -> None:
 
 # --- unknown context -------------------------------------------------------------
 
+
 @pytest.mark.parametrize(
     ("unknown", "outcome"),
     [("", "error"), ("unknown='error'", "error"), ("unknown='skip'", False), ("unknown='apply'", True)],

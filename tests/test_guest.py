@@ -134,7 +134,9 @@ def test_digest_is_that_of_the_facts() -> None:
     assert {action.line for action in one.actions} == {3}
 
 
-@pytest.mark.parametrize("name", ["win10", "win11", "winxp", "ubuntu22.04", "freebsd13.0", "linux2020", "generic"])
+@pytest.mark.parametrize(
+    "name", ["win10", "win11", "winxp", "ubuntu22.04", "freebsd13.0", "linux2020", "generic"]
+)
 def test_passes_lint(name: str) -> None:
     assert lint_text(profile_text(lookup(name)), "guest.xml") == []
 

@@ -166,9 +166,7 @@ def test_i4_the_definition_stays(scene: strategies.Scene) -> None:
 
 
 @several
-@given(
-    st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads"))
-)
+@given(st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")))
 def test_i5_valid_stays_valid(scene: strategies.Scene) -> None:
     schema = Schema.baseline()
     if schema.validate(etree.fromstring(scene.domain.encode())):
@@ -181,9 +179,7 @@ def test_i5_valid_stays_valid(scene: strategies.Scene) -> None:
 
 
 @several
-@given(
-    st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads"))
-)
+@given(st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")))
 def test_i6_changes_add_up(scene: strategies.Scene) -> None:
     result = apply(scene)
     if result is None:

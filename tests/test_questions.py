@@ -210,7 +210,8 @@ def test_queues_are_vcpus_at_most_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vcpu", "iothreads", "wanted"), [(4, 1, "2"), (4, 2, "2"), (12, 9, "10"), (3, None, "1"), (2, None, None)]
+    ("vcpu", "iothreads", "wanted"),
+    [(4, 1, "2"), (4, 2, "2"), (12, 9, "10"), (3, None, "1"), (2, None, None)],
 )
 def test_more_vcpus_than_iothreads_and_two(vcpu: int, iothreads: int | None, wanted: str | None) -> None:
     xml = domain(vcpu=vcpu)

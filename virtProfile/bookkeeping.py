@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .changes import BOOKKEEPER
 from .meeting import place
-from .record import Record, build, same_record
+from .record import Record, same_record
+from .recordwriter import build
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 from .xmltree import VIRTUNED_NS
 

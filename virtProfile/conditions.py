@@ -15,10 +15,13 @@ from .finding import holds
 from .profile import Action, Match, Snippet
 from .records import replace
 from .selector import Selected
+from .sources import is_source
 from .template import Expr, is_plain, split
 from .wants import Want, compiled_action, compiled_match
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .context import Context
     from .expression import Environment, Expression
 
@@ -43,6 +46,30 @@ class Verdict:
     def key(self) -> tuple[Any, ...]:
         """Equal for judgements that lead to the same."""
         return (self.holds, None if self.error is None else str(self.error), self.branches)
+
+
+class Preparation:
+    """Gives each action of a selection as a state of the fixpoint has it; see `rendering.Prepare`.
+
+    :ivar context: what is known besides the domain
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        verdicts: Mapping[tuple[str, int], Verdict],
+        left: tuple[str, int] | None = None,
+    ) -> None:
+        """:param left: the one action, by profile and number, that is left out"""
+        self.context = conditions.context
+        self._left = left
+        self._conditions = conditions
+        self._verdicts = verdicts
+
+    def __call__(self, action: Action, one: Selected, number: int) -> tuple[Want | None, Any] | None:
+        if self._left == (one.name, number):
+            return None
+        return self._conditions.prepared(action, one, self._verdicts.get((one.name, number)))
 
 
 class Conditions:
@@ -193,7 +220,16 @@ class Conditions:
     def _expand(
         self, branches: tuple[Snippet, ...], one: Selected, file: str, root: Any
     ) -> tuple[Snippet, ...]:
-        return tuple(self._expand_one(branch, one, file, root) for branch in branches)
+        found: list[Snippet] = []
+        for branch in branches:
+            made = self._expand_one(branch, one, file, root)
+            if is_source(made):
+                from .mirroring import branches_of
+
+                found.extend(branches_of(made, root, self.context, f"{file}:{made.line}"))
+            else:
+                found.append(made)
+        return tuple(found)
 
     def _expand_one(self, snippet: Snippet, one: Selected, file: str, root: Any) -> Snippet:
         if not _dynamic(snippet):
@@ -261,7 +297,8 @@ def _dynamic(snippet: Snippet) -> bool:
     if known is not None and known[0] is snippet:
         return known[1]
     found = (
-        any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
+        is_source(snippet)
+        or any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
         or (snippet.text is not None and not is_plain(snippet.text))
         or any([_dynamic(below) for below in snippet.children])
     )

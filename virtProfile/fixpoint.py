@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .conditions import Conditions, Verdict
+from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
@@ -50,8 +50,11 @@ class State:
 class Fixpoint:
     """Finds the stable selection and renders it."""
 
-    def __init__(self, tree: WorkTree, selector: Selector, conditions: Conditions) -> None:
+    def __init__(
+        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+    ) -> None:
         self.tree = tree
+        self.complete = complete
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -167,19 +170,13 @@ class Fixpoint:
                 self._render(state)
 
     def _render(self, state: State, without: str | Writer | None = None) -> None:
-        conditions, verdicts = self.conditions, state.verdicts  # not self: no cycle keeps the tree alive
         left = None
         if without is not None and not isinstance(without, str):
             left = (without.origin.profile, without.number)
-
-        def prepare(action: Action, one: Selected, number: int) -> tuple[Any, Any] | None:
-            if (one.name, number) == left:
-                return None
-            return conditions.prepared(action, one, verdicts.get((one.name, number)))
-
-        self.prepare = prepare
+        # Not self: no cycle keeps the tree alive.
+        self.prepare = Preparation(self.conditions, state.verdicts, left)
         selected = [one for one in state.selected.values() if one.name != without]
-        self._rendered = render(self.tree, conditions.schema, selected, prepare)
+        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

@@ -167,5 +167,7 @@ def _allows(grammar: Grammar, pattern: Any, only: tuple[str, str]) -> bool | Non
         found_all = [_allows(grammar, one, only) for one in pattern[1:]]
         if True in found_all:
             return True
-        return None if None in found_all else False
+        # An optional attribute that may only be something else: not this value, as no
+        # other part of the group can have the attribute too.
+        return False if False in found_all else None
     return None

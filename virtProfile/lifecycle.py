@@ -242,9 +242,7 @@ class Status:
         }
 
 
-def status(
-    xml: str, *, store: ProfileStore, context: Context | None = None, name: str = "<xml>"
-) -> Status:
+def status(xml: str, *, store: ProfileStore, context: Context | None = None, name: str = "<xml>") -> Status:
     """Which profiles apply to a VM, what is newer, and what was changed by hand since.
 
     Reads the record and renders nothing.
@@ -354,5 +352,3 @@ def _differences(element: Element, node: Any, written: Written, paths: Paths) ->
 def _flat(written: Written) -> str:
     words = [f"{name}='{value}'" for name, value in written.attrs.items()]
     return " ".join(words) or written.text or written.tag
-
-

@@ -184,10 +184,11 @@ def _only(owners: list[Writer]) -> tuple[Owner, ...]:
     first = owners[0] if owners else THE_DEFINITION
     if first is THE_DEFINITION:
         return ()
+    profile, action = first.origin.profile, first.cause
     if len(owners) == 1:
-        return (first.origin.profile, first)
-    if all(owner.origin.profile == first.origin.profile for owner in owners):
-        return (first.origin.profile,)
+        return (profile, action)
+    if all(owner.origin.profile == profile for owner in owners):
+        return (profile, action) if all(owner.cause is action for owner in owners) else (profile,)
     return ()
 
 

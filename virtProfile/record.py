@@ -34,6 +34,8 @@ ROOT = _OURS + "record"
 DIGEST_DIGITS = 32
 #: More things than libvirt takes in a domain are no record of ours.
 MAX_ENTRIES = 100_000
+#: The tag of the values before.
+WAS = "was"
 #: Stands in the place of a value that is nobody's business.
 HIDDEN = "hidden"
 
@@ -150,9 +152,9 @@ class Entry:
 
 
 class Recorded:
-    """One profile of the record."""
+    """One profile of the record; `implies` names what libvirt adds to what it brought."""
 
-    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries")
+    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries", "implies")
 
     def __init__(
         self,
@@ -163,6 +165,7 @@ class Recorded:
         source: str = "list",
         params: dict[str, str] | None = None,
         entries: Sequence[Entry] = (),
+        implies: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -172,6 +175,7 @@ class Recorded:
         self.source = source
         self.params = params or {}
         self.entries = list(entries)
+        self.implies = tuple(implies)
 
 
 class Record:
@@ -216,6 +220,7 @@ def _all_of(record: Record) -> Any:
             one.digest[:DIGEST_DIGITS],
             one.priority,
             one.source,
+            sorted(one.implies),
             sorted(one.params.items()),
             sorted(
                 (entry.kind, entry.at, entry.number, _sorted(entry.written), _sorted(entry.was), entry.gone,
@@ -241,7 +246,7 @@ def _sorted(written: Written | None) -> Any:
 # --- reading ---------------------------------------------------------------------
 
 
-def _tag(name: str) -> str:
+def tag_of(name: str) -> str:
     return f"{{{RECORD_NS}}}{name}"
 
 
@@ -264,7 +269,7 @@ def read_record(document: Any) -> Record | None:
             continue
         record.profiles.append(profile)
         for one in element.iterchildren("*"):
-            if one.tag == _tag("param"):
+            if one.tag == tag_of("param"):
                 continue
             try:
                 entries = _read_entry(one)
@@ -289,7 +294,7 @@ def _doubt(record: Record, document: Any, element: Element) -> None:
 
 def _read_profile(element: Element) -> Recorded | None:
     name, version, digest = element.get("name"), element.get("version", "0"), element.get("digest", "")
-    if element.tag != _tag("profile") or not name:
+    if element.tag != tag_of("profile") or not name:
         return None
     try:
         priority = int(element.get("priority", "0"))
@@ -297,9 +302,10 @@ def _read_profile(element: Element) -> Recorded | None:
         return None
     if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
         return None
-    params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_tag("param"))}
+    params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(tag_of("param"))}
     source = element.get("source", "list")
-    return Recorded(name, version, digest, priority, source, params)
+    implies = (element.get("implies") or "").split()
+    return Recorded(name, version, digest, priority, source, params, (), implies)
 
 
 def _read_entry(element: Element) -> list[Entry]:
@@ -308,18 +314,18 @@ def _read_entry(element: Element) -> list[Entry]:
     also = tuple((element.get("also") or "").split())
     hidden = tuple((element.get(HIDDEN) or "").split())
     parts = list(element.iterchildren("*"))
-    if element.tag == _tag("on"):
+    if element.tag == tag_of("on"):
         at = element.get("at", "")
         read_place(at)
-        was = [_read_written(one) for one in parts if one.tag == _tag("was")]
-        now = [_read_written(one) for one in parts if one.tag != _tag("was")]
+        was = [_read_written(one) for one in parts if one.tag == tag_of("was")]
+        now = [_read_written(one) for one in parts if one.tag != tag_of("was")]
         if len(now) != 1 or len(was) > 1:
             raise ValueError(at)
         words = element.get("of")
         places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
         before = was[0] if was else None
         return [Entry("on", place, now[0], before, 0, gone, hidden, also) for place in places]
-    kinds = {_tag("add"): ("add", "to"), _tag("del"): ("del", "from")}
+    kinds = {tag_of("add"): ("add", "to"), tag_of("del"): ("del", "from")}
     if element.tag not in kinds or not parts:
         raise ValueError(element.tag)
     kind, name = kinds[element.tag]
@@ -340,107 +346,3 @@ def _read_written(element: Element) -> Written:
         text_of(element),
         [_read_written(one) for one in element.iterchildren("*")],
     )
-
-
-# --- writing ---------------------------------------------------------------------
-
-
-def build(record: Record, parent: Element) -> Element:
-    """The record as an element that can be put into `parent`."""
-    root = parent.makeelement(ROOT, nsmap={PREFIX: RECORD_NS})
-    if record.made:
-        root.set("made", " ".join(sorted(record.made)))
-    if record.ours:
-        root.set("ours", " ".join(sorted(record.ours)))
-    for one in sorted(record.profiles, key=lambda profile: profile.name):
-        profile = _new(root, "profile", name=one.name, version=one.version)
-        profile.set("digest", one.digest[:DIGEST_DIGITS])
-        if one.priority:
-            profile.set("priority", str(one.priority))
-        if one.source != "list":
-            profile.set("source", one.source)
-        for name in sorted(one.params):
-            _new(profile, "param", name=name).text = one.params[name]
-        for entries in _together(one.entries):
-            _write(profile, entries)
-    return root
-
-
-def _new(parent: Element, kind: str, **attributes: str) -> Element:
-    new = parent.makeelement(_tag(kind), nsmap={PREFIX: RECORD_NS})
-    for key, value in attributes.items():
-        new.set(key, value)
-    parent.append(new)
-    return new
-
-
-def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Entries that differ in nothing but one key, or that stand behind each other, as one."""
-    groups: dict[Any, list[Entry]] = {}
-    for number, one in enumerate(entries):
-        if one.kind == "on":
-            template, word = _template(one.at)
-            key: Any = ("on", template, word is None and number, one.gone, one.hidden, one.also,
-                        _key(one.written), None if one.was is None else _key(one.was))  # fmt: skip
-        else:
-            key = (one.kind, one.at, one.written.tag, one.number - number, one.gone, one.hidden, one.also)
-        groups.setdefault(key, []).append(one)
-    return list(groups.values())
-
-
-def _key(written: Written) -> Any:
-    return (written.tag, tuple(written.attrs.items()), written.text, tuple(map(_key, written.children)))
-
-
-def _template(at: str) -> tuple[str, str | None]:
-    """A place with a ``?`` for the first key value or number, and what stood there."""
-    found = re.search(r"=([^' \]]+)\]|\[([1-9][0-9]*)\]", at)
-    if found is None or "?" in at or at.count("[") > 1 and found.group(2):
-        return at, None
-    group = 1 if found.group(1) is not None else 2
-    return at[: found.start(group)] + "?" + at[found.end(group) :], found.group(group)
-
-
-def _write(profile: Element, entries: Sequence[Entry]) -> None:
-    first = entries[0]
-    if first.kind == "on":
-        if len(entries) == 1:
-            new = _new(profile, "on", at=first.at)
-        else:
-            template, _ = _template(first.at)
-            words = [str(_template(one.at)[1]) for one in entries]
-            new = _new(profile, "on", at=template, of=" ".join(words))
-    else:
-        new = _new(profile, first.kind)
-        new.set("to" if first.kind == "add" else "from", first.at)
-        if first.number != 1:
-            new.set("n", str(first.number))
-    if first.gone:
-        new.set("gone", "yes")
-    if first.hidden:
-        new.set(HIDDEN, " ".join(first.hidden))
-    if first.also:
-        new.set("also", " ".join(first.also))
-    if first.kind == "on":
-        _write_written(new, first.written)
-        if first.was is not None:
-            _write_written(new, first.was)
-    else:
-        for one in entries:
-            _write_written(new, one.written)
-
-
-def _write_written(parent: Element, written: Written) -> None:
-    tag = written.tag
-    uri = tag[1:].partition("}")[0] if tag[0] == "{" else RECORD_NS
-    nsmap = {PREFIX if uri == RECORD_NS else "n": uri}
-    new = parent.makeelement(tag if tag[0] == "{" else _tag(tag), nsmap=nsmap)
-    for name, value in written.attrs.items():
-        new.set(name, value)
-    new.text = written.text
-    for one in written.children:
-        _write_written(new, one)
-    parent.append(new)
-
-
-WAS = "was"

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .changes import BOOKKEEPER
+from .companions import implied
 from .provenance import THE_DEFINITION, Writer
 from .record import WAS, Entry, Record, Recorded, Written
 from .worktree import PRESENCE, TEXT, Element, WorkTree, text_of
@@ -41,7 +42,8 @@ def keep_record(
     :param listed: names that stand in the VM's list, `ours` those of them that we wrote
     :param secrets: values that must not be kept
     """
-    entries = _Entries(tree, paths, [one for one in secrets if one]).all()
+    collected = _Entries(tree, paths, [one for one in secrets if one])
+    entries = collected.all()
     carried: dict[str, list[Entry]] = {}
     if taken is not None:
         for one in taken.kept:
@@ -69,6 +71,11 @@ def keep_record(
                 source,
                 params,
                 [*entries.get(profile.name, ()), *carried.get(profile.name, ())],
+                implied(
+                    tree,
+                    collected.brought.get(profile.name, ()),
+                    None if before is None else before.get(profile.name),
+                ),
             )
         )
     return Record(profiles, frozenset() if before is None else before.made, frozenset(ours))
@@ -82,9 +89,7 @@ def _still_gone(tree: WorkTree, one: Located) -> bool:
 
 def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    names = (
-        one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER
-    )
+    names = (one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER)
     return tuple(dict.fromkeys(names))
 
 
@@ -96,6 +101,8 @@ class _Entries:
         self.paths = paths
         self.secrets = secrets
         self.found: dict[str, list[tuple[int, Entry]]] = {}
+        #: profile -> the elements that it added
+        self.brought: dict[str, list[Element]] = {}
         self._order = {element: number for number, element in enumerate(tree.root.iter("*"))}
 
     def all(self) -> dict[str, list[Entry]]:
@@ -166,12 +173,11 @@ class _Entries:
         if not names:
             return
         parent = element.getparent()
+        self.brought.setdefault(names[0], []).append(element)
         hidden: list[str] = []
         written = self._written(element, names[0], hidden, "")
         number = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
-        entry = Entry(
-            "add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:]
-        )
+        entry = Entry("add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:])
         self._put(names[0], element, entry)
 
     def _written(self, element: Element, name: str, hidden: list[str], path: str) -> Written:
@@ -243,4 +249,3 @@ def _set(written: Written, slot: str, value: str | None) -> None:
         written.text = value
     else:
         written.attrs[slot[1:]] = value
-

@@ -27,6 +27,8 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 256
 MAX_NODES = 500_000
 MAX_ATTRIBUTE = 1024 * 1024
+#: Of one element: libxml2 compares each with all before it, so many take minutes.
+MAX_ATTRIBUTES = 1000
 
 #: One markup token of a well-formed document. Group 1: end tag; 2 to 4: start tag
 #: with its name, attributes and "/"; none of them: comment, CDATA, PI. It also
@@ -203,6 +205,8 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
                 hint="entities and DTDs have no place in domain XML; remove the declaration",
                 where=name,
             )
+    if text.count("=") > MAX_ATTRIBUTES:
+        _count_attributes(text, name)
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -223,6 +227,25 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
     if len(data) > MAX_ATTRIBUTE:
         _check_attributes(root, name)
     return Document(text, name, root)
+
+
+def _count_attributes(text: str, name: str) -> None:
+    """Refuse an element with too many attributes, before libxml2 reads it.
+
+    :raises PolicyError: so many
+    """
+    position = 0
+    for chunk in text.split("<")[1:]:
+        position = text.index("<", position)
+        if chunk.count("=") > MAX_ATTRIBUTES and chunk[:1] not in ("!", "?", "/"):
+            tag = TOKEN.match(text, position)
+            many = None if tag is None else sum(1 for _ in ATTRIBUTE.finditer(tag.group(3) or ""))
+            if many is None or many > MAX_ATTRIBUTES:  # without an end it is no better
+                line = text.count("\n", 0, position) + 1
+                raise PolicyError(
+                    f"an element has more than {MAX_ATTRIBUTES:,} attributes", where=f"{name}:{line}"
+                )
+        position += 1
 
 
 def _markup(text: str) -> str:
