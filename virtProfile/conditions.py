@@ -16,6 +16,7 @@ from .records import replace
 from .selector import Selected
 from .template import is_plain, split
 from .wants import Want, compile_branches, compiled_action, compiled_match
+from .worktree import child
 
 if TYPE_CHECKING:
     from .context import Context
@@ -51,6 +52,7 @@ class Conditions:
         self.schema = schema
         self.context = context
         self.document = document
+        self.sketch = is_sketch(document.root)  # before any profile touches it
         self._environments: dict[str, Environment] = {}
         self._wants: dict[tuple[int, Any], Want] = {}
 
@@ -162,7 +164,7 @@ class Conditions:
             from .expression import Environment, parse_params
 
             params = parse_params(one.profile, one.params, one.source == "metadata")
-            found = self._environments[one.name] = Environment(params, self.context)
+            found = self._environments[one.name] = Environment(params, self.context, self.sketch)
         return found
 
     def _compile(self, text: str, one: Selected, line: int, column: int = 0) -> Expression:
@@ -209,6 +211,20 @@ class Conditions:
                 expression = self._compile(part.text, one, line, part.column)
                 parts.append(expression.text(root, environment))
         return "".join(parts)
+
+
+def is_sketch(domain: Any) -> bool:
+    """Is this a definition that no libvirt keeps yet, so that nothing can be installed in it?
+
+    libvirt gives every domain that it defines a UUID, and QEMU's driver a machine type
+    ("virDomainDefPostParse", "qemuDomainDefPostParse"). An application that made the UUID
+    itself has not said the machine type then.
+    """
+    if child(domain, "uuid") is None:
+        return True
+    os = child(domain, "os")
+    kind = None if os is None else child(os, "type")
+    return kind is None or kind.get("machine") is None
 
 
 _dynamic_known: dict[int, tuple[Snippet, bool]] = {}

@@ -45,9 +45,9 @@ PREFIXES = {
 class Environment:
     """What variables and functions give, for one profile in one call."""
 
-    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+    def __init__(self, params: Mapping[str, Any], context: Context, sketch: bool = False) -> None:
         self.params = dict(params)
-        self.surroundings = Surroundings(context)
+        self.surroundings = Surroundings(context, sketch)
         self.extensions = self.surroundings.extensions()
         self._evaluators: dict[int, Any] = {}
         self._sizes: dict[int, int] = {}

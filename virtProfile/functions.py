@@ -25,10 +25,13 @@ class Surroundings:
     """What an expression can ask for besides the domain: bound to one context.
 
     `root` is the domain that is being judged.
+
+    :param sketch: is the definition, before any profile, a sketch (`conditions.is_sketch`)?
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, sketch: bool = False) -> None:
         self.context = context
+        self.is_sketch = sketch
         self.root: Any = None
 
     # --- variables -----------------------------------------------------------
@@ -137,6 +140,9 @@ class Surroundings:
     def os_id(self, _: Any) -> str:
         return self._os().id
 
+    def sketch(self, _: Any) -> bool:
+        return self.is_sketch
+
     def version_at_least(self, _: Any, one: Any, other: Any) -> bool:
         return _numbers(_string(one)) >= _numbers(_string(other))
 
@@ -152,6 +158,7 @@ class Surroundings:
             "os-supports": self.os_supports,
             "os-family": self.os_family,
             "os-id": self.os_id,
+            "sketch": self.sketch,
             "version-at-least": self.version_at_least,
         }
         return {(NAMESPACE, name): function for name, function in named.items()}
