@@ -132,7 +132,9 @@ class Fixpoint:
 
     def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
-        with self._mask(writer if writer is not None else one.name) as root:
+        if writer is None:  # it did nothing, so there is nothing of it to mask
+            return self.conditions.action(one, action, self.tree.root)
+        with self._mask(writer) as root:
             return self.conditions.action(one, action, root)
 
     def _mask(self, owner: Any) -> Any:
