@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Verdict:
     """One judgement."""
 
-    __slots__ = ("holds", "reason", "error", "branches")
+    __slots__ = ("holds", "reason", "error", "branches", "lacking")
 
     def __init__(
         self,
@@ -34,11 +34,14 @@ class Verdict:
         reason: str = "",
         error: ProfileError | None = None,
         branches: tuple[Snippet, ...] | None = None,
+        lacking: tuple[str, ...] = (),
     ) -> None:
         self.holds = holds
         self.reason = reason
         self.error = error
         self.branches = branches
+        #: what the domain capabilities do not have, for which it does not hold
+        self.lacking = lacking
 
     def key(self) -> tuple[Any, ...]:
         """Equal for judgements that lead to the same."""
@@ -100,8 +103,11 @@ class Conditions:
 
         where = f"{action.file}:{action.line}"
         try:
-            if action.when is not None and not self._test(action.when, one, action.line, root):
-                return Verdict(False, f"its when at {where} does not hold")
+            if action.when is not None:
+                asked = self._environment_of(one).surroundings.lacking
+                asked.clear()
+                if not self._test(action.when, one, action.line, root):
+                    return Verdict(False, f"its when at {where} does not hold", lacking=tuple(asked))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:

@@ -102,7 +102,8 @@ def apply(
     booked = record and write_list(tree, schema, selection)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or booked else None
-    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
+    sketch = fixpoint.conditions.sketch
+    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
 
 
 def _validate(
@@ -157,12 +158,14 @@ def _report(
     warnings: list[Warning],
     paths: Paths,
     written: Any,
+    sketch: bool,
 ) -> Result:
     text = xml if written is None else written.text
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
     if schema.is_partial:
         warnings += _newer(found, paths)
-    warnings += _guest_abi(tree, found, paths)
+    if not sketch:
+        warnings += _guest_abi(tree, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(

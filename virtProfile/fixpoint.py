@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .conditions import Conditions, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError
 from .masking import Masks
-from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
+from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped, Warning
 from .rendering import MAX_FIXES, render
 from .selector import Selected, Selection, Selector, together
 from .store import fits_version
@@ -173,9 +173,14 @@ class Fixpoint:
                 errors.append(verdict.error)
             elif name not in state.selected and verdict is not None:
                 skipped.append(Skipped(name, one.profile.version, "match", verdict.reason))
-        for (name, _), verdict in state.verdicts.items():
-            if verdict.error is not None and name in state.selected:
+        warnings = list(self.selector.warnings)
+        for (name, number), verdict in sorted(state.verdicts.items()):
+            if name not in state.selected:
+                continue
+            if verdict.error is not None:
                 errors.append(verdict.error)
+            if verdict.lacking:
+                warnings.append(_left_out(state.selected[name], number, verdict.lacking))
         if errors:
             raise together(errors)
         skipped += self.selector.barred()
@@ -183,7 +188,7 @@ class Fixpoint:
         return Selection(
             sorted(state.selected.values(), key=lambda one: (-one.priority, one.name)),
             sorted(skipped, key=lambda one: one.name),
-            selector.warnings,
+            warnings,
             selector.named,
             selector.entries,
         )
@@ -252,3 +257,14 @@ class Fixpoint:
             hint="try " + " or ".join(fixes[:2]) if fixes else "their conditions exclude each other",
             conflicts=[Conflict("", tuple(values), tuple(fixes))],
         )
+
+
+def _left_out(one: Selected, number: int, lacking: tuple[str, ...]) -> Warning:
+    """An action that the host cannot have, by its domain capabilities."""
+    action = one.profile.actions[number]
+    what = ", ".join(dict.fromkeys(lacking))
+    return Warning(
+        "left-out",
+        f"an <{action.kind}> of '{one.name}' is left out: the domain capabilities have no {what}",
+        f"{action.file}:{action.line}",
+    )

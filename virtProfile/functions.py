@@ -33,6 +33,8 @@ class Surroundings:
         self.context = context
         self.is_sketch = sketch
         self.root: Any = None
+        #: what the domain capabilities were asked for and do not have; the judge empties it
+        self.lacking: list[str] = []
 
     # --- variables -----------------------------------------------------------
 
@@ -103,18 +105,21 @@ class Surroundings:
 
     def supports(self, _: Any, element: Any, enum: Any = None, value: Any = None) -> bool:
         root = self.context.documents.domcapabilities_for(self.root)
-        found = _capability(root, _string(element))
-        if found is None or found.get("supported", "yes") != "yes":
-            return False
-        if enum is None:
-            return True
-        name, wanted = _string(enum), _string(value)
-        return any(
-            text_of(one) == wanted
-            for words in found.iterchildren("enum")
-            if words.get("name") == name
-            for one in words.iterchildren("value")
-        )
+        asked = _string(element)
+        found = _capability(root, asked)
+        holds = found is not None and found.get("supported", "yes") == "yes"
+        if enum is not None:
+            name, wanted = _string(enum), _string(value)
+            asked = f"{asked} {name} '{wanted}'"
+            holds = holds and any(
+                text_of(one) == wanted
+                for words in found.iterchildren("enum")
+                if words.get("name") == name
+                for one in words.iterchildren("value")
+            )
+        if not holds:
+            self.lacking.append(asked)
+        return holds
 
     def _os(self) -> GuestOS:
         found = self.context.guest_os(self.root)
