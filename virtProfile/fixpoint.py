@@ -139,7 +139,7 @@ class Fixpoint:
 
     def _mask(self, owner: Any) -> Any:
         if self._masks is None:
-            self._masks = Masks(self.tree)
+            self._masks = Masks(self.tree, self.conditions.schema)
         return self._masks.without(owner)
 
     def _render(self, state: State) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .paths import Paths
 from .provenance import THE_DEFINITION, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree
 
@@ -21,8 +22,9 @@ Owner = Any  # a profile's name, or a Writer
 class Masks:
     """Masks of one rendering, by owner; worked out once, applied many times."""
 
-    def __init__(self, tree: WorkTree) -> None:
+    def __init__(self, tree: WorkTree, schema: Any) -> None:
         self.tree = tree
+        self.paths = Paths(tree.root, schema)
         self._known: dict[Owner, tuple[list[tuple[Element, str]], list[Element]]] = {}
 
     def _only_of(self, owner: Owner) -> tuple[list[tuple[Element, str]], list[Element]]:
@@ -87,10 +89,23 @@ class Masks:
                 _put(element, slot[1:], old)
 
     def _all_own(self, element: Element, owner: Owner) -> bool:
+        """Does the element stand for the owner alone?
+
+        Defaults make no thing of which there can be many: they fill what an `add` made, and
+        do not keep it standing.
+        """
+        claims = self.tree.claims
+        node = self.paths.node(element)
+        added = (
+            node is not None
+            and node.many
+            and any(not writer.is_default for writer in claims.get(element, {}).get(PRESENCE, ()))
+        )
         for one in element.iter("*"):
-            for owners in self.tree.claims.get(one, {}).values():
-                if owner not in _only(owners):
-                    return False
+            for owners in claims.get(one, {}).values():
+                if owner in _only(owners) or (added and all(writer.is_default for writer in owners)):
+                    continue
+                return False
         return True
 
     def _show(self, element: Element, undo: list[tuple[Any, ...]]) -> None:
