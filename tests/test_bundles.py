@@ -95,6 +95,8 @@ def parts(xml: str) -> Counter[str]:
     def walk(element: Any, way: str) -> None:
         if not isinstance(element.tag, str) or element.tag in RUN_TIME:
             return
+        if element.tag == "controller" and element.attrib == {"type": "sata", "index": "0"}:
+            return  # what libvirt adds for the disk, written down by us
         attributes = "".join(f"[{name}={value}]" for name, value in sorted(element.attrib.items()))
         here = f"{way}/{element.tag}{attributes}{(element.text or '').strip()}"
         found[here] += 1
