@@ -127,3 +127,10 @@ def test_a_completed_sketch_stays() -> None:
     assert twice.xml == once.xml
     plain, _ = run(once.xml, texts)
     assert "<graphics" in plain.xml
+
+
+def test_what_another_profile_gave_does_not_come_back() -> None:
+    texts = [add("<hostdev><source/></hostdev>"), add("<hostdev/>")]
+    once, store = run(domain(), texts)
+    rest = unapply(once.xml, "p0", store=store)
+    assert "<source" not in rest.xml.partition("</metadata>")[2]
