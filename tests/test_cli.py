@@ -20,6 +20,7 @@ from virtProfile.options import OPTIONS, Kind
 
 ROOT = Path(__file__).parent.parent
 FILE = "--input vm.xml"
+TOPOLOGY = "--capabilities ../topology/topo-2n8c2t.xml --profile-dir ../../../profiles"
 
 TABLE = (
     # what is printed
@@ -64,6 +65,9 @@ TABLE = (
     Case("auto", f"{FILE} --auto --print-diff"),
     Case("profile-dir", f"{FILE} --profile-dir more --profile cache --print-diff"),
     Case("complete-unknown-host", "--complete", 1, stdin="<domain>\n  <name>vp</name>\n</domain>\n"),
+    Case("mirror-topology", f"{FILE} --mirror-topology nodes=2 {TOPOLOGY} --print-diff"),
+    Case("mirror-topology-no-fit", f"{FILE} --mirror-topology nodes=3 {TOPOLOGY}", 1),
+    Case("mirror-topology-ate-domain", "--mirror-topology vm", 2),
     Case("schema", f"{FILE} --schema baseline --profile cache --check", 4),
     # what cannot be
     Case("conflict", f"{FILE} --profile headless --profile large", 3),
@@ -101,6 +105,28 @@ TABLE = (
     Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
     Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
     Case("lint-json", "--lint broken/action.xml --json", 1),
+    # fleets
+    Case("fleet", "--input fleet --profile cache --jobs 1 -q", 1),
+    Case("fleet-pattern", "--input 'fleet/v*.xml' --input vm.xml --profile cache --jobs 1 --check -q", 4),
+    Case("fleet-domains", "-c DRIVER --all --profile cache --jobs 1 -q"),
+    Case("fleet-stop", "--input fleet --profile cache --jobs 1 --output nowhere --max-failures 1 -q", 1),
+    Case("fleet-report", "--input fleet --profile cache --report fleet/a.xml --resume", 2),
+    Case("fleet-one", f"{FILE} --profile cache --jobs 2", 2),
+    # about hosts
+    Case("hosts", f"{FILE} --profile cache --hosts ../hosts"),
+    Case("hosts-mirrored", f"{FILE} --mirror-topology hugepages=2M --hosts ../hosts --profile-dir ../../../profiles"),
+    Case("hosts-json", f"{FILE} --hosts ../hosts/old.capabilities.xml ../hosts/old.domcaps.xml --json"),
+    Case("hosts-none", f"{FILE} --hosts ../hosts/small.capabilities.xml", 1),
+    Case("hosts-domain", "-c DRIVER vm --hosts ../hosts", 1),
+    Case("hosts-wrong", f"{FILE} --hosts vm.xml", 2),
+    Case("merge", "--merge-capabilities ../hosts/new.domcaps.xml ../hosts/old.domcaps.xml"),
+    Case("merge-some", "--merge-capabilities ../hosts --min-hosts 1 --require devices/tpm"),
+    Case("merge-worlds", "--merge-capabilities ../hosts", 1),
+    Case("merge-json", "--merge-capabilities ../hosts --min-hosts 2 --json"),
+    Case("merge-required", "--merge-capabilities ../hosts --min-hosts 2 --require=devices/tpm", 1),
+    Case("merge-bad-xpath", "--merge-capabilities ../hosts --require=devices/[", 2),
+    Case("merge-bad-number", "--merge-capabilities ../hosts --min-hosts many", 2),
+    Case("merge-alone", f"{FILE} --min-hosts 2", 2),
     # libvirt's test driver
     Case("define", "-c DRIVER vm --profile cache"),
     Case("define-by-id", "-c DRIVER 1 --profile cache"),
@@ -131,9 +157,9 @@ def test_table(case: Case, golden) -> None:  # type: ignore[no-untyped-def]
     golden(f"cli/golden/{case.name}.txt", commandline.golden_text(case, done))
     assert done.status == case.status, done.err
     if done.status not in (0, 4):
-        if not case.name.startswith("lint"):
+        if not case.name.startswith(("lint", "fleet")):
             assert re.search("^ERROR    ", done.err, re.MULTILINE)
-        assert "--json" in case.args or not done.out or case.name.startswith("lint")
+        assert "--json" in case.args or not done.out or case.name.startswith(("lint", "hosts", "fleet"))
     assert "Traceback" not in done.err
     assert "hush" not in done.err
     if not done.out.startswith(b"<") and "--json" not in case.args:

@@ -131,6 +131,59 @@ def test_a_value_that_was_displaced_shows(shop: Shop) -> None:
     assert "<vcpu>3</vcpu>" in shop.apply({"name": "b", "priority": 100}).xml
 
 
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "wanted"),
+    [
+        # what somebody else's default filled into what the profile made goes with it
+        (
+            f"<match not='yes'><devices><rng/></devices></match><add><devices>{RNG}</devices></add>",
+            "<default><devices><rng><rate bytes='1024'/></rng></devices></default>",
+            "<rate bytes='1024'/>",
+        ),
+        # what has lost to the profile shows where the profile does not count
+        (
+            "<match test='iothreads = 4'/><add><iothreads>2</iothreads></add>",
+            "<add><iothreads>4</iothreads></add>",
+            "<iothreads>2</iothreads>",
+        ),
+        (
+            "<match test='iothreads = 4'/><add><iothreads>2</iothreads></add>",
+            "<default><iothreads>4</iothreads></default>",
+            "<iothreads>2</iothreads>",
+        ),
+        (
+            "<add when='iothreads = 4'><iothreads>2</iothreads></add>",
+            "<add><iothreads>4</iothreads></add>",
+            "<iothreads>2</iothreads>",
+        ),
+        (
+            "<add><iothreads>{iothreads * 2}</iothreads></add>",
+            "<add><iothreads>4</iothreads></add>",
+            "<iothreads>8</iothreads>",
+        ),
+        (
+            "<match test='iothreads'/><remove><iothreads/></remove><add><title>gone</title></add>",
+            "<add><iothreads>4</iothreads></add>",
+            "<title>gone</title>",
+        ),
+        (
+            "<match test='iothreads'/><remove select='iothreads'/><add><title>gone</title></add>",
+            "<default><iothreads>4</iothreads></default>",
+            "<title>gone</title>",
+        ),
+    ],
+)
+def test_what_others_would_make_shows(shop: Shop, mine: str, theirs: str, wanted: str) -> None:
+    shop.put(f"<profile name='a'>{mine}</profile>", f"<profile name='b'>{theirs}</profile>")
+    result = shop.apply({"name": "a", "priority": 5}, "b", record=False)
+    assert names(result) == ["a", "b"]
+    assert wanted in result.xml
+    assert wanted.startswith("<iothreads") or "<iothreads" not in result.xml
+
+
 def test_of_two_that_exclude_each_other_the_higher_stays(shop: Shop) -> None:
     shop.put(
         f"<profile name='a'><match not='yes'>{WATCHDOG}</match><add>{SOUND}</add></profile>",

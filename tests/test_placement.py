@@ -107,7 +107,8 @@ def test_single_devices_and_expressions() -> None:
         add("<devices><disk device='disk'><target dev='vdb' bus='virtio'/></disk></devices>"),
     )
     xml = domain().replace(
-        "<memballoon model='none'/>", "<disk type='block' device='disk'><target dev='vdb'/></disk>"
+        "<memballoon model='none'/>",
+        "<disk type='block' device='disk'><source dev='/dev/x'/><target dev='vdb'/></disk>",
     )
     result = apply(xml, wish, profile("d", add(
         "<devices><disk virtuned:numa-node='{count(cpu/numa/cell) - 2}'><target dev='vdb'/></disk></devices>")))  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
-from .output import Closed, Output, Talk, tell
+from .output import Closed, Output, Talk, encoded, tell
 
 if TYPE_CHECKING:
     import argparse
@@ -137,6 +137,10 @@ class Run:
             return catalogue.listing(self.out, self.store, options.json, self.talk)
         if options.info is not None:
             return catalogue.info(self.out, self.store, options.info, options.json)
+        if options.merge_capabilities is not None:
+            from .hostcommands import merge
+
+            return merge(self.out, self.talk, options)
         return self.apply()
 
     @property
@@ -153,18 +157,23 @@ class Run:
     # --- a domain and its profiles ---------------------------------------------
 
     def apply(self) -> int:
-        from .cliargs import profile_wish
+        from .cliargs import is_fleet, profile_wishes
 
         options = self.options
         if options.exclude and not options.unapply:
             raise UsageError("--exclude goes with --unapply", hint="--unapply NAME --exclude keeps NAME out")
         if options.status:
             return self._status()
-        wishes = [profile_wish(one) for one in options.profile]
+        wishes = profile_wishes(options)
         if any(wish["params"] for wish in wishes):
             from .gathering import read_secrets
 
             read_secrets(wishes, self.store)
+        if is_fleet(options):
+            from .fleet import Fleet
+            from .gathering import given
+
+            return Fleet(options, wishes, self.store, given(options), self.out, self.talk).run()
         from_file = options.domain is None
         define = options.define
         if define is None:
@@ -175,6 +184,8 @@ class Run:
                 options.confirm = True  # the difference first
         if options.start and not define:
             raise UsageError("--start defines the domain first", hint="add --define")
+        if options.hosts is not None:
+            return self._hosts(wishes)
         if from_file:
             return self._apply_file(wishes, define)
         with self._connect(read_only=not define) as connection:
@@ -194,22 +205,39 @@ class Run:
             result = self._engine(text, wishes, name, connection)
             return self._deliver(result, wishes, connection if define else None, data=data, encoding=encoding)
 
+    def _hosts(self, wishes: list[dict[str, Any]]) -> int:
+        from .gathering import given
+        from .hostcommands import where_it_runs
+
+        text, name = self._text()
+        return where_it_runs(
+            self.out,
+            self.talk,
+            self.options,
+            given(self.options),
+            text,
+            lambda context: self._engine(text, wishes, name, None, context),
+        )
+
     def _status(self) -> int:
         from .lifecycle import status
         from .standing import show
 
-        if self.options.domain is None:
-            from .xmltree import decode
-
-            data, name = self._read()
-            text = decode(data, name)[0]
-        else:
-            with self._connect(read_only=True) as connection:
-                domain = connection.find(self.options.domain)
-                text, name = domain.xml, domain.name
+        text, name = self._text()
         found = status(text, store=self.store, name=name)
         show(found, self.out, self.options.json)
         return EXIT_PENDING if self.options.check and found.pending else EXIT_DONE
+
+    def _text(self) -> tuple[str, str]:
+        """The VM's XML, only to be looked at, and what it is called."""
+        if self.options.domain is not None:
+            with self._connect(read_only=True) as connection:
+                domain = connection.find(self.options.domain)
+                return domain.xml, domain.name
+        from .xmltree import decode
+
+        data, name = self._read()
+        return decode(data, name)[0], name
 
     def _read(self) -> tuple[bytes, str]:
         from .xmltree import MAX_BYTES
@@ -242,33 +270,12 @@ class Run:
         wishes: list[dict[str, Any]],
         name: str,
         connection: Connection | None,
+        context: Context | None = None,
     ) -> Result:
-        from .engine import apply
+        from .calls import call
 
-        options = self.options
-        more: dict[str, Any] = {
-            "store": self.store,
-            "context": self._context(text, name, connection),
-            "name": name,
-        }
-        if options.unapply:
-            from .lifecycle import unapply
-
-            result = unapply(text, options.unapply, exclude=options.exclude, **more)
-        elif options.upgrade is not None:
-            from .lifecycle import upgrade
-
-            result = upgrade(text, [options.upgrade] if options.upgrade else [], **more)
-        else:
-            result = apply(
-                text,
-                wishes,
-                auto=options.auto,
-                override=options.override,
-                complete=options.complete,
-                record=not options.no_record,
-                **more,
-            )
+        context = context or self._context(text, name, connection)
+        result = call(self.options, wishes, text, store=self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source
@@ -337,7 +344,7 @@ class Run:
             if data and result.xml == result.input:
                 self.out.write(data)
             else:
-                self.out.write(_encode(result.xml, encoding, data))
+                self.out.write(encoded(result.xml, encoding, data))
 
     def _print_diff(self, result: Result, encoding: str) -> None:
         from . import diff
@@ -351,11 +358,3 @@ class Run:
         text = diff.unified(result, name, first=first)
         # patch works on lines of bytes: no use for it in two bytes a character
         self.out.write(text.encode("utf-8" if encoding.startswith("utf") else encoding, "replace"))
-
-
-def _encode(text: str, encoding: str, data: bytes) -> bytes:
-    """`text` as the document `data` was encoded; what the encoding lacks as references."""
-    if encoding == "utf-16":
-        big = data.startswith(b"\xfe\xff")
-        return data[:2] + text.encode("utf-16-be" if big else "utf-16-le")
-    return text.encode(encoding, "xmlcharrefreplace")

@@ -2,7 +2,7 @@
 """Devices that devices need: the pass that closes every rendering.
 
 What profiles added or changed gets what it cannot work without: what its device
-class fills in, a slot on a controller, the rest in `needs`. All of it is written
+class fills in, a slot on a controller, the rest in `supplies`. All of it is written
 in the name of the action whose device needs it, so that it is masked, reported
 and taken back with that profile. Nothing is looked at besides the tree and the
 context.

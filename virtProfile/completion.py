@@ -48,7 +48,8 @@ def _domains(parsed_args: Any, **_: Any) -> list[str]:
     from .domains import Connection
 
     try:
-        with Connection(parsed_args.connect, read_only=True) as connection:
+        uris = parsed_args.connect or [None]
+        with Connection(uris[-1], read_only=True) as connection:
             return connection.names()
     except ProfileError:
         return []

@@ -157,7 +157,10 @@ class Documents:
     def _same_machine(self, wanted: str, has: str, domain: Element) -> bool:
         if wanted == has or self.canonical(wanted, domain) == has:
             return True
-        return wanted == machines.family(wanted) == machines.family(has)
+        family = machines.family(wanted)
+        if family != machines.family(has):
+            return False
+        return family in (wanted, has)  # what hosts share is of no version (capmerge)
 
     # --- machines ------------------------------------------------------------
 

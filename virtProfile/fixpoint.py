@@ -9,13 +9,14 @@ leaves unchanged is the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
-from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
+from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped, Warning
 from .rendering import MAX_FIXES, fix, render
 from .selector import Selected, Selection, Selector
 from .store import fits_version
@@ -24,6 +25,7 @@ from .wishlist import together
 if TYPE_CHECKING:
     from .actions import Actions
     from .profile import Action
+    from .provenance import Writer
     from .worktree import WorkTree
 
 
@@ -106,9 +108,9 @@ class Fixpoint:
             top = max(one.priority for one in level)
             level = sorted((one for one in level if one.priority == top), key=lambda one: one.name)
             changed = False
-            decided = [(one, self._judge(one)) for one in level]
+            decided = [(one, self._judge(state, one)) for one in level]
             verdicts = [
-                (one, number, self._verdict(one, action, number))
+                (one, number, self._verdict(state, one, action, number))
                 for one, holds in decided
                 if holds
                 for number, action in enumerate(one.profile.actions)
@@ -134,31 +136,46 @@ class Fixpoint:
             if changed:
                 self._render(state)
 
-    def _judge(self, one: Selected) -> bool:
+    def _judge(self, state: State, one: Selected) -> bool:
         if not one.profile.matches:
             self._reasons.pop(one.name, None)
             return True
-        with self._mask(one.name) as root:
+        with self._without(state, one.name) as root:
             verdict = self.conditions.match(one, root)
         self._reasons[one.name] = verdict
         return verdict.holds
 
-    def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
+    def _verdict(self, state: State, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
         if writer is None:  # an action that was left out has done nothing
             return self.conditions.action(one, action, self.tree.root)
-        with self._mask(writer) as root:
+        with self._without(state, writer) as root:
             return self.conditions.action(one, action, root)
 
-    def _mask(self, owner: Any) -> Any:
+    @contextmanager
+    def _without(self, state: State, owner: str | Writer) -> Iterator[Any]:
+        """The root of the tree while a profile's, or an action's, own doing does not show."""
         if self._masks is None:
-            self._masks = Masks(self.tree)
-        return self._masks.without(owner)
+            self._masks = Masks(self.tree, self.actions)
+        if isinstance(owner, str) and owner not in state.selected:
+            yield self.tree.root
+        elif self._masks.exact(owner):
+            with self._masks.without(owner) as root:
+                yield root
+        else:  # seldom: rendered without it, as what yields to it is not in the tree
+            self._render(state, owner)
+            try:
+                yield self.tree.root
+            finally:
+                self._render(state)
 
-    def _render(self, state: State) -> None:
+    def _render(self, state: State, without: str | Writer | None = None) -> None:
+        left = None
+        if without is not None and not isinstance(without, str):
+            left = (without.origin.profile, without.number)
         # Not self: no cycle keeps the tree alive.
-        self.prepare = Preparation(self.conditions, state.verdicts)
-        selected = list(state.selected.values())
+        self.prepare = Preparation(self.conditions, state.verdicts, left)
+        selected = [one for one in state.selected.values() if one.name != without]
         self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
@@ -187,9 +204,14 @@ class Fixpoint:
                 errors.append(verdict.error)
             elif name not in state.selected and verdict is not None:
                 skipped.append(Skipped(name, one.profile.version, "match", verdict.reason))
-        for (name, _), verdict in state.verdicts.items():
-            if verdict.error is not None and name in state.selected and name not in broken:
+        warnings = list(self.selector.warnings)
+        for (name, number), verdict in sorted(state.verdicts.items(), key=lambda row: row[0]):
+            if name not in state.selected:
+                continue
+            if verdict.error is not None and name not in broken:
                 errors.append(verdict.error)
+            if verdict.lacking:
+                warnings.append(_left_out(state.selected[name], number, verdict.lacking))
         errors += self._unfit_versions(state)
         if errors:
             raise together(errors)
@@ -198,7 +220,7 @@ class Fixpoint:
         return Selection(
             sorted(state.selected.values(), key=lambda one: (-one.priority, one.name)),
             sorted(skipped, key=lambda one: one.name),
-            selector.warnings,
+            warnings,
             selector.named,
             selector.entries,
             selector.secrets,
@@ -282,3 +304,14 @@ class Fixpoint:
             hint="try " + " or ".join(fixes[:2]) if fixes else "their conditions exclude each other",
             conflicts=[Conflict("", tuple(values), tuple(fixes))],
         )
+
+
+def _left_out(one: Selected, number: int, lacking: tuple[str, ...]) -> Warning:
+    """An action that the host cannot have, by its domain capabilities."""
+    action = one.profile.actions[number]
+    what = ", ".join(dict.fromkeys(lacking))
+    return Warning(
+        "left-out",
+        f"an <{action.kind}> of '{one.name}' is left out: the domain capabilities have no {what}",
+        f"{action.file}:{action.line}",
+    )

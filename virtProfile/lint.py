@@ -20,6 +20,7 @@ from .provenance import Origin, Writer
 from .records import replace
 from .rendering import conflicts, steps
 from .selector import Selected
+from .sources import is_source
 from .template import is_plain
 from .wants import WORKED_OUT, Want, compile_branches
 from .worktree import WorkTree
@@ -240,7 +241,7 @@ class _Linter:
 
     def plain(self, branches: tuple[Snippet, ...]) -> tuple[Snippet, ...]:
         """The branches without the values that expressions give."""
-        return tuple(_plain(one) for one in branches)
+        return tuple(_plain(one) for one in branches if not is_source(one))
 
     def action(self, action: Action) -> None:
         when = None if action.when is None else self.condition(action.when, action.line, "when")
@@ -361,7 +362,7 @@ def _is_constant(node: Any) -> bool:
 
 def _all_plain(snippet: Snippet) -> bool:
     values = [value for _, value in (*snippet.attrs, *snippet.intents)]
-    return (
+    return not is_source(snippet) and (
         all(is_plain(value) for value in values)
         and (snippet.text is None or is_plain(snippet.text))
         and all(_all_plain(one) for one in snippet.children)

@@ -24,6 +24,7 @@ from .profile import (
 )
 from .provenance import MAX_PRIORITY, MIN_PRIORITY
 from .records import replace
+from .sources import SOURCES
 from .template import is_plain, split
 from .xmltree import VIRTUNED_NS, local, parse
 
@@ -270,6 +271,8 @@ class _Reader:
         for one in element.iterchildren("*"):
             if one.tag == "domain" and len(element) > 1:
                 self.error(one, "<domain> beside other elements", "<domain> holds them all")
+            if one.tag.startswith(f"{{{VIRTUNED_NS}}}"):
+                self.source(one, element)
             found.append(self.snippet(one, False))
         if ACTIONS.get(element.tag, (None,))[0] is not Kind.ADD:
             for one in found:
@@ -283,6 +286,18 @@ class _Reader:
             self.problems.append(Problem("error", message, hint, self.file, snippet.line))
         for one in snippet.children:
             self.no_intents(one, tag)
+
+    def source(self, element: Any, action: Any) -> None:
+        """An element that stands for branches that are made when the action is applied."""
+        known = SOURCES.get(element.tag)
+        if known is None:
+            names = [local(one) for one in SOURCES]
+            self.error(element, f"unknown source '{local(element.tag)}'", nearest(local(element.tag), names))
+            return
+        if action.tag not in ACTIONS or ACTIONS[action.tag][0] is not Kind.ADD:
+            self.error(element, f"<{local(element.tag)}> in <{action.tag}>", "it stands in <add>")
+        self.attributes(element, known)
+        self.empty(element)
 
     def snippet(self, element: Any, foreign: bool) -> Snippet:
         attrs: list[tuple[str, str]] = []

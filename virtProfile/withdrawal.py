@@ -17,6 +17,7 @@ from .meeting import place
 from .provenance import Origin, Warning, Writer
 from .record import Entry, Record, Recorded, Written
 from .schemafacts import rows
+from .sources import reach as branches_of
 from .worktree import TEXT, Element, WorkTree, text_of
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ class _Reach:
         self.things: set[str] = set()
         self.selects = [one.select for one in profile.actions if one.select is not None]
         for action in profile.actions:
-            for branch in action.branches:
+            for branch in [made for one in action.branches for made in branches_of(one)]:
                 if branch.tag == "domain":
                     self.named.add("")
                     for child in branch.children:
