@@ -77,7 +77,12 @@ def virt_install(release: int, directory: Path, osinfo: str) -> str:
             *words.split(),
             *("--connect", uri, "--osinfo", osinfo, "--disk", f"path={image},format=raw"),
         ],
-        env={**os.environ, "VIRTINST_TEST_SUITE": "1", "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "VIRTINST_TEST_SUITE": "1",
+            "HOME": str(directory),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
