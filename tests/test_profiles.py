@@ -230,9 +230,14 @@ def effect(name: str) -> str:
     for document, xml in DOCUMENTS.items():
         for osinfo in (None, "debian11", "win11"):
             known = context(osinfo) if osinfo else virtProfile.Context()
-            result = apply(xml, [wish(name)], context=known, override=True, record=False)
+            try:
+                result = apply(xml, [wish(name)], context=known, override=True, record=False)
+            except ProfileError as problem:
+                lines.append(f"{document} {osinfo} {problem.code}")
+                continue
             for change in result.changes:
-                if any(one.profile == name and one.action != "complete" for one in change.origins):
+                kinds = [one.action for one in change.origins if one.profile == name]
+                if any(one in ("add", "remove", "default") for one in kinds):  # completion aside
                     lines.append(
                         f"{document} {osinfo} {change.op} {change.path} {change.before} {change.after}"
                     )
