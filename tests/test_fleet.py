@@ -420,6 +420,32 @@ def test_stop() -> None:
     assert len(seen) <= 2
 
 
+def test_stop_leaves_what_is_at_hand(tmp_path: Path) -> None:
+    def work() -> Any:
+        def do(task: Task) -> bytes:
+            (tmp_path / str(task.key)).write_text("")
+            time.sleep(0.05)
+            return b"done"
+
+        return do
+
+    with Workers(work, 2, at_hand=8) as workers:
+        workers.add(Task(number) for number in range(100))
+        workers.run(lambda *_: workers.stop(), lambda *_: None)
+    assert len(list(tmp_path.iterdir())) <= 4
+
+
+def test_a_report_forgets_what_was_begun_and_failed(tmp_path: Path) -> None:
+    report = Report(str(tmp_path / "r"), {})
+    for status in ("defining", "failed"):
+        report.write({"uri": "", "vm": "a", "status": status, "digest": "x"})
+    report.write({"uri": "", "vm": "b", "status": "defining", "digest": "y"})
+    report.close()
+    again = Report(str(tmp_path / "r"), {}, resume=True)
+    assert again.begun == {("", "b"): "y"}
+    assert again.done == {("", "a"): "failed"}
+
+
 def test_nothing_is_left_running() -> None:
     before = set(subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True).stdout.split())
     work_on([Task(number) for number in range(10)])

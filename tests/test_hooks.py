@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -175,8 +176,26 @@ def test_ovirt(tmp_path: Path) -> None:
     done = vdsm(path, virt_profile="nope")
     assert (done.returncode, path.read_text()) == (2, KUBEVIRT)
     assert "no profile 'nope'" in done.stderr
-    path.write_text(first)  # shorter than what was there before
-    assert vdsm(path, virt_profile="rng").returncode == 0
+
+
+def test_ovirt_what_gets_shorter(tmp_path: Path) -> None:
+    """A profile that is off the VM's list is taken back."""
+    path = tmp_path / "domxml"
+    path.write_text(KUBEVIRT)
+    vdsm(path, virt_profile="rng")
+    text, count = re.subn(r"<virtuned:profile name=.rng./>", "", path.read_text())
+    assert count == 1
+    path.write_text(text)
+    assert vdsm(path).returncode == 0
+    assert path.stat().st_size < len(text)
+    assert path.read_text().endswith("</domain>")
+    assert "<rng" not in path.read_text()
+
+
+def own(directory: Path, actions: str) -> None:
+    """A profile `own` in a directory."""
+    directory.chmod(0o755)
+    (directory / "own.xml").write_text(f"<profile name='own'>{actions}</profile>")
 
 
 def test_ovirt_keeps_the_encoding(tmp_path: Path) -> None:
@@ -228,6 +247,18 @@ def test_libvirt() -> None:
     assert done.returncode == 0  # what cannot be judged here starts
     assert "cannot be judged" in done.stderr
     assert "libvirt" not in (CONTRIB / "libvirt" / "qemu.d" / "virt-profile").read_text().split("exec")[1]
+
+
+def test_libvirt_does_not_tell_its_hook_passwords(tmp_path: Path) -> None:
+    own(tmp_path, "<add><devices><graphics type='vnc' passwd='hush' port='-1'/></devices></add>")
+    path = {"VIRT_PROFILE_PATH": str(tmp_path)}
+    held = shim(KUBEVIRT.replace(' passwd="hush"', ""), vmi("own"), **path).stdout
+    assert "hush" in held
+    shown = held.replace("passwd='hush'", "").replace('passwd="hush"', "")
+    start = ("vm", "prepare", "begin", "-")
+    assert libvirt_hook(shown, *start, **path).returncode == 0
+    done = libvirt_hook(shown.replace("port='-1'", "").replace('port="-1"', ""), *start, **path)
+    assert "hush" not in done.stderr
 
 
 # --- all ---------------------------------------------------------------------------------
