@@ -47,6 +47,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="--slow runs it"))
 
 
+@pytest.fixture(scope="session")
+def embedded_root() -> Iterator[Path]:
+    """The directory of libvirt's embedded QEMU driver, of which a process has one.
+
+    QEMU runs as who runs the tests: else the driver finds out again with every
+    call whether its own user may use KVM, which takes 10 seconds each time.
+    """
+    given = os.environ.get("VIRT_PROFILE_EMBED")
+    root = Path(given) if given else Path(tempfile.mkdtemp(prefix="vp-"))  # sockets have short paths
+    (root / "etc").mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        (root / "etc" / "qemu.conf").write_text(
+            'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
+            "namespaces = []\ncgroup_controllers = []\n"
+        )
+    yield root
+    if not given:
+        shutil.rmtree(root, ignore_errors=True)
+
+
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate-output"))

@@ -101,7 +101,9 @@ def _capabilities(machine: str, graphics: str) -> str:
 #: None, and what a host might say: documents that fit some domains and others not.
 CONTEXTS = (
     None,
-    Context(domcapabilities=(_capabilities("q35", "spice"), _capabilities("pc", "vnc")), qemu_version=4002000),
+    Context(
+        domcapabilities=(_capabilities("q35", "spice"), _capabilities("pc", "vnc")), qemu_version=4002000
+    ),
 )
 
 #: Conditions that nothing a profile does can change.
@@ -260,9 +262,7 @@ def _cut(draw: st.DrawFn, element: Any, depth: int, dynamic: Dynamic = None) -> 
 
 
 @st.composite
-def actions(
-    draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, dynamic: Dynamic = None
-) -> str:
+def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, dynamic: Dynamic = None) -> str:
     kind = draw(st.sampled_from(["add", "add", "add", "default", "default", "remove"]))
     words = ""
     if kind == "add":

@@ -64,6 +64,7 @@ TABLE = (
     Case("included", "--input listed.xml --profile sound,include=yes --print-diff"),
     Case("auto", f"{FILE} --auto --print-diff"),
     Case("profile-dir", f"{FILE} --profile-dir more --profile cache --print-diff"),
+    Case("complete-unknown-host", "--complete", 1, stdin="<domain>\n  <name>vp</name>\n</domain>\n"),
     Case("mirror-topology", f"{FILE} --mirror-topology nodes=2 {TOPOLOGY} --print-diff"),
     Case("mirror-topology-no-fit", f"{FILE} --mirror-topology nodes=3 {TOPOLOGY}", 1),
     Case("mirror-topology-ate-domain", "--mirror-topology vm", 2),

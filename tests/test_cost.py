@@ -52,7 +52,17 @@ def test_modules_that_a_file_does_not_need() -> None:
         "print(status, *sorted(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "--input", "listed.xml", "--print-xml", "--profile-dir", "profiles", "-q"],
+        [
+            sys.executable,
+            "-c",
+            script,
+            "--input",
+            "listed.xml",
+            "--print-xml",
+            "--profile-dir",
+            "profiles",
+            "-q",
+        ],
         cwd=DATA,
         capture_output=True,
         text=True,

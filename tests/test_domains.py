@@ -275,8 +275,8 @@ def test_read_only_where_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> str:
-    uri = f"qemu:///embed?root={tmp_path_factory.mktemp('root')}"
+def embedded(embedded_root: Path) -> str:
+    uri = f"qemu:///embed?root={embedded_root}"
     try:
         with Connection(uri):
             pass

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import strategies
+from test_invariants import leaves
 
 import virtProfile
 from virtProfile.errors import InvalidDomainError, MissingContextError
@@ -133,7 +134,9 @@ def test_digest_is_that_of_the_facts() -> None:
     assert {action.line for action in one.actions} == {3}
 
 
-@pytest.mark.parametrize("name", ["win10", "win11", "winxp", "ubuntu22.04", "freebsd13.0", "linux2020", "generic"])
+@pytest.mark.parametrize(
+    "name", ["win10", "win11", "winxp", "ubuntu22.04", "freebsd13.0", "linux2020", "generic"]
+)
 def test_passes_lint(name: str) -> None:
     assert lint_text(profile_text(lookup(name)), "guest.xml") == []
 
@@ -165,3 +168,48 @@ def test_other_hypervisors_are_left_alone() -> None:
     result = virtProfile.apply(text, store=strategies.MemoryStore([]))
     assert not result.changed
     assert result.skipped[0].reason == "match"
+
+
+def test_withdrawn_with_its_priority_and_told_by_status() -> None:
+    store = strategies.MemoryStore([])
+    text = sketch("os='win10' priority='5'")
+    once = virtProfile.apply(text, store=store)
+    (row,) = virtProfile.status(once.xml, store=store).profiles
+    assert (row.name, row.version, row.newest, row.state, row.changed) == (
+        "guest:win10",
+        "1",
+        "1",
+        "applied",
+        False,
+    )
+    without = once.xml.replace(" priority='5'/>", "/>", 1)
+    (row,) = virtProfile.status(without, store=store).profiles
+    assert row.state == "withdrawn"
+    back = virtProfile.apply(without, store=store)
+    assert leaves(back.xml, book=True) == leaves(sketch("os='win10'"), book=True)
+    assert all(one.origin.profile == "guest:win10" for one in back.changes)
+    assert virtProfile.unapply(once.xml, store=store).xml == text
+    # Another OS: its recommendations take the place of the other's.
+    other = virtProfile.apply(once.xml.replace("os='win10'", "os='ubuntu22.04'", 1), store=store)
+    fresh = virtProfile.apply(sketch("os='ubuntu22.04' priority='5'"), store=store)
+    assert leaves(other.xml) == leaves(fresh.xml)
+    (row,) = virtProfile.status(sketch("os='win10' priority='5'"), store=store).profiles
+    assert (row.name, row.state, row.priority) == ("guest:win10", "listed", 5)
+
+
+def test_newer_facts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = strategies.MemoryStore([])
+    once = virtProfile.apply(sketch("os='win10' priority='5'"), store=store)
+    monkeypatch.setattr(GuestOS, "clock", "utc")  # what a newer database would say
+    (row,) = virtProfile.status(once.xml, store=store).profiles
+    assert (row.version, row.newest, row.changed) == ("1", "1", True)
+    assert "<clock offset='utc'/>" in virtProfile.apply(once.xml, store=store).xml
+
+
+def test_all_that_is_recommended_passes_lint() -> None:
+    from virtinst import OSDB
+
+    texts = {profile_text(GuestOS(variant)).partition("</title>")[2] for variant in OSDB.list_os()}
+    assert len(texts) > 50
+    for text in texts:
+        assert lint_text(f"<profile name='x'>{text}", "guest.xml") == [], text

@@ -17,8 +17,9 @@ from lxml import etree
 
 import virtProfile
 from virtProfile.errors import MissingContextError, ProfileError
+from virtProfile.expression import Environment, compile_expression
 from virtProfile.lint import lint_files
-from virtProfile.xmltree import VIRTUNED_NS
+from virtProfile.xmltree import VIRTUNED_NS, parse
 
 PROFILES = Path(__file__).parent / "data" / "questions"
 STORE = virtProfile.ProfileStore([PROFILES], check_owner=False)
@@ -104,7 +105,10 @@ def test_of_several_hosts_the_fitting_document_counts() -> None:
         ("aarch64", "virt", ["virtio"]),
         ("s390x", "s390-ccw-virtio-6.0", []),
     ):
-        assert query(apply(domain(arch, machine), "spice", context=context))("//video/model/@type") == video
+        assert (
+            query(apply(domain(arch, machine), "spice", context=context))("devices/video/model/@type")
+            == video
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +213,8 @@ def test_queues_are_vcpus_at_most_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vcpu", "iothreads", "wanted"), [(4, 1, "2"), (4, 2, "2"), (12, 9, "10"), (3, None, "1"), (2, None, None)]
+    ("vcpu", "iothreads", "wanted"),
+    [(4, 1, "2"), (4, 2, "2"), (12, 9, "10"), (3, None, "1"), (2, None, None)],
 )
 def test_more_vcpus_than_iothreads_and_two(vcpu: int, iothreads: int | None, wanted: str | None) -> None:
     xml = domain(vcpu=vcpu)
@@ -273,6 +278,55 @@ def test_capabilities_of_the_fitting_host(tmp_path: Path) -> None:
         virtProfile.apply(domain("ppc64", "pseries"), ["arch"], store=store, context=context)
     with pytest.raises(MissingContextError, match="they have no guests of domain type 'xen'"):
         virtProfile.apply(domain(type="xen"), ["arch"], store=store, context=context)
+
+
+def test_the_machine_type_that_nobody_wrote() -> None:
+    """The capabilities' default, else the arch's; of RHEL's names too."""
+    source = corpus.directory()
+    if source is None:
+        pytest.skip("libvirt's source is not there")
+    text = (source / "tests" / "capabilityschemadata" / "caps-qemu-kvm.xml").read_text()
+
+    def family(arch: str, context: virtProfile.Context, machine: str = "") -> list[str]:
+        root = parse(domain(arch, machine or "x").replace(" machine='x'", "")).root
+        environment = Environment({}, context)
+        return [
+            one
+            for one in ("pc", "q35", "virt", "pseries", "s390-ccw-virtio", "pc-q35-7.2")
+            if compile_expression(f"vp:machine('{one}')", file="p", line=1).test(root, environment)
+        ]
+
+    nothing, host = virtProfile.Context(), virtProfile.Context(capabilities=(text,))
+    assert family("x86_64", nothing) == ["pc"]
+    assert family("aarch64", nothing) == ["virt"]
+    assert family("ppc64", nothing) == ["pseries"]
+    assert family("s390x", nothing) == ["s390-ccw-virtio"]
+    assert family("x86_64", host) == ["pc"]
+    assert family("x86_64", host, "pc-0.10") == ["pc"]
+    assert family("x86_64", nothing, "pc-q35-rhel9.2.0") == ["q35"]
+    assert family("x86_64", nothing, "pc-q35-7.2") == ["q35", "pc-q35-7.2"]
+
+
+def test_of_several_fitting_hosts_the_one_with_the_machine_and_emulator(tmp_path: Path) -> None:
+    (tmp_path / "arch.xml").write_text(
+        "<profile name='arch'><add><title>{$host/uuid}</title></add></profile>"
+    )
+    store = virtProfile.ProfileStore([tmp_path], check_owner=False)
+    texts = [
+        f"<capabilities><host><uuid>{number}</uuid></host><guest><arch name='x86_64'><emulator>{emulator}</emulator>"
+        f"<machine>{machine}</machine><domain type='kvm'/></arch></guest></capabilities>"
+        for number, (machine, emulator) in enumerate(
+            [
+                ("pc-q35-7.2", "/usr/bin/qemu-system-x86_64"),
+                ("pc-q35-4.2", "/usr/bin/other"),
+                ("pc-q35-4.2", "/usr/bin/qemu-system-x86_64"),
+            ]
+        )
+    ]
+    context = virtProfile.Context(capabilities=tuple(texts))
+    for machine, number in (("pc-q35-7.2", "0"), ("pc-q35-4.2", "2"), ("pc-q35-9.9", "0")):
+        result = virtProfile.apply(domain(machine=machine), ["arch"], store=store, context=context)
+        assert query(result)("title/text()") == [number]
 
 
 def test_without_context_it_is_unknown_and_says_so() -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import CardinalityError
+from .errors import CardinalityError, ProfileError
 from .finding import (
     State,
     assign,
     candidates,
+    container,
     exactly,
     key_equal,
     leaf_element,
@@ -22,13 +23,15 @@ from .finding import (
     runs,
     state_on,
 )
-from .meeting import Lost, is_foreign
+from .meeting import INTENT, Loss, Lost, is_foreign
 from .profile import Kind, Multiple
 from .provenance import THE_DEFINITION, Writer
 from .removing import Absence, Removing, flat
 from .worktree import PRESENCE, Element
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .profile import Action
     from .wants import Group, Leaf, Want
 
@@ -39,6 +42,8 @@ class Actions(Removing):
     def __init__(self, tree: Any, schema: Any) -> None:
         super().__init__(tree, schema)
         self.errors: list[CardinalityError] = []
+        #: devices that cannot be made to work
+        self.unmet: list[ProfileError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 
@@ -70,11 +75,18 @@ class Actions(Removing):
 
     # --- add -----------------------------------------------------------------
 
-    def _scope(self, thing: Element, want: Want, writer: Writer, multiple: Multiple) -> None:
+    def _scope(
+        self, thing: Element, want: Want, writer: Writer, multiple: Multiple, firm: bool = True
+    ) -> None:
         lost = Lost()
+        losses = len(self.losses)
         for leaf in want.leaves:
             if not lost.entries or not lost.covers(leaf.path):
                 self.wish(thing, leaf, writer, lost)
+        if want.intents:
+            # A thing that is like the wish, and kept what it is, is not the thing that was meant.
+            lost_here = [] if firm else self.losses[losses:]
+            self._intents(thing, want, writer, lost_here)
         for group in want.groups:
             if lost.entries and lost.covers(group.path):
                 continue
@@ -110,9 +122,20 @@ class Actions(Removing):
                 found.firm or found.state <= State.GAP or multiple == Multiple.NO
             )
             if usable:
-                self._scope(found.element, found.want, writer, multiple)
+                self._scope(found.element, found.want, writer, multiple, found.firm)
             else:
                 self._append(thing, group, found.want, writer)
+
+    def _intents(self, thing: Element, want: Want, writer: Writer, lost: Sequence[Loss]) -> None:
+        for intent in want.intents:
+            element = container(thing, intent.tags)
+            if element is None:
+                continue
+            if lost:
+                self.wishes += 1
+                self.lose(element, INTENT, intent.value, None, writer, lost[0].winners)
+            else:
+                self.intend(element, intent.value, intent.line, writer)
 
     def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> None:
         if self.tree.missed and self.way_is_out(thing, group.way, want.tag, writer):
@@ -152,6 +175,8 @@ class Actions(Removing):
                 element = leaf_element(one, leaf)
                 self.tree.claim(element, leaf.slot, writer)
             self.tree.claim(one, PRESENCE, writer)
+            for intent in want.intents:
+                self.intend(one, intent.value, intent.line, writer)
         self.effective.add(writer)
 
     def _foreign(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
@@ -229,6 +254,22 @@ class Actions(Removing):
             return True
         makers = self.tree.claims.get(thing, {}).get(PRESENCE, [])
         return not any(owner in makers for owner in owners)
+
+    def reach_new(self, things: Sequence[Element]) -> None:
+        """Let the defaults reach things that were made since they were carried out."""
+        for step in self.steps:
+            if step.action.kind != Kind.DEFAULT:
+                continue
+            mark = self.tree.mark()
+            for group in step.want.groups:
+                if group.node.key_class == "O" or is_foreign(group.node):
+                    continue
+                parent = container(self.tree.root, group.tags)
+                for one in things:
+                    if one.tag == group.tag and one.getparent() is parent:
+                        for want in group.wants:
+                            self._default_thing(one, want, step.writer)
+            self._mind_absences(mark, step.writer)
 
     def _default_group(self, thing: Element, group: Group, writer: Writer) -> None:
         if group.node.key_class == "O" or is_foreign(group.node):

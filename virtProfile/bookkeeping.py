@@ -31,7 +31,7 @@ def _tag(name: str) -> str:
 def write_list(tree: WorkTree, schema: Any, selection: Selection) -> None:
     """Bring the list up to what the caller named."""
     entries = {one.request.name: one.element for one in selection.entries}
-    for request in selection.named:
+    for request in sorted(selection.named, key=lambda one: one.name):  # whatever order they came in
         entry = entries.get(request.name)
         if entry is None:
             entry = _new(tree, _list(tree, schema), "profile")

@@ -45,6 +45,7 @@ def call(
         wishes,
         auto=options.auto,
         override=options.override,
+        complete=options.complete,
         record=not options.no_record,
         **more,
     )

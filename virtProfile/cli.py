@@ -77,7 +77,10 @@ def runcli(
         return _INTERRUPTED
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
-        talk.failure(f"{place}{problem.strerror or problem}")
+        fact = f"{place}{problem.strerror or problem}"
+        talk.failure(fact)
+        if "--json" in argv:
+            return _close(out, ProfileError(fact))
         return EXIT_FAILED
     except Exception as problem:  # a mistake of ours: no data was written after it
         talk.failure(
@@ -131,7 +134,7 @@ class Run:
         if options.lint is not None:
             return catalogue.lint(self.out, self.store, options.lint, options.json)
         if options.list or any(one in ("help", "?") for one in options.profile):
-            return catalogue.listing(self.out, self.store, options.json)
+            return catalogue.listing(self.out, self.store, options.json, self.talk)
         if options.info is not None:
             return catalogue.info(self.out, self.store, options.info, options.json)
         if options.merge_capabilities is not None:

@@ -20,6 +20,8 @@ from .template import Expr, is_plain, split
 from .wants import Want, compiled_action, compiled_match
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .context import Context
     from .expression import Environment, Expression
 
@@ -44,6 +46,30 @@ class Verdict:
     def key(self) -> tuple[Any, ...]:
         """Equal for judgements that lead to the same."""
         return (self.holds, None if self.error is None else str(self.error), self.branches)
+
+
+class Preparation:
+    """Gives each action of a selection as a state of the fixpoint has it; see `rendering.Prepare`.
+
+    :ivar context: what is known besides the domain
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        verdicts: Mapping[tuple[str, int], Verdict],
+        without: tuple[str, int] | None = None,
+    ) -> None:
+        """:param without: an action (its profile, its number) that is left out"""
+        self.context = conditions.context
+        self._conditions = conditions
+        self._verdicts = verdicts
+        self._without = without
+
+    def __call__(self, action: Action, one: Selected, number: int) -> tuple[Want | None, Any] | None:
+        if (one.name, number) == self._without:
+            return None
+        return self._conditions.prepared(action, one, self._verdicts.get((one.name, number)))
 
 
 class Conditions:

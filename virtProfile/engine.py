@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import companions
 from .bookkeeping import unlist, write_list, write_record
 from .changes import BOOKKEEPER, Difference, describe, differences
+from .complete import Completion
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .wishlist import Request
 
 OVERRIDE_HINT = "--override lets the profile win"
+COMPLETE_HINT = "--complete fills in what it can"
 
 
 def apply(
@@ -57,6 +59,7 @@ def apply(
     context: Context | None = None,
     auto: bool = False,
     override: bool = False,
+    complete: bool = False,
     record: bool = True,
     name: str = "<xml>",
 ) -> Result:
@@ -69,13 +72,15 @@ def apply(
     :param context: what is known besides the domain
     :param auto: also select the profiles that select themselves
     :param override: priority 100 for every profile of the caller that names none
+    :param complete: also give a sketch what a domain needs to be defined
     :param record: write the caller's profiles into the domain's list
     :param name: stands in messages for the domain's file
     :raises ProfileError: see the classes in `virtProfile.errors`
     """
     call = Call(
-        xml, read_requests(profiles), store, context or Context(), name, auto, override, record
-    )
+        xml, read_requests(profiles), store, context or Context(), name, auto, override, record,
+        complete=complete,
+    )  # fmt: skip
     return run(call)
 
 
@@ -85,11 +90,12 @@ class Call:
     :ivar withdraw: profiles that do not apply this time, whatever the list says
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
+    :ivar complete: also give a sketch what a domain needs to be defined
     """
 
     __slots__ = (
         "xml", "requests", "store", "context", "name", "auto", "override", "record",
-        "withdraw", "exclude", "everything",
+        "withdraw", "exclude", "everything", "complete",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +111,7 @@ class Call:
         withdraw: frozenset[str] = frozenset(),
         exclude: bool = False,
         everything: bool = False,
+        complete: bool = False,
     ) -> None:
         self.xml = xml
         self.requests = requests
@@ -117,6 +124,7 @@ class Call:
         self.withdraw = withdraw
         self.exclude = exclude
         self.everything = everything
+        self.complete = complete
 
 
 def run(call: Call, keep_secrets: bool = True) -> Result:
@@ -136,7 +144,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     entries = read_list(document)
     before = read_record(document)
     guest = None if call.everything else recommended(document)
-    nobody = not call.requests and not entries and not call.auto and guest is None
+    nobody = not call.requests and not entries and not call.auto and guest is None and not call.complete
     if nobody and before is None and not call.withdraw:
         return Result(xml, xml, False)
     schema = context.domain_schema
@@ -144,12 +152,13 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         wanted = [] if call.everything else entries
         selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
         tree = WorkTree(document)
+        completion = Completion(schema, context, whole=call.complete)
         taken = None
         if before is not None:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
@@ -160,18 +169,27 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     if actions.errors:
         raise together(actions.errors)
     problem = explain_conflicts(
-        tree, schema, selection.selected, fixpoint.prepare, actions, Paths, fixpoint.clashes(state)
+        tree,
+        schema,
+        selection.selected,
+        fixpoint.prepare,
+        actions,
+        Paths,
+        fixpoint.clashes(state),
+        completion.run,
     )
     if problem is not None:
         raise problem
     if before is not None:
         companions.part(tree, before, withdrawer)
+    if actions.unmet:
+        raise together(actions.unmet)
     found = differences(tree)
     warnings = list(selection.warnings)
     if before is not None and taken is not None:
         warnings += [*before.warnings, *taken.warnings]
     if found:
-        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name)
+        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name, completion)
     mark = tree.mark()
     paths = Paths(tree.root, schema)
     after = None
@@ -212,13 +230,15 @@ def _validate(
     selected: Sequence[Selected],
     prepare: Any,
     name: str,
+    completion: Completion,
 ) -> list[Warning]:
     """Valid in, valid out; what only lacks something is a warning.
 
     :raises InvalidDomainError: naming the profile
     """
     problems, left_out = validate(tree, schema, found)
-    lacking = incomplete(tree, schema, None if problems else left_out)
+    hint = "" if completion.whole else COMPLETE_HINT
+    lacking = incomplete(tree, schema, None if problems else left_out, hint)
     if not problems:
         return lacking
     source = parse(tree.document.text)
@@ -235,10 +255,10 @@ def _validate(
     culprits = []
     for one in selected:
         rest = [other for other in selected if other is not one]
-        render(tree, schema, rest, prepare)
+        render(tree, schema, rest, prepare, completion.run)
         if not schema.validate(tree.root):
             culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
-    render(tree, schema, selected, prepare)
+    render(tree, schema, selected, prepare, completion.run)
     who = " or ".join(culprits) or "the profiles together"
     raise InvalidDomainError(
         f"with {who} the domain would not be valid: {told}",
@@ -259,7 +279,7 @@ def _report(
     written: Any,
 ) -> Result:
     text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
     warnings += _guest_abi(tree, schema, found, paths)
@@ -299,7 +319,7 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
     hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default:
+    if by_definition and not loss.loser.is_default and not loss.final:
         hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),

@@ -37,6 +37,8 @@ class KeptSecret(MissingContextError):
 
 #: Elements of a domain that no call comes near: an expression that may visit them all is safe.
 MAX_SAFE = 100_000
+#: Characters of an expression that a message about its syntax shows.
+MAX_SHOWN = 200
 
 PREFIXES = {
     "vp": NAMESPACE,
@@ -126,9 +128,12 @@ class Expression:
         return {f"${name}" for name, _ in self.parsed.variables} | {name for name, _ in self.parsed.functions}
 
     def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
-        return ProfileSyntaxError(
-            f"{fact}, at column {at + 1} of '{self.text_}'", hint=hint, where=self.where
-        )
+        text = self.text_
+        if len(text) > MAX_SHOWN:
+            start = max(0, min(at - MAX_SHOWN // 2, len(text) - MAX_SHOWN))
+            shown = text[start : start + MAX_SHOWN]
+            text = f"{'…' if start else ''}{shown}{'…' if start + MAX_SHOWN < len(text) else ''}"
+        return ProfileSyntaxError(f"{fact}, at column {at + 1} of '{text}'", hint=hint, where=self.where)
 
     # --- evaluation ----------------------------------------------------------
 
@@ -228,17 +233,19 @@ class Expression:
         if isinstance(value, list):
             values = list(dict.fromkeys(string_of(one).strip() for one in value))
             if not values:
-                raise self._gives("selects nothing")
+                raise self._gives("selects nothing", "when='…' does it only where there is something")
             if len(values) > 1:
                 told = ", ".join(f"'{one}'" for one in values[:4])
-                raise self._gives(f"selects several different values: {told}")
+                raise self._gives(
+                    f"selects several different values: {told}", "a predicate, [1] for the first, chooses"
+                )
             return values[0]
         if isinstance(value, float) and not math.isfinite(value):
             raise self._gives("is not a number")
         return string_of(value)
 
-    def _gives(self, fact: str) -> ProfileSyntaxError:
-        return ProfileSyntaxError(f"'{{{self.text_}}}' {fact}", where=self.where)
+    def _gives(self, fact: str, hint: str = "") -> ProfileSyntaxError:
+        return ProfileSyntaxError(f"'{{{self.text_}}}' {fact}", hint=hint, where=self.where)
 
 
 def _size(root: Any) -> int:
@@ -313,7 +320,7 @@ def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool 
             problems.append(
                 ParamError(
                     f"profile '{profile.name}': {param.name}='{shown}' is not of type {param.type}",
-                    hint=_FORMS[param.type],
+                    hint=FORMS[param.type],
                     where=f"{profile.file}:{param.line}",
                 )
             )
@@ -324,7 +331,8 @@ def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool 
     return values
 
 
-_FORMS = {
+#: How a value of each type of param is written.
+FORMS = {
     ParamType.INT: "an integer, as 4",
     ParamType.BOOL: "yes or no",
     ParamType.SIZE: "a number with an optional unit, as 4 GiB; plain is KiB",

@@ -9,10 +9,11 @@ leaves unchanged is the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .conditions import Conditions, Verdict
+from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
@@ -24,6 +25,7 @@ from .wishlist import together
 if TYPE_CHECKING:
     from .actions import Actions
     from .profile import Action
+    from .provenance import Writer
     from .worktree import WorkTree
 
 
@@ -48,8 +50,11 @@ class State:
 class Fixpoint:
     """Finds the stable selection and renders it."""
 
-    def __init__(self, tree: WorkTree, selector: Selector, conditions: Conditions) -> None:
+    def __init__(
+        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+    ) -> None:
         self.tree = tree
+        self.complete = complete
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -103,9 +108,9 @@ class Fixpoint:
             top = max(one.priority for one in level)
             level = sorted((one for one in level if one.priority == top), key=lambda one: one.name)
             changed = False
-            decided = [(one, self._judge(one)) for one in level]
+            decided = [(one, self._judge(state, one)) for one in level]
             verdicts = [
-                (one, number, self._verdict(one, action, number))
+                (one, number, self._verdict(state, one, action, number))
                 for one, holds in decided
                 if holds
                 for number, action in enumerate(one.profile.actions)
@@ -131,35 +136,47 @@ class Fixpoint:
             if changed:
                 self._render(state)
 
-    def _judge(self, one: Selected) -> bool:
+    def _judge(self, state: State, one: Selected) -> bool:
         if not one.profile.matches:
             self._reasons.pop(one.name, None)
             return True
-        with self._mask(one.name) as root:
+        with self._without(state, one.name) as root:
             verdict = self.conditions.match(one, root)
         self._reasons[one.name] = verdict
         return verdict.holds
 
-    def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
+    def _verdict(self, state: State, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
         if writer is None:  # an action that was left out has done nothing
             return self.conditions.action(one, action, self.tree.root)
-        with self._mask(writer) as root:
+        with self._without(state, writer) as root:
             return self.conditions.action(one, action, root)
 
-    def _mask(self, owner: Any) -> Any:
+    @contextmanager
+    def _without(self, state: State, owner: str | Writer) -> Iterator[Any]:
+        """The root of the tree while a profile's, or an action's, own doing does not show."""
         if self._masks is None:
-            self._masks = Masks(self.tree)
-        return self._masks.without(owner)
+            self._masks = Masks(self.tree, self.actions)
+        if isinstance(owner, str) and owner not in state.selected:
+            yield self.tree.root
+        elif self._masks.exact(owner):
+            with self._masks.without(owner) as root:
+                yield root
+        else:  # seldom: rendered without it, as what yields to it is not in the tree
+            self._render(state, owner)
+            try:
+                yield self.tree.root
+            finally:
+                self._render(state)
 
-    def _render(self, state: State) -> None:
-        conditions, verdicts = self.conditions, state.verdicts  # not self: no cycle keeps the tree alive
-
-        def prepare(action: Action, one: Selected, number: int) -> tuple[Any, Any] | None:
-            return conditions.prepared(action, one, verdicts.get((one.name, number)))
-
-        self.prepare = prepare
-        self._rendered = render(self.tree, conditions.schema, list(state.selected.values()), prepare)
+    def _render(self, state: State, without: str | Writer | None = None) -> None:
+        left = None
+        if without is not None and not isinstance(without, str):
+            left = (without.origin.profile, without.number)
+        # Not self: no cycle keeps the tree alive.
+        self.prepare = Preparation(self.conditions, state.verdicts, left)
+        selected = [one for one in state.selected.values() if one.name != without]
+        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }

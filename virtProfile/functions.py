@@ -243,7 +243,11 @@ def number_text(value: float) -> str:
     if value == int(value):
         return str(int(value))
     text = f"{value:.15g}"
-    return text if "e" not in text else f"{value:.25f}".rstrip("0")
+    if "e" not in text:
+        return text
+    digits, _, exponent = text.partition("e")  # below 0.0001: all others are whole numbers
+    sign = "-" if value < 0 else ""
+    return f"{sign}0.{'0' * (-int(exponent) - 1)}{digits.lstrip('-').replace('.', '')}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:
         if not wish["params"]:
             continue
         try:
-            profile = store.get(wish["name"], wish.get("version"))
+            profile = store.resolve(wish["name"], wish.get("version"))[0]
         except ProfileError:
             continue  # the engine tells of all that are missing
         secret = {one.name for one in profile.params if one.secret}

@@ -114,9 +114,7 @@ class GuestOS:
             return {}
         archs = dict.fromkeys(["all"])
         for listed in (self.handle.get_minimum_resources(), self.handle.get_recommended_resources()):
-            archs |= dict.fromkeys(
-                listed.get_nth(at).get_architecture() for at in range(listed.get_length())
-            )
+            archs |= dict.fromkeys(listed.get_nth(at).get_architecture() for at in range(listed.get_length()))
         known = self.variant.get_recommended_resources()
         found = {}
         for arch in sorted(archs):

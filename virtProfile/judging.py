@@ -184,10 +184,13 @@ def _spell(
     shape.append(None)
 
 
-def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -> list[Warning]:
+def incomplete(
+    tree: WorkTree, schema: Any, devices: Sequence[Element] | None, hint: str = ""
+) -> list[Warning]:
     """The warning that the domain lacks what libvirt needs to define it.
 
     :param devices: those that may lack something, where all the rest is valid
+    :param hint: what to do about it
     """
     missing: list[str] = []
     if devices is None:
@@ -204,7 +207,8 @@ def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -
     if not missing:
         return []
     told = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-    return [Warning("incomplete", f"to be defined the domain lacks {told}")]
+    advice = f" ({hint})" if hint else ""
+    return [Warning("incomplete", f"to be defined the domain lacks {told}{advice}")]
 
 
 def unfit(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> str | None:

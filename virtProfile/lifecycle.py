@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from .context import Context
 from .engine import Call, run
-from .errors import NotFoundError, ProfileError, UsageError, nearest
+from .errors import MissingContextError, NotFoundError, ProfileError, UsageError, nearest
 from .locating import Located, held, locate, pairs, slots
 from .paths import Paths
+from .recommendations import is_recommendation, recommended
 from .record import Record, Written, read_record
 from .records import record
 from .wishlist import read_list, read_requests
@@ -25,7 +26,9 @@ from .xmltree import parse
 if TYPE_CHECKING:
     from .profile import Profile
     from .provenance import Result, Warning
+    from .selector import Selected
     from .store import ProfileStore
+    from .xmltree import Document
 
 ALL = "all"
 
@@ -239,9 +242,7 @@ class Status:
         }
 
 
-def status(
-    xml: str, *, store: ProfileStore, context: Context | None = None, name: str = "<xml>"
-) -> Status:
+def status(xml: str, *, store: ProfileStore, context: Context | None = None, name: str = "<xml>") -> Status:
     """Which profiles apply to a VM, what is newer, and what was changed by hand since.
 
     Reads the record and renders nothing.
@@ -258,14 +259,18 @@ def status(
         for place in locate(document.root, schema, known):
             drift.setdefault(place.profile.name, []).extend(_drift(place, paths))
     rows = []
+    guest = _recommended(document)
     with store.one_look():
         for one in known.profiles:
+            made = guest is not None and one.name == guest.name
             entry = entries.pop(one.name, None)
             state = "applied"
             if entry is not None and entry.exclude or entry is None and one.source == "list":
                 state = "withdrawn"
+            elif is_recommendation(one.name) and not made:
+                state = "withdrawn"
             wish = None if entry is None else entry.request.version
-            newest = _newest(store, one.name, wish)
+            newest = guest.profile if made and guest is not None else _newest(store, one.name, wish)
             same = newest is not None and newest.version == one.version
             rows.append(
                 ProfileStatus(
@@ -287,8 +292,21 @@ def status(
             rows.append(
                 ProfileStatus(request.name, None, request.priority or 0, state, "list", found, False, ())
             )
+        if guest is not None and known.get(guest.name) is None and guest.name not in entries:
+            version = guest.profile.version
+            rows.append(
+                ProfileStatus(guest.name, None, guest.priority, "listed", "metadata", version, False, ())
+            )
     rows.sort(key=lambda row: row.name)
     return Status(tuple(rows), tuple(known.warnings))
+
+
+def _recommended(document: Document) -> Selected | None:
+    """What the guest's OS recommends, where libosinfo can tell."""
+    try:
+        return recommended(document)
+    except MissingContextError:
+        return None
 
 
 def _newest(store: Any, name: str, version: str | None) -> Profile | None:
@@ -334,5 +352,3 @@ def _differences(element: Element, node: Any, written: Written, paths: Paths) ->
 def _flat(written: Written) -> str:
     words = [f"{name}='{value}'" for name, value in written.attrs.items()]
     return " ".join(words) or written.text or written.tag
-
-

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .wants import Leaf, Stage, Want
 
 
+#: Stands in reports for the attribute that asks for a place.
+INTENT = "@virtuned:numa-node"
+
+
 class Loss:
     """A wish that did not come true: soft (overridden) or a conflict.
 
@@ -29,7 +33,7 @@ class Loss:
     from there. `winners` are the owners of what stands there, highest first.
     """
 
-    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict", "note")
+    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict", "note", "final")
 
     def __init__(
         self,
@@ -50,6 +54,18 @@ class Loss:
         self.winners = list(winners)
         self.conflict = conflict
         self.note = note  # what to add to the report
+        self.final = False  # no priority would change it
+
+
+class Asked:
+    """The NUMA node that an element is to be placed on, and who asks for it, highest priority first."""
+
+    __slots__ = ("value", "writers", "lines")
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.writers: list[Writer] = []
+        self.lines: list[int] = []
 
 
 class Meeting:
@@ -62,6 +78,8 @@ class Meeting:
         #: writers of which at least one wish came true or was true before
         self.effective: set[Writer] = set()
         self.wishes = 0
+        #: which elements are to be placed where
+        self.intents: dict[Element, Asked] = {}
         self.excludes = schema.excludes
 
     # --- the book ------------------------------------------------------------
@@ -157,6 +175,19 @@ class Meeting:
             parent = found
         return parent
 
+    # --- places --------------------------------------------------------------
+
+    def intend(self, element: Element, value: str, line: int, writer: Writer) -> None:
+        """`writer` asks for a NUMA node for an element; who asked before has the higher priority."""
+        self.wishes += 1
+        value = str(int(value))
+        asked = self.intents.setdefault(element, Asked(value))
+        if asked.value != value:
+            self.lose(element, INTENT, value, asked.value, writer, asked.writers)
+        elif writer not in asked.writers:
+            asked.writers.append(writer)
+            asked.lines.append(line)
+
     # --- whole things --------------------------------------------------------
 
     def create(self, parent: Element, node: Any, want: Want, writer: Writer) -> Element | None:
@@ -177,6 +208,8 @@ class Meeting:
             new.text = snippet.text
             slots.append(TEXT)
         self.tree.own_all(new, slots, writer)
+        for _, value in snippet.intents:
+            self.intend(new, value, snippet.line, writer)
         for one in snippet.children:
             new.append(self.build(new, one, writer))
         return new

@@ -154,6 +154,12 @@ OPTIONS: tuple[Option, ...] = (
         words=("host", "baseline"),
     ),
     Option(
+        ("--complete",),
+        Kind.FLAG,
+        _PROFILES,
+        "make a VM of a sketch: fill in what virtinst would for a new guest, against no profile",
+    ),
+    Option(
         ("--no-record",),
         Kind.FLAG,
         _PROFILES,

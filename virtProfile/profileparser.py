@@ -274,7 +274,18 @@ class _Reader:
             if one.tag.startswith(f"{{{VIRTUNED_NS}}}"):
                 self.source(one, element)
             found.append(self.snippet(one, False))
+        if ACTIONS.get(element.tag, (None,))[0] is not Kind.ADD:
+            for one in found:
+                self.no_intents(one, element.tag)
         return tuple(found)
+
+    def no_intents(self, snippet: Snippet, tag: str) -> None:
+        for name, _ in snippet.intents:
+            message = f"'{name}' on <{snippet.tag}> in <{tag}>: it asks for a place"
+            hint = "it stands on a device of an <add>"
+            self.problems.append(Problem("error", message, hint, self.file, snippet.line))
+        for one in snippet.children:
+            self.no_intents(one, tag)
 
     def source(self, element: Any, action: Any) -> None:
         """An element that stands for branches that are made when the action is applied."""

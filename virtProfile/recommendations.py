@@ -164,8 +164,10 @@ def _nics(guest: GuestOS) -> Iterator[_Row]:
     if "e1000e" in models:
         yield _nic("e1000e"), pcie, "skip"
     if emulated is not None:
-        when = f"{_X86} and not(vp:machine('q35'))" if "e1000e" in models else _X86
-        yield _nic(emulated), when, "apply"
+        if "e1000e" in models:
+            yield _nic(emulated), f"{_X86} and not(vp:machine('q35'))", "apply"
+        else:
+            yield _nic(emulated), _X86, "error"
 
 
 def _nic(model: str) -> str:

@@ -89,9 +89,7 @@ def _still_gone(tree: WorkTree, one: Located) -> bool:
 
 def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    names = (
-        one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER
-    )
+    names = (one.origin.profile for one in owners if one is not THE_DEFINITION and one is not BOOKKEEPER)
     return tuple(dict.fromkeys(names))
 
 
@@ -136,6 +134,15 @@ class _Entries:
             return False
         return any(one in value for one in self.secrets) or is_secret(self.paths.of(element, slot))
 
+    def _with(self, element: Element, slot: str) -> str:
+        """The slot whose owners count: of a unit those of its number, as the two are one value."""
+        node = self.paths.node(element)
+        if node is not None:
+            for number, (unit, _) in node.unit.items():
+                if slot == unit:
+                    return str(number)
+        return slot
+
     # --- values on elements of the definition --------------------------------
 
     def _on(self, element: Element, attributes: dict[str, str], text: str | None) -> None:
@@ -147,7 +154,7 @@ class _Entries:
         for slot in dict.fromkeys([*old, *new]):
             was, now = old.get(slot), new.get(slot)
             if was != now:
-                names = _profiles(tree.owners(element, slot))
+                names = _profiles(tree.owners(element, self._with(element, slot)))
                 if names:
                     by_whom.setdefault(names, []).append((slot, was, now))
         self._values(element, by_whom)
@@ -179,9 +186,7 @@ class _Entries:
         hidden: list[str] = []
         written = self._written(element, names[0], hidden, "")
         number = 1 + sum(1 for _ in element.itersiblings(element.tag, preceding=True))
-        entry = Entry(
-            "add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:]
-        )
+        entry = Entry("add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:])
         self._put(names[0], element, entry)
 
     def _written(self, element: Element, name: str, hidden: list[str], path: str) -> Written:
@@ -194,7 +199,8 @@ class _Entries:
             if slot == PRESENCE or THE_DEFINITION in owners:
                 continue
             value = text_of(element) if slot == TEXT else element.get(slot[1:])
-            names = _profiles(owners)
+            whole = self._with(element, slot)
+            names = _profiles(claims.get(whole, owners))
             if value is None or not names:
                 continue
             if names[0] != name:
@@ -253,4 +259,3 @@ def _set(written: Written, slot: str, value: str | None) -> None:
         written.text = value
     else:
         written.attrs[slot[1:]] = value
-

@@ -48,7 +48,7 @@ class Removing(Reviving):
     def _remove(self, absence: Absence) -> None:
         writer = absence.writer
         lost = False
-        for hit in self._hits(absence):
+        for hit in self.hits(absence):
             if self._gone(hit.element):
                 continue
             if not self._take_away(hit, writer):
@@ -109,7 +109,7 @@ class Removing(Reviving):
                 ):
                     writers.append(absence.writer)
 
-    def _hits(self, absence: Absence) -> list[Hit]:
+    def hits(self, absence: Absence) -> list[Hit]:
         """Everything that matches now."""
         if absence.select is not None:
             return [_selected(one) for one in absence.select(self.tree.root)]
@@ -145,7 +145,7 @@ class Removing(Reviving):
             if absence.writer is writer:
                 continue
             written = None
-            for hit in self._hits(absence):
+            for hit in self.hits(absence):
                 if (hit.element, hit.slot) in absence.kept:
                     continue
                 if written is None:

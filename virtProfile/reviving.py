@@ -140,6 +140,10 @@ class Reviving(Meeting):
                 best = (rank, element)
         return None if best is None else best[1]
 
+    def bring_back(self, element: Element, node: Any, snippet: Snippet, writer: Writer) -> None:
+        """The buried element stands again, and says what the snippet says."""
+        self._refill(element, node, snippet, writer, self.tree.revive(element, writer))
+
     # --- values ---------------------------------------------------------------
 
     def _refill(
@@ -156,6 +160,8 @@ class Reviving(Meeting):
         :param part: that, where it is only a part of what the grave knows
         """
         tree = self.tree
+        for _, value in snippet.intents:
+            self.intend(element, value, snippet.line, writer)
         written = part or grave.written or Written(snippet.tag, {}, None)
         wanted = {"@" + name: value for name, value in snippet.attrs}
         if snippet.text is not None:
@@ -222,9 +228,7 @@ class Reviving(Meeting):
         for one in snippet.children:
             inner = child_node(node, one.tag)
             mine = written_of(one)
-            like = [
-                row for row in open_pairs if row[2].tag == one.tag and not _differ(inner, row[2], mine)
-            ]
+            like = [row for row in open_pairs if row[2].tag == one.tag and not _differ(inner, row[2], mine)]
             match = next((row for row in like if row[2].same(mine)), like[0] if like else None)
             if match is not None:
                 open_pairs.remove(match)

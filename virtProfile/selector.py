@@ -178,7 +178,7 @@ class Selector:
                 one = Selected(profile, priority, source, request.params, request.version, listed)
                 self._made[(profile.name, priority)] = one
             found[profile.name] = one
-        if self.guest is not None:
+        if self.guest is not None and self.guest.name not in self.excluded:
             name = self.guest.name
             found[name] = replace(self.guest, priority=priorities.get(name, self.guest.priority))
         named = set(found)
@@ -298,15 +298,20 @@ class Selector:
             return known
         found: list[Profile] = []
         self._requirements[profile.name] = found
+        errors: list[ProfileError] = []
         for one in profile.requires:
             try:
                 found.append(self._get(one.profile, one.version))
             except (NotFoundError, VersionError) as problem:
-                raise type(problem)(
-                    f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
-                    hint=problem.hint,
-                    where=f"{profile.file}:{one.line}",
-                ) from None
+                errors.append(
+                    type(problem)(
+                        f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
+                        hint=problem.hint,
+                        where=f"{profile.file}:{one.line}",
+                    )
+                )
+        if errors:
+            raise together(errors)
         return found
 
 

@@ -350,8 +350,8 @@ class _Writer:
         for token in TOKEN.finditer(inner):
             if token.group(1) is None and token.group(2) is None:
                 return False  # a comment stays
-        self.splices = [
-            splice for splice in self.splices if not (splice.start >= span.tag_end and splice.end <= span.end)
+        self.splices = [  # what is inserted right behind stays
+            splice for splice in self.splices if not span.tag_end <= splice.start < span.end
         ]
         self._replace(span.tag_end - 1, span.end, "/>", element)
         return True

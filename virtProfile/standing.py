@@ -35,8 +35,7 @@ def show(status: Status, out: Output, as_json: bool) -> None:
         return
     rows = [("NAME", "VERSION", "PRIORITY", "BY", "STATE")]
     rows += [
-        (one.name, one.version or "-", str(one.priority), one.source, _state(one))
-        for one in status.profiles
+        (one.name, one.version or "-", str(one.priority), one.source, _state(one)) for one in status.profiles
     ]
     out.write("\n".join(table(rows)) + "\n")
     for one in status.profiles:

@@ -138,7 +138,11 @@ class ProfileStore:
                 )
             )
             seen.append(profile.replaced_by)
-            profile = self.get(profile.replaced_by)
+            try:
+                profile = self.get(profile.replaced_by)
+            except NotFoundError as problem:
+                fact = f"{warnings[-1].message}: {problem.message}"
+                raise NotFoundError(fact, hint=problem.hint, where=warnings[-1].where) from None
         return profile, warnings
 
     def versions(self, name: str) -> list[Profile]:
@@ -378,14 +382,9 @@ class ProfileStore:
             for action in one.actions:
                 actions.append(replace(action, number=len(actions) + 1))
             params.update({param.name: param for param in one.params})
-        # The profile's own prefixes go first: a drop-in that uses another meaning is its own fault.
         namespaces = dict(pair for part in (*reversed(drop_ins), profile) for pair in part.namespaces)
-        extended = replace(
-            profile,
-            actions=tuple(actions),
-            params=tuple(params.values()),
-            namespaces=tuple(sorted(namespaces.items())),
-        )
+        extended = replace(profile, actions=tuple(actions), params=tuple(params.values()))
+        extended = replace(extended, namespaces=tuple(sorted(namespaces.items())))
         extended = replace(extended, digest=digest(extended))
         self._extended[key] = extended
         return extended

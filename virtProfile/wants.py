@@ -59,6 +59,20 @@ class Leaf:
         self.full = f"{node.path}/{slot}" if slot else node.path  # relative to the domain
 
 
+class Intent:
+    """What a snippet asks for one of its elements beyond what stands there: a place.
+
+    `way` leads from the thing to the element.
+    """
+
+    __slots__ = ("tags", "value", "line")
+
+    def __init__(self, way: tuple[Stage, ...], value: str, line: int) -> None:
+        self.tags = tuple(stage.tag for stage in way)
+        self.value = value
+        self.line = line
+
+
 class Group:
     """The things of one tag inside a thing; `way` leads to their parent."""
 
@@ -76,7 +90,7 @@ class Group:
 class Want:
     """A thing that a snippet speaks of."""
 
-    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "places", "binding", "keys", "line")
+    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "places", "binding", "keys", "intents", "line")
 
     def __init__(self, node: Any, tag: str, snippet: Snippet | None, line: int) -> None:
         self.node = node
@@ -89,6 +103,7 @@ class Want:
         #: leaves that say what the thing is; None until `seal`
         self.binding: list[Leaf] = []
         self.keys: dict[str, Leaf] = {}
+        self.intents: list[Intent] = []
         self.line = line
 
     @property
@@ -288,6 +303,15 @@ def _scope(
             if reading.checked and not _known(leaf, reading):
                 continue
         want.leaves.append(leaf)
+    for name, value in snippet.intents:
+        if value != WORKED_OUT and not (value.isascii() and value.isdigit()):
+            reading.error(
+                f"{name}='{value}' on '{node.path or 'domain'}' is no number",
+                "a NUMA node of the guest is named by the id of its <cell>",
+                snippet.line,
+            )
+        else:
+            want.intents.append(Intent(way, value, snippet.line))
     seen = [one.tag for one in snippet.children]
     for one in snippet.children:
         _branch(one, node, way, want, reading, seen.count(one.tag) > 1)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from .domainschema import DATA
 from .locating import Located, child_node, held, likeness, locate, pairs, slots
 from .meeting import place
 from .provenance import Origin, Warning, Writer
 from .record import Entry, Record, Recorded, Written
+from .schemafacts import rows
 from .sources import reach as branches_of
 from .worktree import TEXT, Element, WorkTree, text_of
 
@@ -281,6 +283,11 @@ class _Reach:
                         self._walk(child, schema.root)
                 else:
                     self._walk(branch, schema.root)
+        if "os/type" in self.named:  # another machine takes these along, see `addresses`
+            self.things.add("devices/controller")
+            self.named.add("devices/controller")
+            for _, tag, place, *_ in rows(DATA / "machine-models.tsv"):
+                self.named.add(f"devices/{tag}/{_element(place)}")
         for one, other, _ in schema.exclusions:
             for here, there in ((one, other), (other, one)):
                 if _element(here) in self.named:
@@ -299,6 +306,8 @@ class _Reach:
     def covers(self, node: Any) -> bool:
         path = node.path
         if path in self.named or any(path.startswith(one + "/") for one in self.things):
+            return True
+        if path.endswith("/address") and path.count("/") == 2 and "os/type" in self.named:
             return True
         return any(node.tag in select for select in self.selects)
 

@@ -359,6 +359,14 @@ class WorkTree(FormerDoing):
         kept.reverse()
         self._log[mark:] = kept
 
+    def undo_since(self, mark: int) -> None:
+        """Take back everything since `mark`; what is tried and not wanted."""
+        while len(self._log) > mark:
+            entry = self._log.pop()
+            self._undo(entry)
+            if entry[0] == "revive" and entry[1] in self.revived:
+                self.graves[entry[1]] = self.revived.pop(entry[1])
+
     def rollback(self) -> None:
         """Take back everything that was done to the definition."""
         floor = self._floor

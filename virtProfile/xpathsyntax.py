@@ -121,8 +121,8 @@ class Node:
     """A node of the parsed expression.
 
     `kind` is path, call, filter, union, compare, combine or value. For a path
-    `start` is "root", "here" or "" with the expression it starts from in
-    `parts`.
+    `start` is "root", "here", "variable" or "" with the expression it starts from
+    in `parts`. The name of a value is its text, quotes included.
     """
 
     kind: str
@@ -267,7 +267,7 @@ class _Parser:
     def primary(self) -> Node:
         kind, text, column = self.take()
         if kind in ("number", "literal"):
-            return Node("value")
+            return Node("value", text)
         if text == "$":
             kind, name, _ = self.take()
             if kind != "name":
