@@ -333,6 +333,20 @@ def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
         assert report.read_text() == other
 
 
+def test_the_report_knows_its_call_and_no_secret(vms: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r"
+    line = ["--input", str(vms), "--profile-dir", str(DATA / "profiles"), "--report", str(report)]
+    secret = ["--profile", f"password,password=@{DATA / 'password'}"]
+    heads = [["--profile", f"desktop,version=1.2,heads={count}"] for count in (2, 3)]
+    run([*line, *secret, *heads[0]])
+    assert (DATA / "password").read_text().strip() not in report.read_text()
+    assert json.loads(report.read_text().splitlines()[0])["fleet"]["profiles"][0]["params"] == {
+        "password": "***"
+    }
+    assert run([*line, *secret, *heads[0], "--resume"]).status == 1
+    assert run([*line, *secret, *heads[1], "--resume"]).status == 2
+
+
 def test_resume_failed(vms: Path, tmp_path: Path) -> None:
     report = tmp_path / "r"
     line = ["--input", str(vms), *PROFILES, "--report", str(report)]
