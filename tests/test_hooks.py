@@ -261,6 +261,49 @@ def test_libvirt_does_not_tell_its_hook_passwords(tmp_path: Path) -> None:
     assert "hush" not in done.stderr
 
 
+#: Beside a daemon that has our hook: VMs whose profiles hold, and one that lost what they want.
+DAEMON = """
+import libvirt, re, sys
+import virtProfile
+connection = libvirt.open("qemu:///system")
+store = virtProfile.ProfileStore([sys.argv[1]], check_owner=False)
+sketch = (
+    "<domain type='qemu'><name>hooked</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
+    "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices>{}</devices></domain>"
+)
+def start(xml):
+    domain = connection.defineXML(xml)
+    try:
+        domain.create()
+        domain.destroy()
+        return "started"
+    except libvirt.libvirtError as problem:
+        return str(problem)
+    finally:
+        domain.undefine()
+print(start(sketch.format("")).replace("\\n", " "))
+graphics = "<graphics type='vnc' passwd='hush'/>"
+held = virtProfile.apply(sketch.format(graphics), ["rng", "guest-agent"], store=store).xml
+print(start(held).replace("\\n", " "))
+lost = re.sub("<rng .*?</rng>|<vr:record.*?</vr:record>", "", held, flags=re.S)
+print(start(lost).replace("\\n", " "))
+"""
+
+
+@pytest.mark.slow
+def test_libvirts_own_daemon(beside_a_daemon: list[str]) -> None:
+    done = subprocess.run(
+        [*beside_a_daemon, "/usr/bin/python3", "-c", DAEMON, str(TOP / "profiles")],
+        capture_output=True,
+        text=True,
+        env=environ(PATH="/usr/sbin:/usr/bin:/sbin:/bin"),
+    )
+    assert done.returncode == 0, done.stderr
+    without, held, lost = done.stdout.splitlines()
+    assert (without, held) == ("started", "started")
+    assert "the profiles on its list do not hold: add /domain/devices/rng" in lost
+
+
 # --- all ---------------------------------------------------------------------------------
 
 
