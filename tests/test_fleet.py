@@ -313,6 +313,59 @@ def test_killed_and_resumed(how: signal.Signals, tmp_path: Path) -> None:
     assert not subprocess.run(["pgrep", "-f", str(report)], capture_output=True).stdout
 
 
+#: Beside a daemon: many domains, a fleet that is killed and goes on; what the domains are then.
+DAEMON = """
+import json, libvirt, os, signal, subprocess, sys, time
+report, vm, count, *line = sys.argv[1:]
+connection = libvirt.open("qemu:///system")
+for number in range(int(count)):
+    connection.defineXML(vm.replace("NAME", f"fleet{number:03}"))
+kills = 0
+for round_ in range(20):
+    fleet = subprocess.Popen([*line, *(["--resume"] if round_ else [])], start_new_session=True)
+    size = os.path.getsize(report) if os.path.exists(report) else 0
+    while fleet.poll() is None:
+        if os.path.exists(report) and os.path.getsize(report) > size + 4000:
+            os.killpg(fleet.pid, signal.SIGKILL)
+            kills += 1
+            break
+        time.sleep(0.001)
+    if fleet.wait() >= 0:
+        break
+flags = libvirt.VIR_DOMAIN_XML_INACTIVE
+found = {one.name(): one.XMLDesc(flags) for one in connection.listAllDomains()}
+print(json.dumps([kills, fleet.returncode, found]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_while_defining(beside_a_daemon: list[str], tmp_path: Path) -> None:
+    """`multiple='yes'` would add a second device to a domain that is defined twice."""
+    (tmp_path / "p.xml").write_text(
+        "<profile name='twice'><add multiple='yes'><devices><rng model='virtio'>"
+        "<backend model='random'>/dev/urandom</backend></rng></devices></add></profile>"
+    )
+    count = 80
+    sketch = vm("NAME").replace("kvm", "qemu")
+    report = tmp_path / "r"
+    line = [sys.executable, str(TOP / "virt-profile"), "-c", "qemu:///system", "--all", "--define", "-q"]
+    line += ["--profile-dir", str(tmp_path), "--profile", "twice", "--report", str(report), "--jobs", "2"]
+    done = subprocess.run(
+        [*beside_a_daemon, "/usr/bin/python3", "-c", DAEMON, str(report), sketch, str(count), *line],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    kills, status, found = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0
+    assert kills >= 2
+    assert len(found) == count
+    assert {xml.count("<rng ") for xml in found.values()} == {1}
+    final = Counter(row["vm"] for row in rows(report) if row["status"] != "defining")
+    assert set(final) == set(found)
+    assert set(final.values()) == {1}
+
+
 def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
     report = tmp_path / "r"
     line = ["--input", str(vms), *PROFILES, "--report", str(report)]
