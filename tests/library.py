@@ -41,9 +41,8 @@ def profiles() -> dict[str, Profile]:
     return found
 
 
-#: What is made of the host's own topology fits some hosts only: test_topology has its tests.
-OF_A_HOST = frozenset({"mirror-topology"})
-NAMES = tuple(name for name in profiles() if name not in OF_A_HOST)
+#: mirror-topology aside: it is nothing but the host's topology, and asks for its document
+NAMES = tuple(name for name in profiles() if name != "mirror-topology")
 
 
 @cache

@@ -114,7 +114,10 @@ TABLE = (
     Case("fleet-one", f"{FILE} --profile cache --jobs 2", 2),
     # about hosts
     Case("hosts", f"{FILE} --profile cache --hosts ../hosts"),
-    Case("hosts-mirrored", f"{FILE} --mirror-topology hugepages=2M --hosts ../hosts --profile-dir ../../../profiles"),
+    Case(
+        "hosts-mirrored",
+        f"{FILE} --mirror-topology hugepages=2M --hosts ../hosts --profile-dir ../../../profiles",
+    ),
     Case("hosts-json", f"{FILE} --hosts ../hosts/old.capabilities.xml ../hosts/old.domcaps.xml --json"),
     Case("hosts-none", f"{FILE} --hosts ../hosts/small.capabilities.xml", 1),
     Case("hosts-domain", "-c DRIVER vm --hosts ../hosts", 1),

@@ -305,6 +305,11 @@ def is_sketch(domain: Any) -> bool:
     """
     if child(domain, "uuid") is None:
         return True
+    devices = child(domain, "devices")
+    if devices is not None:
+        for place in ("*/address[@type='pci']", "controller[@type='pci']"):
+            if devices.find(place) is not None:
+                return False  # libvirt gave it its place on a machine that it knew
     os = child(domain, "os")
     kind = None if os is None else child(os, "type")
     return kind is None or kind.get("machine") is None

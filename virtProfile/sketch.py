@@ -147,9 +147,18 @@ class Sketch:
                 continue  # a list of the definition's own stays as it is
             if self._excluded(below):
                 continue
+            self._keep(ours)
             new = self.work.insert(ours, one.tag, COMPLETER)
             made[(new, PRESENCE)] = key
             self._copy(one, new, inner, below, key if inner.many else None, made)
+
+    def _keep(self, element: Element) -> None:
+        """What a profile made as a container does not go with the profile any more."""
+        while not self.tree.original(element):
+            if self.work.node(element).many:
+                return
+            self.tree.own_slot(element, PRESENCE, COMPLETER)
+            element = element.getparent()
 
     def _copy(
         self,
