@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,35 +46,8 @@ NEEDS = {"tpm-2.0": "swtpm", "windows-11": "swtpm"}
 
 
 @pytest.fixture(scope="module")
-def qemu() -> Iterator[Any]:
-    """A QEMU driver of its own, in a directory with a short name, as sockets need."""
-    root = tempfile.mkdtemp(prefix="vp-", dir="/tmp")
-    (Path(root) / "etc").mkdir()
-    (Path(root) / "etc" / "qemu.conf").write_text(
-        'stdio_handler = "file"\nsecurity_driver = "none"\nuser = "root"\ngroup = "root"\n'
-        "remember_owner = 0\ncgroup_controllers = []\n"
-        'swtpm_user = "root"\nswtpm_group = "root"\n'
-    )
-    libvirt.virEventRegisterDefaultImpl()
-    over = threading.Event()
-
-    def serve() -> None:
-        while not over.is_set():
-            libvirt.virEventRunDefaultImpl()
-
-    timer = libvirt.virEventAddTimeout(500, lambda *_: None, None)
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        handle = libvirt.open(f"qemu:///embed?root={root}")
-    except libvirt.libvirtError as problem:
-        pytest.skip(f"no embedded QEMU driver: {problem}")
-    yield handle
-    handle.close()
-    over.set()
-    thread.join(5)
-    libvirt.virEventRemoveTimeout(timer)
-    shutil.rmtree(root, ignore_errors=True)
+def qemu(embedded_qemu: Any) -> Any:
+    return embedded_qemu
 
 
 def guest(kind: str, image: Path) -> str:
