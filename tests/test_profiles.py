@@ -83,10 +83,14 @@ def test_says_what_and_why(name: str) -> None:
     assert required == set(library.REQUIRED.get(name, {}))
     assert not profile.autoselect
     for action in profile.actions:
-        needs_host = re.search(r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", action.when or "")
+        needs_host = re.search(
+            r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", action.when or ""
+        )
         assert not needs_host or action.unknown in ("skip", "apply"), "it applies without any context"
     for match in profile.matches:
-        needs_host = re.search(r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", match.test or "")
+        needs_host = re.search(
+            r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", match.test or ""
+        )
         assert not needs_host or match.unknown in ("skip", "apply")
 
 
@@ -229,7 +233,9 @@ def effect(name: str) -> str:
             result = apply(xml, [wish(name)], context=known, override=True, record=False)
             for change in result.changes:
                 if any(one.profile == name and one.action != "complete" for one in change.origins):
-                    lines.append(f"{document} {osinfo} {change.op} {change.path} {change.before} {change.after}")
+                    lines.append(
+                        f"{document} {osinfo} {change.op} {change.path} {change.before} {change.after}"
+                    )
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 

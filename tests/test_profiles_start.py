@@ -18,7 +18,7 @@ from typing import Any
 
 import library
 import pytest
-from library import NAMES, apply, context
+from library import NAMES, apply
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -153,8 +153,19 @@ def test_windows_switches_reach_qemu(qemu: Any, tmp_path: Path) -> None:
         pytest.skip(f"no KVM: {problem}")
     switches = set(re.findall(r"hv[-_]([a-z_-]+)(?:=|,|\s)", line))
     wanted = {
-        *"relaxed vapic spinlocks vpindex runtime synic stimer stimer-direct reset frequencies".split(),
-        *"tlbflush ipi time".split(),
+        *[
+            "relaxed",
+            "vapic",
+            "spinlocks",
+            "vpindex",
+            "runtime",
+            "synic",
+            "stimer",
+            "stimer-direct",
+            "reset",
+            "frequencies",
+        ],
+        *["tlbflush", "ipi", "time"],
     }
     assert wanted <= {one.replace("_", "-") for one in switches}, line
 
@@ -169,6 +180,10 @@ def test_windows_where_the_host_lacks_some(qemu: Any, tmp_path: Path) -> None:
     listed = set(re.findall("<value>([a-z_]+)</value>", re.search("(?s)<hyperv .*?</hyperv>", text)[0]))
     given = set(re.findall(r"<([a-z_]+) state='on'", re.search("(?s)<hyperv>.*?</hyperv>", result.xml)[0]))
     assert given - {"direct"} <= listed
-    told = {one.message.rpartition("'")[0].rpartition("'")[2] for one in result.warnings if one.code == "left-out"}
-    assert told & {"relaxed", "vapic", "vpindex", "reset"} == {"relaxed", "vapic", "vpindex", "reset"} - listed
+    told = {
+        one.message.rpartition("'")[0].rpartition("'")[2] for one in result.warnings if one.code == "left-out"
+    }
+    assert (
+        told & {"relaxed", "vapic", "vpindex", "reset"} == {"relaxed", "vapic", "vpindex", "reset"} - listed
+    )
     start(qemu, result.xml, starts=True)
