@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import virtProfile.store
+import virtProfile.searchpath
 from virtProfile.cli import runcli
 
 DATA = Path(__file__).parent / "data" / "cli"
@@ -71,14 +71,14 @@ def run(argv: list[str], stdin: bytes | None = None, *, terminal: bool = False, 
     came = Stream(stdin or b"", terminal=stdin is None)
     out, err = Stream(terminal=terminal), Stream()
     before = Path.cwd()
-    shipped = virtProfile.store.shipped
-    virtProfile.store.shipped = lambda: Path("SHIPPED")  # the table has profiles of its own
+    shipped = virtProfile.searchpath.shipped
+    virtProfile.searchpath.shipped = lambda: Path("SHIPPED")  # the table has profiles of its own
     os.chdir(DATA)
     try:
         status = runcli(argv, stdin=came, stdout=out, stderr=err, environ=environ)
     finally:
         os.chdir(before)
-        virtProfile.store.shipped = shipped
+        virtProfile.searchpath.shipped = shipped
     return Done(status, out.data, err.data.decode(), argv)
 
 

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="--slow runs it"))
 
 
+@pytest.fixture(scope="session")
+def embedded_root() -> Iterator[Path]:
+    """The directory of libvirt's embedded QEMU driver, of which a process has one.
+
+    QEMU runs as who runs the tests: else the driver finds out again with every
+    call whether its own user may use KVM, which takes 10 seconds each time.
+    """
+    given = os.environ.get("VIRT_PROFILE_EMBED")
+    root = Path(given) if given else Path(tempfile.mkdtemp(prefix="vp-"))  # sockets have short paths
+    (root / "etc").mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        (root / "etc" / "qemu.conf").write_text(
+            'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
+            "namespaces = []\ncgroup_controllers = []\n"
+        )
+    yield root
+    if not given:
+        shutil.rmtree(root, ignore_errors=True)
+
+
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate-output"))
@@ -62,3 +85,38 @@ def golden(regenerate: bool) -> Callable[[str, str], None]:
             assert text == stream.read()
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def asked_once() -> Path:
+    """Where an embedded driver keeps what it asked QEMU: the first time takes minutes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root embeds QEMU's driver with pins")
+    pytest.importorskip("libvirt")
+    kept = Path(__file__).parent.parent / ".cache" / "embedded"
+    (kept / "etc").mkdir(parents=True, exist_ok=True)
+    # no daemon for what guests print; and one user, or libvirt believes what it kept of QEMU
+    # to be outdated each time: with KVM when it asked as root, without it for QEMU's user
+    (kept / "etc" / "qemu.conf").write_text('stdio_handler = "file"\nuser = "root"\ngroup = "root"\n')
+    script = (
+        "import libvirt, sys\nlibvirt.virEventRegisterDefaultImpl()\n"
+        "libvirt.open('qemu:///embed?root=' + sys.argv[1]).getCapabilities()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(kept)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no embedded driver: {done.stderr.splitlines()[-1]}")
+    return kept
+
+
+@pytest.fixture
+def embed(asked_once: Path) -> Iterator[Callable[[str], str]]:
+    """Gives URIs of embedded QEMU drivers of one's own, by name; a process may open one of them."""
+    with tempfile.TemporaryDirectory(prefix="vp-") as place:  # sockets have short paths
+
+        def make(name: str) -> str:
+            root = Path(place, name)
+            for part in ("etc", "cache"):
+                shutil.copytree(asked_once / part, root / part)
+            return f"qemu:///embed?root={root}"
+
+        yield make

@@ -41,7 +41,8 @@ def profiles() -> dict[str, Profile]:
     return found
 
 
-NAMES = tuple(profiles())
+#: mirror-topology aside: it is nothing but the host's topology, and asks for its document
+NAMES = tuple(name for name in profiles() if name != "mirror-topology")
 
 
 @cache

@@ -20,9 +20,12 @@ import corpus
 from hypothesis import strategies as st
 from lxml import etree
 
+from virtProfile import Context
 from virtProfile.errors import NotFoundError
 from virtProfile.profile import parse_profiles
 
+#: None, "fixed" or "reads": see `scenes`.
+Dynamic = str | None
 DOMAINS = Path(__file__).parent / "data" / "domains"
 _FIXED = {"name", "uuid", "metadata", "genid"}
 
@@ -43,11 +46,14 @@ class MemoryStore:
             raise NotFoundError(f"no profile '{name}'")
         return self.profiles[name], []
 
+    def get(self, name: str, version: str | None = None) -> Any:
+        return self.resolve(name, version)[0]
+
     def one_look(self) -> Any:
         return nullcontext()
 
     def automatic(self) -> list[Any]:
-        return [one for one in self.profiles.values() if one.autoselect]
+        return [one for one in self.profiles.values() if one.autoselect and one.matches]
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,18 @@ class Scene:
 
     domain: str
     profiles: tuple[str, ...]
-    requests: tuple[tuple[str, int | None], ...]
+    requests: tuple[tuple[str, int | None, tuple[tuple[str, str], ...]], ...]
+    context: Context | None = None
 
     @functools.cached_property
     def store(self) -> MemoryStore:
         return MemoryStore(list(self.profiles))
 
     def wishes(self) -> list[dict[str, Any]]:
-        return [{"name": name, "priority": priority} for name, priority in self.requests]
+        return [
+            {"name": name, "priority": priority, "params": dict(params)}
+            for name, priority, params in self.requests
+        ]
 
 
 @functools.cache
@@ -78,6 +88,74 @@ def seeds() -> tuple[tuple[str, Any], ...]:
         text = path.read_text()
         found.append((text, etree.fromstring(text.encode())))
     return tuple(found)
+
+
+def _capabilities(machine: str, graphics: str) -> str:
+    return (
+        f"<domainCapabilities><domain>kvm</domain><machine>{machine}</machine><arch>x86_64</arch><devices>"
+        f"<graphics supported='yes'><enum name='type'><value>{graphics}</value></enum></graphics>"
+        "</devices></domainCapabilities>"
+    )
+
+
+#: None, and what a host might say: documents that fit some domains and others not.
+CONTEXTS = (
+    None,
+    Context(
+        domcapabilities=(_capabilities("q35", "spice"), _capabilities("pc", "vnc")), qemu_version=4002000
+    ),
+)
+
+#: Conditions that nothing a profile does can change.
+_FIXED_TESTS = (
+    "name",
+    "string-length(name) > 6",
+    "$number > 2",
+    "$flag",
+    "$word = 'one'",
+    "vp:supports('graphics', 'type', 'spice')",
+    "vp:version-at-least($word, '1.2')",
+    "false()",
+)
+#: Conditions on what profiles add, change and remove.
+_READING_TESTS = (
+    "vcpu > 2",
+    "devices/sound",
+    "devices/graphics[@type = 'spice']",
+    "count(devices/disk) > 1",
+    "vcpu > sum(iothreads) + 2",
+    "os/type/@arch = 'x86_64'",
+    "vp:machine('q35')",
+    "$qemu_version >= 5000000",
+    "devices/controller[@type = 'scsi']/@model",
+    "vp:kib(memory) > 300000",
+    "features/acpi",
+    "devices/interface/model/@type = 'virtio'",
+)
+_PARAMS = (
+    "<param name='number' type='int' default='2'/><param name='flag' type='bool' default='yes'/>"
+    "<param name='word' default='one'/>"
+)
+
+
+@st.composite
+def conditions(draw: st.DrawFn, reads: bool = True) -> str:
+    """A test of the language.
+
+    :param reads: also of what profiles may change
+    """
+    atoms = st.sampled_from((*_FIXED_TESTS, *_READING_TESTS) if reads else _FIXED_TESTS)
+    shape = draw(st.sampled_from(["{0}", "not({0})", "{0} and {1}", "{0} or not({1})"]))
+    return str(shape.format(draw(atoms), draw(atoms)))
+
+
+def _worked_out(draw: st.DrawFn, value: str, reads: bool) -> str:
+    """A value as an expression that gives the same, or a number that depends on others."""
+    if not value or set(value) & set("{}'\"<&"):
+        return value
+    if value.isdigit() and len(value) < 6 and draw(st.booleans()):
+        return "{" + f"vp:max(1, $number + {value})" + "}"
+    return "{" + f"vp:if({draw(conditions(reads))}, '{value}', '{value}')" + "}"
 
 
 @st.composite
@@ -139,7 +217,7 @@ def _qname(element: Any, name: str) -> str:
 
 
 @st.composite
-def snippets(draw: st.DrawFn, pool: Any = None, minimum: int = 1) -> str:
+def snippets(draw: st.DrawFn, pool: Any = None, dynamic: Dynamic = None) -> str:
     """Part of a seed, from the root down, with pieces left out."""
     _, root = draw(st.sampled_from(pool or seeds()))
     tops = [one for one in root.iterchildren("*") if one.tag not in _FIXED]
@@ -150,13 +228,19 @@ def snippets(draw: st.DrawFn, pool: Any = None, minimum: int = 1) -> str:
         if not devices:
             return "<devices/>"
         chosen = draw(st.lists(st.sampled_from(devices), min_size=count, max_size=count))
-        inner = "".join(_cut(draw, one, 2) for one in chosen)
+        inner = "".join(_cut(draw, one, 2, dynamic) for one in chosen)
         return f"<devices>{inner}</devices>"
-    return _cut(draw, top, 1)
+    return _cut(draw, top, 1, dynamic)
 
 
-def _cut(draw: st.DrawFn, element: Any, depth: int) -> str:
+def _cut(draw: st.DrawFn, element: Any, depth: int, dynamic: Dynamic = None) -> str:
     """An element with some of its attributes and children."""
+
+    def spelled(value: str) -> str:
+        if dynamic is not None and draw(st.integers(0, 5)) == 0:
+            return _worked_out(draw, value, dynamic == "reads")
+        return value.replace("{", "{{").replace("}", "}}")
+
     name = _name(element)
     declared = ""
     if element.prefix:
@@ -165,13 +249,12 @@ def _cut(draw: st.DrawFn, element: Any, depth: int) -> str:
     units = "unit" in element.attrib
     for key, value in element.attrib.items():
         if units or draw(st.integers(0, 3)) > 0:
-            value = value.replace("{", "{{").replace("}", "}}")
-            attributes.append(f" {_qname(element, key)}={quoteattr(value)}")
+            attributes.append(f" {_qname(element, key)}={quoteattr(spelled(value))}")
     children = []
     for one in element.iterchildren("*"):
         if draw(st.integers(0, 2)) > 0:
-            children.append(_cut(draw, one, depth + 1))
-    text = (element.text or "").strip().replace("{", "{{").replace("}", "}}")
+            children.append(_cut(draw, one, depth + 1, dynamic))
+    text = spelled((element.text or "").strip())
     head = f"<{name}{declared}{''.join(attributes)}"
     if not children and not text:
         return head + "/>"
@@ -179,7 +262,7 @@ def _cut(draw: st.DrawFn, element: Any, depth: int) -> str:
 
 
 @st.composite
-def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False) -> str:
+def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, dynamic: Dynamic = None) -> str:
     kind = draw(st.sampled_from(["add", "add", "add", "default", "default", "remove"]))
     words = ""
     if kind == "add":
@@ -187,23 +270,57 @@ def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False) -> st
         words = draw(st.sampled_from(choices))
     if draw(st.integers(0, 7)) == 0:
         words += " constraint='hard'"
-    inner = draw(snippets(pool))
+    if dynamic is not None:
+        if draw(st.booleans()):
+            words += f" when={quoteattr(draw(conditions(dynamic == 'reads')))}"
+        words += draw(st.sampled_from(["", " unknown='skip'", " unknown='apply'"]))
+    inner = draw(snippets(pool, dynamic))
     return f"<{kind}{words}>\n{inner}\n</{kind}>"
 
 
 @st.composite
-def scenes(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, top: int = 150) -> Scene:
-    """A domain and one to three profiles at some priorities."""
+def scenes(
+    draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, top: int = 150, dynamic: Dynamic = None
+) -> Scene:
+    """A domain and one to three profiles at some priorities.
+
+    :param dynamic: with conditions, expressions and params: "fixed" are those on what no
+        profile changes, "reads" also those on what they do
+    """
     count = draw(st.integers(1, 3))
     texts = []
     requests = []
     for number in range(count):
-        body = draw(st.lists(actions(pool, multiple_yes), min_size=1, max_size=3))
-        match = ""
+        body = draw(st.lists(actions(pool, multiple_yes, dynamic), min_size=1, max_size=3))
+        head = ""
         if draw(st.integers(0, 3)) == 0:
             negate = draw(st.sampled_from(["", " not='yes'"]))
-            match = f"<match{negate}>{draw(snippets(pool))}</match>\n"
-        texts.append(f"<profile name='p{number}'>\n{match}{chr(10).join(body)}\n</profile>\n")
+            if dynamic != "fixed":
+                head = f"<match{negate}>{draw(snippets(pool, dynamic))}</match>\n"
+        params: tuple[tuple[str, str], ...] = ()
+        if dynamic is not None:
+            head += _relations(draw, number, count, dynamic)
+            params = draw(
+                st.sampled_from(
+                    [(), (), (("number", "3"),), (("flag", "no"), ("word", "1.3")), (("number", "0"),)]
+                )
+            )
+        texts.append(f"<profile name='p{number}'>\n{head}{chr(10).join(body)}\n</profile>\n")
         priority = draw(st.sampled_from([None, None, 0, 1, 50, 98, min(120, top), top]))
-        requests.append((f"p{number}", priority))
-    return Scene(draw(domains(pool)), tuple(texts), tuple(requests))
+        if number == 0 or dynamic is None or draw(st.integers(0, 3)):
+            requests.append((f"p{number}", priority, params))
+    context = draw(st.sampled_from((CONTEXTS[1], *CONTEXTS))) if dynamic is not None else None
+    return Scene(draw(domains(pool)), tuple(texts), tuple(requests), context)
+
+
+def _relations(draw: st.DrawFn, number: int, count: int, dynamic: str) -> str:
+    """Params, and what a profile has to do with the domain and other profiles."""
+    rows = [_PARAMS]
+    if draw(st.integers(0, 2)) == 0:
+        unknown = draw(st.sampled_from(["", " unknown='skip'", " unknown='apply'"]))
+        rows.append(f"<match test={quoteattr(draw(conditions(dynamic == 'reads')))}{unknown}/>")
+    for word, chance in (("requires", 2), ("conflicts", 8)):
+        other = draw(st.integers(0, count - 1))
+        if other != number and draw(st.integers(0, chance)) == 0:
+            rows.append(f"<{word} profile='p{other}'/>")
+    return "\n".join(rows) + "\n"

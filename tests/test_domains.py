@@ -92,11 +92,12 @@ def test_defined_is_what_was_wanted_and_nothing_else(shared: Any) -> None:
     assert done.out == b""
     lines = added(before, inactive(shared, "vm"))
     assert [line for line in lines if line[0] == "-"] == ["-<driver name='qemu' type='raw'/>"]
-    driver = next(line for line in lines if "driver" in line and line[0] == "+")
+    driver = next(line for line in lines if line.startswith("+<driver"))
     assert "cache='none'" in driver
     assert "discard='unmap'" in driver
     assert any("profile name=" in line and "cache" in line for line in lines)
-    assert len(lines) == 7  # and the list of profiles with its three tags and <metadata>'s two
+    book = [line for line in lines if "virtuned" in line or "vr:" in line or "metadata>" in line]
+    assert len(lines) == 2 + len(book)  # and the list and the record of profiles
     assert "passwd='hush'" in inactive(shared, "vm")
 
 
@@ -274,8 +275,8 @@ def test_read_only_where_more_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> str:
-    uri = f"qemu:///embed?root={tmp_path_factory.mktemp('root')}"
+def embedded(embedded_root: Path) -> str:
+    uri = f"qemu:///embed?root={embedded_root}"
     try:
         with Connection(uri):
             pass

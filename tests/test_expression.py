@@ -45,6 +45,16 @@ def value(text: str, **params: object) -> str:
         ("vp:version-at-least('7.10', '7.9')", "yes"),
         ("$qemu_version", "7002000"),
         ("vcpu div 8", "1.5"),
+        ("1 div 3", "0.333333333333333"),
+        ("0.1 + 0.2", "0.3"),
+        ("0.0000001", "0.0000001"),
+        ("-0.00000125", "-0.00000125"),
+        ("-(vcpu)", "-12"),
+        ("vp:min(vcpu, 8) = 8", "yes"),
+        ("vp:kib('1 b')", "1"),
+        ("vp:kib('1025 bytes')", "2"),
+        ("vp:kib('1 MB')", "977"),
+        ("concat(vcpu > 1, '')", "true"),
         ("vcpu > iothreads + 2", "yes"),
         ("count(devices/disk[target/@bus='virtio'])", "1"),
         ("concat('{', vcpu, '}')", "{12}"),
@@ -62,6 +72,9 @@ def test_values(text: str, wanted: str) -> None:
         ("devices/disk/target/@dev", "several different values: 'vda', 'sda'"),
         ("number('x')", "is not a number"),
         ("1 div 0", "is not a number"),
+        ("vp:min(cputune/shares, 8)", "is not a number"),  # of nothing there is no least
+        ("vp:max(2, devices/sound/@x)", "is not a number"),
+        ("vp:kib('2 parsecs')", "is not a number"),
     ],
 )
 def test_values_that_are_none(text: str, fact: str) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from virtProfile.errors import PolicyError
+from virtProfile.xmltree import parse
+
 TOP = Path(__file__).parent.parent
 MIB = 1024 * 1024
 BAD = {
@@ -24,6 +27,8 @@ BAD = {
     "deep": ("<domain>" + "<a>" * 10_000 + "</a>" * 10_000 + "</domain>", "policy"),
     "wide": ("<domain name='" + "x" * (50 * MIB) + "'/>", "policy"),
     "attribute": ("<domain name='" + "x" * (2 * MIB) + "'/>", "policy"),
+    "attributes": ("<domain " + " ".join(f"a{n}='1'" for n in range(300_000)) + "/>", "policy"),
+    "namespaces": ("<domain " + " ".join(f"xmlns:a{n}='u'" for n in range(50_000)) + "/>", "policy"),
     "nodes": ("<domain>" + "<a/>" * 600_000 + "</domain>", "policy"),
     "broken": ("<domain>\n  <name>\n</domain>", "broken"),
     "other": ("<network/>", "not 'domain'"),
@@ -51,3 +56,11 @@ def test_is_refused(name: str, tmp_path: Path) -> None:
     assert done.stdout == ""
     assert time.perf_counter() - start < 10  # 1 s on a quiet machine; never a minute
     assert len(done.stderr) < 2000
+
+
+def test_equal_signs_are_no_attributes() -> None:
+    text = f"<domain><!-- {'=' * 5000} --><description a='{'=' * 5000}'>{'=' * 5000}</description></domain>"
+    assert parse(text).root.tag == "domain"
+    attributes = " ".join(f"a{number}='>'" for number in range(1001))
+    with pytest.raises(PolicyError, match="more than 1,000 attributes"):
+        parse(f"<domain {attributes}/>")

@@ -54,6 +54,7 @@ def leaves(text: str, book: bool = False) -> Leaves:
 
 def apply(scene: strategies.Scene, **options: Any) -> virtProfile.Result | None:
     """The result, or None where the profiles cannot hold together."""
+    options.setdefault("context", scene.context)
     try:
         result = virtProfile.apply(scene.domain, scene.wishes(), store=scene.store, **options)
     except ProfileError as error:
@@ -83,27 +84,79 @@ def test_i2_idempotent(scene: strategies.Scene, record: bool) -> None:
 
 
 @several
-@given(strategies.scenes(multiple_yes=True), st.randoms(use_true_random=False))
-def test_i3_order_never_matters(scene: strategies.Scene, random: Any) -> None:
+@given(strategies.scenes(dynamic="fixed"), st.booleans())
+def test_i2_idempotent_with_conditions(scene: strategies.Scene, record: bool) -> None:
+    once = apply(scene, record=record)
+    if once is None:
+        return
+    for one in once.applied:
+        event(f"applied by {one.source}")
+    for skipped in once.skipped:
+        event(f"skipped for {skipped.reason}")
+    twice = virtProfile.apply(
+        once.xml, scene.wishes(), store=scene.store, record=record, context=scene.context
+    )
+    assert twice.xml == once.xml
+    assert not twice.changed
+
+
+@several
+@given(strategies.scenes(multiple_yes=True, dynamic="reads"))
+def test_i2_idempotent_by_the_record(scene: strategies.Scene) -> None:
+    """Also where conditions and values depend on what the profiles themselves change."""
+    once = apply(scene)
+    if once is None:
+        return
+    twice = virtProfile.apply(once.xml, scene.wishes(), store=scene.store, context=scene.context)
+    assert twice.xml == once.xml
+    assert not twice.changed
+
+
+@several
+@given(strategies.scenes(multiple_yes=True, dynamic="reads"))
+def test_i7_taken_back_with_conditions(scene: strategies.Scene) -> None:
+    once = apply(scene)
+    if once is None:
+        return
+    back = virtProfile.unapply(once.xml, store=scene.store, context=scene.context)
+    assert leaves(back.xml, book=True) == leaves(scene.domain, book=True)
+
+
+@several
+@given(
+    st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+def test_i3_order_never_matters(scene: strategies.Scene, random: Any, record: bool) -> None:
     wishes = scene.wishes()
     other = list(wishes)
     random.shuffle(other)
     outcomes = []
     for listed in (wishes, other):
         try:
-            result = virtProfile.apply(scene.domain, listed, store=scene.store, record=False)
+            result = virtProfile.apply(
+                scene.domain, listed, store=scene.store, record=record, context=scene.context
+            )
+            event("changed" if result.changed else "unchanged")
             outcomes.append((result.xml, result.to_dict()))
         except ProfileError as error:
+            event(f"error {error.code}")
             outcomes.append((error.code, error.to_dict()))
     assert outcomes[0] == outcomes[1]
 
 
 @several
-@given(strategies.scenes(multiple_yes=True, top=98))
+@given(
+    st.one_of(
+        strategies.scenes(multiple_yes=True, top=98),
+        strategies.scenes(multiple_yes=True, top=98, dynamic="reads"),
+    )
+)
 def test_i4_the_definition_stays(scene: strategies.Scene) -> None:
     low = [wish | {"priority": min(wish["priority"] or 0, 98)} for wish in scene.wishes()]
     try:
-        result = virtProfile.apply(scene.domain, low, store=scene.store)
+        result = virtProfile.apply(scene.domain, low, store=scene.store, context=scene.context)
     except ProfileError:
         return
     before, after = leaves(scene.domain), leaves(result.xml)
@@ -113,7 +166,7 @@ def test_i4_the_definition_stays(scene: strategies.Scene) -> None:
 
 
 @several
-@given(strategies.scenes(multiple_yes=True))
+@given(st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")))
 def test_i5_valid_stays_valid(scene: strategies.Scene) -> None:
     schema = Schema.baseline()
     if schema.validate(etree.fromstring(scene.domain.encode())):
@@ -126,7 +179,7 @@ def test_i5_valid_stays_valid(scene: strategies.Scene) -> None:
 
 
 @several
-@given(strategies.scenes(multiple_yes=True))
+@given(st.one_of(strategies.scenes(multiple_yes=True), strategies.scenes(multiple_yes=True, dynamic="reads")))
 def test_i6_changes_add_up(scene: strategies.Scene) -> None:
     result = apply(scene)
     if result is None:

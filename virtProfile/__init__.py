@@ -10,5 +10,26 @@ from .provenance import Result
 from .store import ProfileStore
 from .version import VERSION
 
-__all__ = ["Context", "ProfileError", "ProfileStore", "Result", "apply"]
+__all__ = [
+    "Context",
+    "ProfileError",
+    "ProfileStore",
+    "Result",
+    "apply",
+    "lint",
+    "status",
+    "unapply",
+    "upgrade",
+]
 __version__ = VERSION
+
+_LATER = {"lint": "lint", "status": "lifecycle", "unapply": "lifecycle", "upgrade": "lifecycle"}
+
+
+def __getattr__(name: str) -> object:
+    """What few calls need is imported when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import CardinalityError
+from .errors import CardinalityError, ProfileError
 from .finding import (
     State,
     assign,
     candidates,
+    container,
     exactly,
     key_equal,
     leaf_element,
@@ -23,13 +24,15 @@ from .finding import (
     runs,
     state_on,
 )
-from .meeting import Lost, is_foreign
+from .meeting import INTENT, Loss, Lost, is_foreign
 from .profile import Kind, Multiple
 from .provenance import THE_DEFINITION, Writer
 from .removing import Absence, Removing, flat
 from .worktree import PRESENCE, Element
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .profile import Action
     from .wants import Group, Leaf, Want
 
@@ -40,6 +43,8 @@ class Actions(Removing):
     def __init__(self, tree: Any, schema: Any) -> None:
         super().__init__(tree, schema)
         self.errors: list[CardinalityError] = []
+        #: devices that cannot be made to work
+        self.unmet: list[ProfileError] = []
         #: what was carried out, in order
         self.steps: list[Any] = []
 
@@ -71,11 +76,18 @@ class Actions(Removing):
 
     # --- add -----------------------------------------------------------------
 
-    def _scope(self, thing: Element, want: Want, writer: Writer, multiple: Multiple) -> None:
+    def _scope(
+        self, thing: Element, want: Want, writer: Writer, multiple: Multiple, firm: bool = True
+    ) -> None:
         lost = Lost()
+        losses = len(self.losses)
         for leaf in want.leaves:
             if not lost.entries or not lost.covers(leaf.path):
                 self.wish(thing, leaf, writer, lost)
+        if want.intents:
+            # A thing that is like the wish, and kept what it is, is not the thing that was meant.
+            lost_here = [] if firm else self.losses[losses:]
+            self._intents(thing, want, writer, lost_here)
         for group in want.groups:
             if lost.entries and lost.covers(group.path):
                 continue
@@ -111,13 +123,26 @@ class Actions(Removing):
                 found.firm or found.state <= State.GAP or multiple == Multiple.NO
             )
             if usable:
-                self._scope(found.element, found.want, writer, multiple)
+                self._scope(found.element, found.want, writer, multiple, found.firm)
             else:
                 self._append(thing, group, found.want, writer)
 
-    def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> Element:
+    def _intents(self, thing: Element, want: Want, writer: Writer, lost: Sequence[Loss]) -> None:
+        for intent in want.intents:
+            element = container(thing, intent.tags)
+            if element is None:
+                continue
+            if lost:
+                self.wishes += 1
+                self.lose(element, INTENT, intent.value, None, writer, lost[0].winners)
+            else:
+                self.intend(element, intent.value, intent.line, writer)
+
+    def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> None:
+        if self.tree.missed and self.way_is_out(thing, group.way, want.tag, writer):
+            return
         parent, node = self._container(thing, group, writer)
-        return self.create(parent, node, want, writer)
+        self.create(parent, node, want, writer)
 
     def _container(self, thing: Element, group: Group, writer: Writer) -> tuple[Element, Any]:
         return self.chain(thing, group.way, writer), group.node.parent
@@ -151,6 +176,8 @@ class Actions(Removing):
                 element = leaf_element(one, leaf)
                 self.tree.claim(element, leaf.slot, writer)
             self.tree.claim(one, PRESENCE, writer)
+            for intent in want.intents:
+                self.intend(one, intent.value, intent.line, writer)
         self.effective.add(writer)
 
     def _foreign(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
@@ -180,7 +207,7 @@ class Actions(Removing):
 
     def _default_leaf(self, thing: Element, leaf: Leaf, writer: Writer, lost: Lost) -> None:
         """A value outside of any many-element: filled where there is none."""
-        element, missing = self.reach(thing, leaf)
+        element, missing = self.reach(thing, leaf.tags)
         if missing:
             if any(stage.node.many for stage in leaf.way[len(leaf.way) - missing :]):
                 return  # nothing is made for the sake of a many-element
@@ -204,8 +231,10 @@ class Actions(Removing):
             self._hold_default(element, leaf, writer)
 
     def _hold_default(self, element: Element, leaf: Leaf, writer: Writer) -> None:
-        owners = self.tree.owners(element, leaf.slot)
-        if all(owner.is_default for owner in owners):
+        for owner in self.tree.owners(element, leaf.slot):
+            if not owner.is_default:
+                break
+        else:
             self.tree.claim(element, leaf.slot, writer)
         self.effective.add(writer)
 
@@ -227,6 +256,22 @@ class Actions(Removing):
         makers = self.tree.claims.get(thing, {}).get(PRESENCE, [])
         return not any(owner in makers for owner in owners)
 
+    def reach_new(self, things: Sequence[Element]) -> None:
+        """Let the defaults reach things that were made since they were carried out."""
+        for step in self.steps:
+            if step.action.kind != Kind.DEFAULT:
+                continue
+            mark = self.tree.mark()
+            for group in step.want.groups:
+                if group.node.key_class == "O" or is_foreign(group.node):
+                    continue
+                parent = container(self.tree.root, group.tags)
+                for one in things:
+                    if one.tag == group.tag and one.getparent() is parent:
+                        for want in group.wants:
+                            self._default_thing(one, want, step.writer)
+            self._mind_absences(mark, step.writer)
+
     def _default_group(self, thing: Element, group: Group, writer: Writer) -> None:
         if group.node.key_class == "O" or is_foreign(group.node):
             return
@@ -238,36 +283,34 @@ class Actions(Removing):
 
     def _default_thing(self, thing: Element, want: Want, writer: Writer) -> None:
         """Fill the gaps of a thing that fits the rest of the wish."""
-        places = []
-        fits = True
-        reached: dict[tuple[str, ...], tuple[Element, int]] = {}
-        for leaf in want.leaves:
-            at = reached.get(leaf.tags)
-            if at is None:
-                at = reached[leaf.tags] = self.reach(thing, leaf)
-            element, missing = at
-            state = State.GAP if missing else state_on(element, leaf)
-            fits = fits and state is not State.DIFFERS
-            places.append((leaf, element, missing, state))
-        if not fits:
-            differing = []
-            for leaf, element, _, state in places:
-                if state is State.DIFFERS:
-                    owners = self.tree.owners(element, leaf.slot)
-                    if not self._was_gap(thing, element, leaf.slot, owners):
-                        return
+        held: list[tuple[Element, Leaf]] = []
+        gaps: list[tuple[Element, int, Leaf]] = []
+        differing: list[tuple[Element, Leaf]] = []
+        for tags, leaves in want.places:
+            element, missing = self.reach(thing, tags)
+            for leaf in leaves:
+                state = State.GAP if missing else state_on(element, leaf)
+                if state is State.GAP:
+                    gaps.append((element, missing, leaf))
+                elif state is State.HOLDS:
+                    held.append((element, leaf))
+                else:
                     differing.append((element, leaf))
+        if differing:
+            for element, leaf in differing:
+                if not self._was_gap(thing, element, leaf.slot, self.tree.owners(element, leaf.slot)):
+                    return
             for element, leaf in differing:
                 self._report_default(thing, element, leaf, writer)
             return
-        for leaf, element, missing, state in places:
-            if state is State.HOLDS:
-                self._hold_default(element, leaf, writer)
-                continue
-            if self.excluded(thing, leaf, writer):
+        for element, leaf in held:
+            self._hold_default(element, leaf, writer)
+        excludes = self.excludes
+        for element, missing, leaf in gaps:
+            if leaf.full in excludes and self.excluded(thing, leaf, writer):
                 continue
             if missing:
-                element, missing = self.reach(thing, leaf)  # a leaf before may have made some
+                element, missing = self.reach(thing, leaf.tags)  # a leaf before may have made some
                 element = self.make_chain(element, leaf, missing, writer)
             if leaf.slot != PRESENCE:
                 self.write(element, leaf, writer)

@@ -11,13 +11,22 @@ from .errors import EXIT_DONE, EXIT_FAILED
 from .output import Output, table
 
 if TYPE_CHECKING:
+    from .needs import Need
+    from .output import Talk
     from .profile import Action, Profile, Snippet
-    from .store import ProfileStore
+    from .store import Listed, ProfileStore
 
 
-def listing(out: Output, store: ProfileStore, as_json: bool) -> int:
-    """All profiles of the search path, one a line; a shadowed one says so."""
+def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None = None) -> int:
+    """All profiles of the search path, one a line: where it is from, and which one hides it."""
     rows = store.listing()
+    first = {(one.profile.name, one.profile.version): one for one in rows if not one.shadowed}
+    hiding = [
+        first[one.profile.name, one.profile.version].profile.file if one.shadowed else "" for one in rows
+    ]
+    for problem in store.problems() if talk is not None else ():
+        if problem.level == "error" and talk is not None:
+            talk.warning(f"{problem.file}:{problem.line}: {problem.message}; --lint tells all")
     if as_json:
         out.json(
             [
@@ -26,9 +35,12 @@ def listing(out: Output, store: ProfileStore, as_json: bool) -> int:
                     "version": one.profile.version,
                     "title": one.profile.title,
                     "file": one.profile.file,
+                    "directory": str(one.directory),
                     "shadowed": one.shadowed,
+                    "shadowed_by": by or None,
+                    "drop_ins": list(one.drop_ins),
                 }
-                for one in rows
+                for one, by in zip(rows, hiding, strict=True)
             ]
         )
         return EXIT_DONE
@@ -37,30 +49,42 @@ def listing(out: Output, store: ProfileStore, as_json: bool) -> int:
             (
                 one.profile.name,
                 one.profile.version,
-                (one.profile.title or "") + (f" (hidden: {one.profile.file})" if one.shadowed else ""),
+                str(one.directory),
+                one.profile.title + _remarks(one, by),
             )
-            for one in rows
+            for one, by in zip(rows, hiding, strict=True)
         ]
     )
     out.write("".join(f"{line}\n" for line in lines))
     return EXIT_DONE
 
 
+def _remarks(one: Listed, by: str) -> str:
+    remarks = [f"hidden by {by}"] if by else []
+    if one.profile.replaced_by:
+        remarks.append(f"replaced by {one.profile.replaced_by}")
+    if one.drop_ins and not by:
+        remarks.append("with " + ", ".join(one.drop_ins))
+    return f" ({'; '.join(remarks)})" if remarks else ""
+
+
 def info(out: Output, store: ProfileStore, value: str, as_json: bool) -> int:
     """All about one profile, in the version that `value` names or the newest."""
     from .cliargs import profile_wish
+    from .needs import needs
 
     wish = profile_wish(value, "--info")
     profile = store.get(wish["name"], wish.get("version"))
     versions = [one.version for one in store.versions(profile.name)]
+    wanted = needs(profile)
     if as_json:
-        out.json(_facts(profile, versions))
+        out.json(_facts(profile, versions, wanted))
         return EXIT_DONE
-    out.write("".join(f"{line}\n" for line in _told(profile, versions)))
+    out.write("".join(f"{line}\n" for line in _told(profile, versions, wanted)))
     return EXIT_DONE
 
 
-def _facts(profile: Profile, versions: Sequence[str]) -> dict[str, Any]:
+def _facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> dict[str, Any]:
     return {
         "name": profile.name,
         "version": profile.version,
@@ -81,11 +105,17 @@ def _facts(profile: Profile, versions: Sequence[str]) -> dict[str, Any]:
         ],
         "requires": [{"profile": one.profile, "version": one.version} for one in profile.requires],
         "conflicts": [{"profile": one.profile, "version": one.version} for one in profile.conflicts],
+        "replaced_by": profile.replaced_by,
+        "autoselect": profile.autoselect,
+        "needs": [
+            {"context": one.what, "option": one.option, "places": list(one.places), "optional": one.optional}
+            for one in wanted
+        ],
         "actions": [{"line": one.line, "action": _sentence(one)} for one in profile.actions],
     }
 
 
-def _told(profile: Profile, versions: Sequence[str]) -> Iterator[str]:
+def _told(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> Iterator[str]:
     rows = [
         ("name", profile.name),
         ("version", profile.version + _others(profile, versions)),
@@ -94,6 +124,8 @@ def _told(profile: Profile, versions: Sequence[str]) -> Iterator[str]:
         ("digest", profile.digest),
         ("requires", _names(profile.requires)),
         ("conflicts", _names(profile.conflicts)),
+        ("replaced by", profile.replaced_by or ""),
+        ("automatic", f"with --auto, at priority {profile.priority}" if profile.autoselect else ""),
     ]
     for name, value in rows:
         if value:
@@ -105,6 +137,12 @@ def _told(profile: Profile, versions: Sequence[str]) -> Iterator[str]:
             if param.secret:
                 default = " (secret, given as @FILE)"
             yield f"  {param.name}: {param.type}{default}"
+    if wanted:
+        yield "needs to know:"
+        for need in wanted:
+            lines = ", ".join(_place(one, profile) for one in need.places)
+            rest = "; it can do without" if need.optional else ""
+            yield f"  {need.told}, for {lines}: {need.option}{rest}"
     for match in profile.matches:
         yield f"only where ({profile.file}:{match.line}):"
         if match.test is not None:
@@ -119,6 +157,11 @@ def _told(profile: Profile, versions: Sequence[str]) -> Iterator[str]:
     if text:
         yield ""
         yield from (line.strip() for line in text.split("\n"))
+
+
+def _place(place: str, profile: Profile) -> str:
+    file, _, line = place.rpartition(":")
+    return f"line {line}" if file == profile.file else place
 
 
 def _others(profile: Profile, versions: Sequence[str]) -> str:

@@ -42,44 +42,42 @@ class Difference:
         self.slot = slot
         self.before = before
         self.after = after
-        self.owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        if THE_DEFINITION in owners:
+            owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        self.owners = owners
 
 
 def differences(tree: WorkTree) -> list[Difference]:
     """Every attribute, text and bare element that is not as the input has it."""
     found: list[Difference] = []
     for element, (parent, writers) in tree.removed.items():
-        if tree.original(parent) and stands(tree, parent):
+        if tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
             found.extend(_taken(tree, element, writers))
+    for element, grave in tree.graves.items():
+        if tree.stands(grave.parent):
+            found.extend(_taken(tree, element, grave.writers))
     for element, (attributes, text) in tree.edited.items():
-        if not stands(tree, element):
+        if not tree.stands(element):
             continue
-        for name in dict.fromkeys([*attributes, *element.attrib]):
-            old, new = attributes.get(name), element.get(name)
-            if old != new:
-                found.append(_set(tree, element, "@" + name, old, new))
+        now = dict(element.items())
+        if now != attributes:
+            for name in {**attributes, **now}:
+                old, new = attributes.get(name), now.get(name)
+                if old != new:
+                    found.append(_set(tree, element, "@" + name, old, new))
         new = text_of(element)
         if text != new:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         parent = element.getparent()
-        if parent is not None and tree.original(parent) and stands(tree, parent):
+        if parent is not None and tree.in_source(parent) and tree.stands(parent):
             found.extend(_made(tree, element))
     return [one for one in found if one.owners and BOOKKEEPER not in one.owners]
 
 
-def stands(tree: WorkTree, element: Element) -> bool:
-    """Is the element (still) in the tree?"""
-    while element is not tree.root:
-        element = element.getparent()
-        if element is None:
-            return False
-    return True
-
-
 def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
     op = "add" if old is None else "remove" if new is None else "set"
-    return Difference(op, element, slot, old, new, tree.owners(element, slot))
+    return Difference(op, element, slot, old, new, tree.accountable(element, slot))
 
 
 def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
@@ -88,12 +86,12 @@ def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
         for name, value in element.attrib.items():
             bare = False
             slot = "@" + name
-            yield Difference("add", element, slot, None, value, tree.owners(element, slot))
+            yield Difference("add", element, slot, None, value, tree.accountable(element, slot))
         text = text_of(element)
         if text is not None:
-            yield Difference("add", element, TEXT, None, text, tree.owners(element, TEXT))
+            yield Difference("add", element, TEXT, None, text, tree.accountable(element, TEXT))
         elif bare:
-            yield Difference("add", element, PRESENCE, None, None, tree.owners(element, PRESENCE))
+            yield Difference("add", element, PRESENCE, None, None, tree.accountable(element, PRESENCE))
 
 
 def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:
@@ -113,7 +111,8 @@ def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Diff
             yield Difference("remove", element, PRESENCE, None, None, writers)
         below = [one for one in element.iterchildren("*") if one in index]
         # What had been removed from it before went on its own account.
-        below += [one for one, (parent, _) in tree.removed.items() if parent is element]
+        below += [one for one, (parent, _) in tree.removed.items() if parent is element and one in index]
+        below += [one for one, grave in tree.graves.items() if grave.parent is element]
         stack.extend(below)
 
 
@@ -127,7 +126,7 @@ def describe(
     rows: list[tuple[int, int, Change]] = []
     for number, one in enumerate(found):
         input_line = output_line = None
-        if tree.original(one.element):
+        if tree.in_source(one.element):
             input_line = document.line(one.element)
         if one.op == "remove":
             if source is None:
@@ -136,7 +135,7 @@ def describe(
                 source_paths = Paths(source.root, schema)
             assert source_paths is not None
             path = source_paths.of(source.elements[document.index[one.element]], one.slot)
-            if stands(tree, one.element):
+            if tree.stands(one.element):
                 output_line = written.line(one.element)
         else:
             path = paths.of(one.element, one.slot)

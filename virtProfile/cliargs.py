@@ -7,11 +7,24 @@ What a value means is decided in `cli`; here stands only how it is spelled.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .errors import UsageError, nearest
-from .options import CLASHES, EXAMPLES, OPTIONS, PROGRAM, THE_VM, WITH_TASKS, Kind, Option
+from .options import (
+    CLASHES,
+    EXAMPLES,
+    FOR_FLEETS,
+    ONLY_WITH,
+    OPTIONS,
+    PROGRAM,
+    THE_VM,
+    WITH_TASK,
+    WITH_TASKS,
+    Kind,
+    Option,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,8 +106,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     options = parser().parse_args(list(argv))
     given = {option.flags[-1] for option in OPTIONS if is_given(option, options)}
+    options.inputs, options.uris = options.input, options.connect
+    options.input = options.inputs[-1] if options.inputs else None
+    options.connect = options.uris[-1] if options.uris else None
     if options.domain is not None:
         given.add("DOMAIN")
+    if not is_fleet(options):
+        _check_one(options, given)
     sets: dict[str, str] = {}
     for option in OPTIONS:
         flag = option.flags[-1]
@@ -110,9 +128,31 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             _clash(one, other)
     task = sets.get("task")
     if task is not None:
-        for flag in sorted(given - {task} - WITH_TASKS):
+        for flag in sorted(given - {task} - WITH_TASKS - WITH_TASK.get(task, frozenset())):
             _clash(task, flag)
+    for one, other in ONLY_WITH:
+        if one in given and other not in given:
+            raise UsageError(f"{one} says nothing without {other}", hint=f"leave out {one}, or add {other}")
     return options
+
+
+def _check_one(options: argparse.Namespace, given: set[str]) -> None:
+    hint = "--all, a directory or pattern as --input, or several, are many VMs"
+    for flag in FOR_FLEETS:
+        if flag in given:
+            raise UsageError(f"{flag} is for many VMs", hint=hint)
+    if len(options.uris) > 1:
+        raise UsageError(f"{len(options.uris)} connections were given for one VM", hint=hint)
+
+
+def is_fleet(options: argparse.Namespace) -> bool:
+    """Does the command line speak of many VMs?"""
+    if options.all or len(options.inputs) > 1:
+        return True
+    for one in options.inputs:
+        if os.path.isdir(one) or any(letter in one for letter in "*?[") and not os.path.exists(one):
+            return True
+    return False
 
 
 def is_given(option: Option, options: argparse.Namespace) -> bool:
@@ -161,6 +201,23 @@ def split(value: str, option: str = "--profile") -> list[str]:
         raise UsageError(f"{option} {value}: a double quote is not closed")
     parts.append("".join(part))
     return parts
+
+
+def profile_wishes(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What ``--profile`` and its short form ``--mirror-topology`` ask for.
+
+    :raises UsageError: as `profile_wish`
+    """
+    wishes = [profile_wish(one) for one in options.profile]
+    value = options.mirror_topology
+    if value is not None:
+        if value and "=" not in value and options.domain is None and options.input is None:
+            raise UsageError(
+                "a domain must be specified",
+                hint=f"--mirror-topology took '{value}' for its value: write the domain before it",
+            )
+        wishes.append(profile_wish(f"mirror-topology,{value}", "--mirror-topology"))
+    return wishes
 
 
 def profile_wish(value: str, option: str = "--profile") -> dict[str, Any]:

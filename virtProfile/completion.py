@@ -34,7 +34,8 @@ def _completer(what: str) -> Callable[..., Any] | None:
 
 
 def _profiles(parsed_args: Any, **_: Any) -> list[str]:
-    from .store import ProfileStore, search_path
+    from .searchpath import search_path
+    from .store import ProfileStore
 
     try:
         rows = ProfileStore(search_path(parsed_args.profile_dir or (), os.environ)).listing()
@@ -47,7 +48,8 @@ def _domains(parsed_args: Any, **_: Any) -> list[str]:
     from .domains import Connection
 
     try:
-        with Connection(parsed_args.connect, read_only=True) as connection:
+        uris = parsed_args.connect or [None]
+        with Connection(uris[-1], read_only=True) as connection:
             return connection.names()
     except ProfileError:
         return []

@@ -7,6 +7,7 @@ missing to say; for an action also its branches with every expression worked out
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from .errors import MissingContextError, ProfileError
@@ -14,11 +15,14 @@ from .finding import holds
 from .profile import Action, Match, Snippet
 from .records import replace
 from .selector import Selected
-from .template import is_plain, split
-from .wants import Want, compile_branches, compiled_action, compiled_match
+from .sources import is_source
+from .template import Expr, is_plain, split
+from .wants import Want, compiled_action, compiled_match
 from .worktree import child
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .context import Context
     from .expression import Environment, Expression
 
@@ -48,6 +52,30 @@ class Verdict:
         return (self.holds, None if self.error is None else str(self.error), self.branches)
 
 
+class Preparation:
+    """Gives each action of a selection as a state of the fixpoint has it; see `rendering.Prepare`.
+
+    :ivar context: what is known besides the domain
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        verdicts: Mapping[tuple[str, int], Verdict],
+        without: tuple[str, int] | None = None,
+    ) -> None:
+        """:param without: an action (its profile, its number) that is left out"""
+        self.context = conditions.context
+        self._conditions = conditions
+        self._verdicts = verdicts
+        self._without = without
+
+    def __call__(self, action: Action, one: Selected, number: int) -> tuple[Want | None, Any] | None:
+        if (one.name, number) == self._without:
+            return None
+        return self._conditions.prepared(action, one, self._verdicts.get((one.name, number)))
+
+
 class Conditions:
     """Judges matches, `when` and expressions with the context of one call."""
 
@@ -57,7 +85,7 @@ class Conditions:
         self.document = document
         self.sketch = is_sketch(document.root)  # before any profile touches it
         self._environments: dict[str, Environment] = {}
-        self._wants: dict[tuple[int, Any], Want] = {}
+        self._expressions: dict[tuple[str, str, str, int, int], Expression] = {}
 
     # --- profiles ------------------------------------------------------------
 
@@ -83,10 +111,10 @@ class Conditions:
 
     def _holds(self, match: Match, one: Selected, root: Any) -> bool:
         if match.test is not None:
-            return self._test(match.test, one, match.line, root)
+            return self._test(match.test, one, one.profile.file, match.line, root)
         if any(_dynamic(branch) for branch in match.branches):
-            branches = self._expand(match.branches, one, root)
-            want = compile_branches(branches, self.schema, one.profile.file, checked=False)
+            branches = self._expand(match.branches, one, one.profile.file, root)
+            want = compiled_match(match, self.schema, one.profile.file, branches)
         else:
             want = compiled_match(match, self.schema, one.profile.file)
         return holds(root, want)
@@ -95,7 +123,12 @@ class Conditions:
 
     def is_dynamic(self, action: Action) -> bool:
         """Does what the action says depend on the document or on params?"""
-        return action.when is not None or any(_dynamic(branch) for branch in action.branches)
+        if action.when is not None:
+            return True
+        for branch in action.branches:
+            if _dynamic(branch):
+                return True
+        return False
 
     def action(self, one: Selected, action: Action, root: Any) -> Verdict:
         """`when`, then every ``{…}`` of an action."""
@@ -106,7 +139,7 @@ class Conditions:
             if action.when is not None:
                 asked = self._environment_of(one).surroundings.lacking
                 asked.clear()
-                if not self._test(action.when, one, action.line, root):
+                if not self._test(action.when, one, action.file, action.line, root):
                     return Verdict(False, f"its when at {where} does not hold", lacking=tuple(asked))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
@@ -118,7 +151,7 @@ class Conditions:
         except ProfileError as problem:
             return Verdict(False, "", problem)
         try:
-            return Verdict(True, branches=self._expand(action.branches, one, root))
+            return Verdict(True, branches=self._expand(action.branches, one, action.file, root))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
@@ -138,24 +171,24 @@ class Conditions:
             if action.select is not None:
                 return None, self._selection(action, one)
             assert verdict.branches is not None
-            key = (id(action), verdict.branches)
-            want = self._wants.get(key)
-            if want is None:
-                want = self._wants[key] = compile_branches(
-                    verdict.branches,
-                    self.schema,
-                    action.file,
-                    singles=action.kind != "remove",
-                )
-            return want, None
+            return compiled_action(action, self.schema, verdict.branches), None
         if action.select is not None:
             return None, self._selection(action, one)
         return compiled_action(action, self.schema), None
 
     def _selection(self, action: Action, one: Selected) -> Any:
-        expression = self._compile(action.select or "", one, action.line)
+        expression = self._compile(action.select or "", one, action.file, action.line)
         environment = self._environment_of(one)
-        return lambda root: expression.select(root, environment)
+
+        def selection(root: Any) -> list[Any]:
+            try:
+                return expression.select(root, environment)
+            except MissingContextError:
+                if action.unknown == "skip":
+                    return []
+                raise
+
+        return selection
 
     # --- expressions ---------------------------------------------------------
 
@@ -169,54 +202,98 @@ class Conditions:
         if found is None:
             from .expression import Environment, parse_params
 
-            params = parse_params(one.profile, one.params, one.source == "metadata")
+            params = parse_params(one.profile, one.params, one.listed)
             found = self._environments[one.name] = Environment(params, self.context, self.sketch)
         return found
 
-    def _compile(self, text: str, one: Selected, line: int, column: int = 0) -> Expression:
-        from .expression import compile_expression
+    def _compile(self, text: str, one: Selected, file: str, line: int, column: int = 0) -> Expression:
+        key = (one.name, file, text, line, column)
+        found = self._expressions.get(key)
+        if found is None:
+            from .expression import compile_expression
 
-        return compile_expression(
-            text,
-            file=one.profile.file,
-            line=line,
-            column=column,
-            params=[param.name for param in one.profile.params],
-            namespaces=dict(one.profile.namespaces),
-        )
+            found = self._expressions[key] = compile_expression(
+                text,
+                file=file,
+                line=line,
+                column=column,
+                params=[param.name for param in one.profile.params],
+                namespaces=dict(one.profile.namespaces),
+            )
+        return found
 
-    def _test(self, text: str, one: Selected, line: int, root: Any) -> bool:
-        return self._compile(text, one, line).test(root, self._environment_of(one))
+    def _test(self, text: str, one: Selected, file: str, line: int, root: Any) -> bool:
+        return self._compile(text, one, file, line).test(root, self._environment_of(one))
 
-    def _expand(self, branches: tuple[Snippet, ...], one: Selected, root: Any) -> tuple[Snippet, ...]:
-        return tuple(self._expand_one(branch, one, root) for branch in branches)
+    def _expand(
+        self, branches: tuple[Snippet, ...], one: Selected, file: str, root: Any
+    ) -> tuple[Snippet, ...]:
+        found: list[Snippet] = []
+        for branch in branches:
+            made = self._expand_one(branch, one, file, root)
+            if is_source(made):
+                from .mirroring import branches_of
 
-    def _expand_one(self, snippet: Snippet, one: Selected, root: Any) -> Snippet:
+                found.extend(branches_of(made, root, self.context, f"{file}:{made.line}"))
+            else:
+                found.append(made)
+        return tuple(found)
+
+    def _expand_one(self, snippet: Snippet, one: Selected, file: str, root: Any) -> Snippet:
         if not _dynamic(snippet):
             return snippet
 
-        def value(text: str) -> str:
-            return text if is_plain(text) else self._text(text, one, snippet.line, root)
+        def value(text: str | None) -> str | None:
+            return text if text is None or is_plain(text) else self._text(text, one, file, snippet.line, root)
 
-        return replace(
-            snippet,
-            attrs=tuple((name, value(text)) for name, text in snippet.attrs),
-            intents=tuple((name, value(text)) for name, text in snippet.intents),
-            text=None if snippet.text is None else value(snippet.text),
-            children=tuple(self._expand_one(below, one, root) for below in snippet.children),
-        )
+        values = tuple([value(text) for _, text in (*snippet.attrs, *snippet.intents)])
+        children = tuple([self._expand_one(below, one, file, root) for below in snippet.children])
+        return _filled(snippet, values, value(snippet.text), children)
 
-    def _text(self, text: str, one: Selected, line: int, root: Any) -> str:
+    def _text(self, text: str, one: Selected, file: str, line: int, root: Any) -> str:
         """A value with its ``{…}`` worked out."""
         environment: Environment = self._environment_of(one)
         parts = []
-        for part in split(text):
+        for part in _parts(text):
             if isinstance(part, str):
                 parts.append(part)
             else:
-                expression = self._compile(part.text, one, line, part.column)
+                expression = self._compile(part.text, one, file, line, part.column)
                 parts.append(expression.text(root, environment))
         return "".join(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parts(text: str) -> tuple[str | Expr, ...]:
+    return split(text)
+
+
+_filled_known: dict[tuple[Any, ...], tuple[Snippet, tuple[Snippet, ...], Snippet]] = {}
+
+
+def _filled(
+    snippet: Snippet, values: tuple[str | None, ...], text: str | None, children: tuple[Snippet, ...]
+) -> Snippet:
+    """A snippet with its values worked out; the same object for the same values, so that
+    what is compiled from it is found again in the next round and the next call."""
+    key = (id(snippet), values, text, tuple([id(one) for one in children]))
+    known = _filled_known.get(key)
+    same = known is not None and known[0] is snippet
+    if known is None or not same or any([a is not b for a, b in zip(known[1], children, strict=True)]):
+        count = len(snippet.attrs)
+        names = [name for name, _ in (*snippet.attrs, *snippet.intents)]
+        pairs = [(name, value or "") for name, value in zip(names, values, strict=True)]
+        made = replace(
+            snippet,
+            attrs=tuple(pairs[:count]),
+            intents=tuple(pairs[count:]),
+            text=text,
+            children=children,
+        )
+        if len(_filled_known) > 8192:
+            _filled_known.clear()
+        known = _filled_known[key] = (snippet, children, made)
+    return known[2]
 
 
 def is_sketch(domain: Any) -> bool:
@@ -228,6 +305,11 @@ def is_sketch(domain: Any) -> bool:
     """
     if child(domain, "uuid") is None:
         return True
+    devices = child(domain, "devices")
+    if devices is not None:
+        for place in ("*/address[@type='pci']", "controller[@type='pci']"):
+            if devices.find(place) is not None:
+                return False  # libvirt gave it its place on a machine that it knew
     os = child(domain, "os")
     kind = None if os is None else child(os, "type")
     return kind is None or kind.get("machine") is None
@@ -242,7 +324,8 @@ def _dynamic(snippet: Snippet) -> bool:
     if known is not None and known[0] is snippet:
         return known[1]
     found = (
-        any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
+        is_source(snippet)
+        or any(not is_plain(value) for _, value in (*snippet.attrs, *snippet.intents))
         or (snippet.text is not None and not is_plain(snippet.text))
         or any([_dynamic(below) for below in snippet.children])
     )

@@ -7,7 +7,9 @@ fills the context from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .domainschema import Schema
@@ -33,6 +35,7 @@ class Context(_Open):
     :param domcapabilities: texts of libvirt domain capabilities documents
     :param osinfo: the guest OS's short id or URL, for VMs that do not say it
     :param qemu_version: as libvirt gives it (7002022), or None
+    :param sources: text of a document -> the file it is from, for messages
     """
 
     schema: Schema | None = None
@@ -40,6 +43,7 @@ class Context(_Open):
     domcapabilities: tuple[str, ...] = ()
     osinfo: str | None = None
     qemu_version: int | None = None
+    sources: Mapping[str, str] = MappingProxyType({})
 
     @property
     def domain_schema(self) -> Any:
@@ -53,7 +57,7 @@ class Context(_Open):
         """
         from .documents import Documents
 
-        return Documents(self.capabilities, self.domcapabilities)
+        return Documents(self.capabilities, self.domcapabilities, self.sources)
 
     def guest_os(self, domain: Any) -> GuestOS | None:
         """What libosinfo knows of the domain's OS; None where nobody names one.

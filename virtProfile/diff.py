@@ -210,7 +210,7 @@ class _Side:
             starts.append(at + 1)
             at = document.text.find("\n", at + 1)
         self.line_starts = starts
-        self.element_starts = [span.start for span in document.spans]
+        self.element_starts = document.starts
 
     def origins(self, line: int) -> tuple[str, ...]:
         """Whose doing a changed line is: by the changes that stand on it, or on the
@@ -228,7 +228,7 @@ class _Side:
         while element is not None:
             if _is_bookkeeping(element):
                 return (LIST_OF_PROFILES,)
-            first = bisect_right(self.line_starts, self.document.span(element).start) - 1
+            first = bisect_right(self.line_starts, self.document.start(element)) - 1
             if first not in self.changed:
                 return ()
             if first in self.by_line:

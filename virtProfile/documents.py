@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from . import machines
@@ -17,10 +18,25 @@ Element = Any
 class Documents:
     """Parsed capabilities and domain capabilities of one context."""
 
-    def __init__(self, capabilities: Sequence[str], domcapabilities: Sequence[str]) -> None:
-        """:raises UsageError: a document is something else."""
-        self.capabilities = [_read(text, "capabilities") for text in capabilities]
-        self.domcapabilities = [_read(text, "domainCapabilities") for text in domcapabilities]
+    def __init__(
+        self,
+        capabilities: Sequence[str],
+        domcapabilities: Sequence[str],
+        sources: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """
+        :param sources: text -> the file it is from, for messages
+        :raises UsageError: a document is something else
+        """
+        self._sources: dict[Element, str] = {}
+
+        def read(text: str, tag: str) -> Element:
+            root = _read(text, tag, sources.get(text, ""))
+            self._sources[root] = sources.get(text, "")
+            return root
+
+        self.capabilities = [read(text, "capabilities") for text in capabilities]
+        self.domcapabilities = [read(text, "domainCapabilities") for text in domcapabilities]
         self.size = max(
             (sum(1 for _ in one.iter("*")) for one in (*self.capabilities, *self.domcapabilities)),
             default=1,
@@ -30,7 +46,7 @@ class Documents:
     # --- choosing ------------------------------------------------------------
 
     def capabilities_for(self, domain: Element) -> Element:
-        """The capabilities that fit the domain's arch.
+        """The capabilities of a host that has guests of the domain's arch and type.
 
         :raises MissingContextError: none was given, or none fits
         """
@@ -39,18 +55,41 @@ class Documents:
                 "the host's capabilities are not known",
                 hint="--capabilities FILE gives them ('virsh capabilities'), or a connection",
             )
-        wanted = _type(domain).get("arch")
-        if wanted is None:
-            return self.capabilities[0]
+        key = ("host", *_wanted(domain))
+        found = self._fitting.get(key)
+        if found is None:
+            found = self._fitting[key] = self._choose_host(domain, key[1:])
+        if found[1]:
+            raise MissingContextError(
+                f"no given capabilities fit: {found[1]}",
+                hint="--capabilities FILE gives another host's",
+            )
+        return found[0]
+
+    def _choose_host(self, domain: Element, wanted: tuple[Any, ...]) -> tuple[Element, str]:
+        """The host that can run the domain: best with its machine type, then with its emulator."""
+        kind, arch, machine, emulator = wanted
+        fitting: list[tuple[tuple[bool, bool], Element]] = []
+        reasons = []
         for one in self.capabilities:
-            if any(_arch(guest).get("name") == wanted for guest in one.iterchildren("guest")):
-                return one
-        if len(self.capabilities) == 1 and child(self.capabilities[0], "guest") is None:
-            return self.capabilities[0]  # a host's description alone
-        raise MissingContextError(
-            f"no given capabilities document has guests of arch '{wanted}'",
-            hint="--capabilities FILE gives another host's",
-        )
+            guests = [_arch(guest) for guest in one.iterchildren("guest")]
+            if not guests:  # a host's description alone
+                fitting.append(((True, True), one))
+                continue
+            of_arch = [guest for guest in guests if arch is None or guest.get("name") == arch]
+            of_type = [guest for guest in of_arch if kind is None or kind in _types(guest)]
+            if not of_arch:
+                reasons.append(self._reason(one, f"they have no guests of arch '{arch}'"))
+            elif not of_type:
+                reasons.append(self._reason(one, f"they have no guests of domain type '{kind}'"))
+            else:
+                machines_of = {text_of(m) for guest in of_type for m in guest.iter("machine")}
+                emulators = {text_of(e) for guest in of_type for e in guest.iter("emulator")}
+                misses = (machine is not None and machine not in machines_of, emulator not in emulators)
+                fitting.append((misses, one))
+        if not fitting:
+            return None, "; ".join(dict.fromkeys(reasons))
+        return min(fitting, key=lambda row: row[0])[1], ""
 
     def domcapabilities_for(self, domain: Element) -> Element:
         """The domain capabilities that fit the domain's type, arch, machine and emulator.
@@ -73,13 +112,17 @@ class Documents:
             )
         return found[0]
 
+    def _reason(self, document: Element, fact: str) -> str:
+        source = self._sources.get(document)
+        return f"{fact} ({source})" if source else fact
+
     def _choose(self, domain: Element, wanted: tuple[Any, ...]) -> tuple[Element, str]:
         fitting = []
         reasons = []
         for one in self.domcapabilities:
             reason = self._misfit(one, domain, wanted)
             if reason:
-                reasons.append(reason)
+                reasons.append(self._reason(one, reason))
             else:
                 fitting.append(one)
         if not fitting:
@@ -114,7 +157,10 @@ class Documents:
     def _same_machine(self, wanted: str, has: str, domain: Element) -> bool:
         if wanted == has or self.canonical(wanted, domain) == has:
             return True
-        return wanted == machines.family(wanted) == machines.family(has)
+        family = machines.family(wanted)
+        if family != machines.family(has):
+            return False
+        return family in (wanted, has)  # what hosts share is of no version (capmerge)
 
     # --- machines ------------------------------------------------------------
 
@@ -158,12 +204,13 @@ class Documents:
                 yield from own or arch.iterchildren("machine")
 
 
-def _read(text: str, tag: str) -> Element:
-    document = parse(text, name=tag, error=UsageError)
+def _read(text: str, tag: str, source: str) -> Element:
+    document = parse(text, name=source or tag, error=UsageError)
     if document.root.tag != tag:
         raise UsageError(
             f"'{document.root.tag}' was given where libvirt's '{tag}' was expected",
             hint="'virsh capabilities' and 'virsh domcapabilities' print them",
+            where=f"{source}:{document.root.sourceline}" if source else "",
         )
     return document.root
 
@@ -181,6 +228,10 @@ def _type(domain: Element) -> Any:
 def _arch(guest: Element) -> Any:
     found = child(guest, "arch")
     return _NOTHING if found is None else found
+
+
+def _types(guest_arch: Any) -> set[Any]:
+    return {one.get("type") for one in guest_arch.iterchildren("domain")} if len(guest_arch) else set()
 
 
 def _text(element: Element, tag: str) -> str:

@@ -7,7 +7,7 @@ when a connection is opened and not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import LibvirtError, nearest
@@ -189,6 +189,18 @@ class Connection:
         except self._libvirt.libvirtError:
             return None
         return str(found)
+
+    def baseline_cpu(
+        self, emulator: str | None, arch: str, machine: str | None, kind: str, cpus: Sequence[str]
+    ) -> str:
+        """The CPU that all of several can be, as libvirt computes it for its hypervisor.
+
+        :param cpus: ``<cpu>`` elements
+        :raises LibvirtError: there is none, or the driver cannot compute it
+        """
+        return str(
+            self._call(self._connection.baselineHypervisorCPU, emulator, arch, machine, kind, list(cpus), 0)
+        )
 
     def qemu_version(self) -> int | None:
         """QEMU's version as libvirt gives it (7002022), None where it is not QEMU."""

@@ -13,171 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .grammar import Grammar, Summary, either, summarise
 from .schemafacts import Facts
 from .valuetypes import ValueType, same_size, to_bytes
 
 __all__ = ["PathNode", "Schema", "ValueType", "same_size", "to_bytes"]
 
 DATA = Path(__file__).resolve().parent / "data"
-_MANY = 1_000_000
-
-
-class Grammar:
-    """A compiled grammar; see `schemacompile` for its form."""
-
-    __slots__ = ("name", "start", "refs", "elements", "digest", "_rng", "_asked", "summaries")
-
-    def __init__(self, model: dict[str, Any], digest: str = "") -> None:
-        self.name: str = model.get("name", "")
-        self.start: int = model["start"]
-        self.refs: list[Any] = model["refs"]
-        self.elements: list[Any] = model["elements"]
-        self.digest = digest
-        self.summaries: dict[int, _Summary] = {}
-        self._rng: Any = None
-        self._asked = False
-
-    def resolve(self, number: int) -> Any:
-        return self.refs[number]
-
-    def validator_for(self, root: Any) -> Any:
-        """A validator that is good for one document.
-
-        The first document of a process gets one of its own elements only: the
-        whole grammar takes 25 ms to compile, and many processes judge one document.
-        """
-        if self._asked or self._rng is not None:
-            return self.validator()
-        self._asked = True
-        from lxml import etree
-
-        from .schemawriter import pruned, write_rng
-
-        tags = frozenset(one.tag for one in root.iter("*"))
-        return etree.RelaxNG(etree.fromstring(write_rng(pruned(self, tags))))
-
-    def validator(self) -> Any:
-        """An `lxml.etree.RelaxNG` of the grammar; made when first asked for."""
-        if self._rng is None:
-            from lxml import etree
-
-            from .schemawriter import write_rng
-
-            self._rng = etree.RelaxNG(etree.fromstring(write_rng(self)))
-        return self._rng
-
-
-class _Summary:
-    """What one element may hold: attributes, children with counts, text."""
-
-    __slots__ = ("attrs", "children", "texts", "any")
-
-    def __init__(self) -> None:
-        self.attrs: dict[str, tuple[bool, list[Any]]] = {}
-        self.children: dict[str, tuple[int, int, list[int]]] = {}
-        self.texts: list[Any] = []
-        self.any = False
-
-
-def _summarise(grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> _Summary:
-    """Summary of a pattern; with `only` (attribute, value) of what that variant leaves."""
-    summary = _Summary()
-    kind = pattern[0]
-    if kind == "ref":
-        if only is not None:
-            return _summarise(grammar, grammar.refs[pattern[1]], only)
-        known = grammar.summaries.get(pattern[1])
-        if known is None:  # shared by many paths, and changed by none
-            known = _summarise(grammar, grammar.refs[pattern[1]], None)
-            grammar.summaries[pattern[1]] = known
-        return known
-    if kind == "attribute":
-        if pattern[1] == "*":
-            summary.any = True
-        else:
-            summary.attrs[pattern[1]] = (True, [pattern[2]])
-    elif kind == "element":
-        tag = grammar.elements[pattern[1]][0]
-        if tag == "*":
-            summary.any = True
-        else:
-            summary.children[tag] = (1, 1, [pattern[1]])
-    elif kind in ("text", "value", "data", "list"):
-        summary.texts.append(pattern)
-    elif kind in ("group", "interleave"):
-        for one in pattern[1:]:
-            _add(summary, _summarise(grammar, one, only))
-    elif kind == "choice":
-        branches = pattern[1:]
-        if only is not None:
-            branches = [one for one in branches if _allows(grammar, one, only) is not False]
-        _either(summary, [_summarise(grammar, one, only) for one in branches])
-    elif kind in ("some", "any"):
-        inner = _summarise(grammar, pattern[1], only)
-        for tag, (low, _, elements) in inner.children.items():
-            summary.children[tag] = (low if kind == "some" else 0, _MANY, elements)
-        for name, (required, types) in inner.attrs.items():
-            summary.attrs[name] = (required and kind == "some", types)
-        summary.texts = inner.texts
-        summary.any = inner.any
-    return summary
-
-
-def _add(summary: _Summary, other: _Summary) -> None:
-    for name, (required, types) in other.attrs.items():
-        known = summary.attrs.get(name)
-        summary.attrs[name] = (required, types) if known is None else (known[0] or required, known[1] + types)
-    for tag, (low, high, elements) in other.children.items():
-        here = summary.children.get(tag)
-        if here is None:
-            summary.children[tag] = (low, high, elements)
-        else:
-            merged = here[2] + [one for one in elements if one not in here[2]]
-            summary.children[tag] = (here[0] + low, min(here[1] + high, _MANY), merged)
-    summary.texts += [one for one in other.texts if one not in summary.texts]
-    summary.any = summary.any or other.any
-
-
-def _either(summary: _Summary, branches: list[_Summary]) -> None:
-    for branch in branches:
-        for name, (required, types) in branch.attrs.items():
-            in_all = required and all(name in one.attrs and one.attrs[name][0] for one in branches)
-            known = summary.attrs.get(name)
-            if known is not None:
-                types = known[1] + [one for one in types if one not in known[1]]
-            summary.attrs[name] = (in_all, types)
-        for tag, (low, high, elements) in branch.children.items():
-            low = min(one.children[tag][0] if tag in one.children else 0 for one in branches)
-            here = summary.children.get(tag)
-            if here is not None:
-                high = max(high, here[1])
-                elements = here[2] + [one for one in elements if one not in here[2]]
-            summary.children[tag] = (low, high, elements)
-        summary.texts += [one for one in branch.texts if one not in summary.texts]
-        summary.any = summary.any or branch.any
-
-
-def _allows(grammar: Grammar, pattern: Any, only: tuple[str, str]) -> bool | None:
-    """May the attribute have the value in this branch? None where it is not spoken of."""
-    kind = pattern[0]
-    if kind == "ref":
-        return _allows(grammar, grammar.refs[pattern[1]], only)
-    if kind == "attribute":
-        if pattern[1] != only[0]:
-            return None
-        return not ValueType([pattern[2]], True, grammar.resolve).check(only[1])
-    if kind in ("group", "interleave", "some", "any"):
-        for one in pattern[1:]:
-            found = _allows(grammar, one, only)
-            if found is not None:
-                return found
-        return None
-    if kind == "choice":
-        found_all = [_allows(grammar, one, only) for one in pattern[1:]]
-        if True in found_all:
-            return True
-        return None if None in found_all else False
-    return None
 
 
 class PathNode:
@@ -243,12 +85,12 @@ class PathNode:
         self._only = only
         self._known: dict[str, PathNode | None] = {}
         self._variants: dict[tuple[str, str], PathNode | None] = {}
-        summaries = [_summarise(grammar, grammar.elements[one][1], only) for one in elements]
+        summaries = [summarise(grammar, grammar.elements[one][1], only) for one in elements]
         if len(summaries) == 1:
             summary = summaries[0]
         else:
-            summary = _Summary()
-            _either(summary, summaries)
+            summary = Summary()
+            either(summary, summaries)
         self._summary = summary
         self.anything = summary.any
         self.attrs = {
@@ -287,6 +129,12 @@ class PathNode:
     def required_children(self) -> tuple[str, ...]:
         """Tags of children that every variant has to have."""
         return tuple(tag for tag, (low, _, _) in self._summary.children.items() if low > 0)
+
+    @property
+    def uniform_children(self) -> frozenset[str]:
+        """Tags of children that have one form, whichever variant this element is."""
+        children = self._summary.children.items()
+        return frozenset(tag for tag, (_, _, elements) in children if len(elements) == 1)
 
     def child(self, tag: str) -> PathNode | None:
         """The node of a child, or None where no known libvirt has it."""
@@ -371,10 +219,15 @@ class Schema:
         self.name = grammar.name
         self.digest = grammar.digest
         self.exclusions = facts.exclusions
+        #: full path of a value -> those that go with it never
+        self.excludes: dict[str, list[str]] = {}
+        for one, other, *_ in facts.exclusions:
+            self.excludes.setdefault(one, []).append(other)
+            self.excludes.setdefault(other, []).append(one)
         self.root = PathNode(self, grammar, "", "domain", None, self._start(), 1, 1)
 
     def _start(self) -> list[int]:
-        summary = _summarise(self.grammar, self.grammar.refs[self.grammar.start], None)
+        summary = summarise(self.grammar, self.grammar.refs[self.grammar.start], None)
         return summary.children["domain"][2]
 
     @classmethod
@@ -431,6 +284,7 @@ class Schema:
             return []
         if self._wider is not None and not self._wider.validate(root):
             return []
+        validator.validate(root)  # libxml2 words its first finding otherwise than all later ones
         return [str(one.message) for one in validator.error_log] or ["not valid"]
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .bookkeeping import write_list
-from .changes import BOOKKEEPER, Difference, describe, differences, stands
+from . import companions
+from .bookkeeping import unlist, write_list, write_record
+from .changes import BOOKKEEPER, Difference, describe, differences
+from .complete import Completion
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError
@@ -28,18 +30,25 @@ from .provenance import (
     Result,
     Warning,
 )
+from .recommendations import recommended
+from .record import Record, read_record
+from .recording import keep_record
 from .rendering import explain_conflicts, render, where
-from .selector import Selection, Selector, read_list, read_requests, together
+from .selector import Selection, Selector
 from .splice import write
+from .wishlist import read_list, read_requests, together
+from .withdrawal import take_back, trust_store, withdrawer
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 from .xmltree import parse
 
 if TYPE_CHECKING:
     from .actions import Actions
-    from .selector import Request, Selected
+    from .selector import Selected
     from .store import ProfileStore
+    from .wishlist import Request
 
 OVERRIDE_HINT = "--override lets the profile win"
+COMPLETE_HINT = "--complete fills in what it can"
 
 
 def apply(
@@ -50,6 +59,7 @@ def apply(
     context: Context | None = None,
     auto: bool = False,
     override: bool = False,
+    complete: bool = False,
     record: bool = True,
     name: str = "<xml>",
 ) -> Result:
@@ -62,11 +72,68 @@ def apply(
     :param context: what is known besides the domain
     :param auto: also select the profiles that select themselves
     :param override: priority 100 for every profile of the caller that names none
+    :param complete: also give a sketch what a domain needs to be defined
     :param record: write the caller's profiles into the domain's list
     :param name: stands in messages for the domain's file
     :raises ProfileError: see the classes in `virtProfile.errors`
     """
-    context = context or Context()
+    call = Call(
+        xml, read_requests(profiles), store, context or Context(), name, auto, override, record,
+        complete=complete,
+    )  # fmt: skip
+    return run(call)
+
+
+class Call:
+    """One call of the engine: what `apply` was asked, and what the life of a profile adds.
+
+    :ivar withdraw: profiles that do not apply this time, whatever the list says
+    :ivar exclude: they are kept out from now on
+    :ivar everything: withdraw all, and ask the store for nothing
+    :ivar complete: also give a sketch what a domain needs to be defined
+    """
+
+    __slots__ = (
+        "xml", "requests", "store", "context", "name", "auto", "override", "record",
+        "withdraw", "exclude", "everything", "complete",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        xml: str,
+        requests: Sequence[Request],
+        store: Any,
+        context: Context,
+        name: str = "<xml>",
+        auto: bool = False,
+        override: bool = False,
+        record: bool = True,
+        withdraw: frozenset[str] = frozenset(),
+        exclude: bool = False,
+        everything: bool = False,
+        complete: bool = False,
+    ) -> None:
+        self.xml = xml
+        self.requests = requests
+        self.store = store
+        self.context = context
+        self.name = name
+        self.auto = auto
+        self.override = override
+        self.record = record
+        self.withdraw = withdraw
+        self.exclude = exclude
+        self.everything = everything
+        self.complete = complete
+
+
+def run(call: Call, keep_secrets: bool = True) -> Result:
+    """The flow.
+
+    :param keep_secrets: values whose secrets nobody gives stay as they are
+    :raises ProfileError: see `apply`
+    """
+    xml, name, store, context = call.xml, call.name, call.store, call.context
     document = parse(xml, name=name)
     if document.root.tag != "domain":
         raise InvalidDomainError(
@@ -74,36 +141,87 @@ def apply(
             hint="libvirt domain XML was expected, as 'virsh dumpxml' prints it",
             where=f"{name}:{document.root.sourceline}",
         )
-    requests = read_requests(profiles)
     entries = read_list(document)
-    if not requests and not entries and not auto:
+    before = read_record(document)
+    guest = None if call.everything else recommended(document)
+    nobody = not call.requests and not entries and not call.auto and guest is None and not call.complete
+    if nobody and before is None and not call.withdraw:
         return Result(xml, xml, False)
     schema = context.domain_schema
     with store.one_look():
-        selector = Selector(store, requests, entries, override, auto)
+        wanted = [] if call.everything else entries
+        selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
         tree = WorkTree(document)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document))
+        completion = Completion(schema, context, whole=call.complete)
+        taken = None
+        if before is not None:
+            tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
+            kept = selector.kept_secrets() if keep_secrets else frozenset()
+            taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
+    if taken is not None and any(one.profile.name not in state.selected for one in taken.kept):
+        return run(call, keep_secrets=False)  # who kept them is off the list
     selection = fixpoint.selection(state)
     actions = fixpoint.actions
     if actions.errors:
         raise together(actions.errors)
     problem = explain_conflicts(
-        tree, schema, selection.selected, fixpoint.prepare, actions, Paths, fixpoint.clashes(state)
+        tree,
+        schema,
+        selection.selected,
+        fixpoint.prepare,
+        actions,
+        Paths,
+        fixpoint.clashes(state),
+        completion.run,
     )
     if problem is not None:
         raise problem
+    if before is not None:
+        companions.part(tree, before, withdrawer)
+    if actions.unmet:
+        raise together(actions.unmet)
     found = differences(tree)
     warnings = list(selection.warnings)
+    if before is not None and taken is not None:
+        warnings += [*before.warnings, *taken.warnings]
     if found:
-        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name)
-    booked = record and write_list(tree, schema, selection)
+        warnings += _validate(tree, schema, found, selection.selected, fixpoint.prepare, name, completion)
+    mark = tree.mark()
     paths = Paths(tree.root, schema)
-    written = write(tree) if found or booked else None
+    after = None
+    if call.record:
+        after = keep_record(
+            tree,
+            selection.selected,
+            paths,
+            before,
+            taken,
+            selector.listed(),
+            selector.ours(before),
+            selector.secret_values(),
+        )
+        write_list(tree, schema, selection)
+    if call.withdraw:
+        stay = unlist(tree, schema, entries, sorted(call.withdraw), call.exclude, before or Record())
+        warnings += [_stays(one) for one in stay]
+    if after is not None or before is not None:
+        write_record(tree, schema, before, after)
+    paths = Paths(tree.root, schema)
+    written = write(tree) if found or tree.mark() != mark else None
     sketch = fixpoint.conditions.sketch
     return _report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
+
+
+def _stays(name: str) -> Warning:
+    return Warning(
+        "listed",
+        f"profile '{name}' stands in the VM's own list: the next apply brings it back"
+        " (--exclude keeps it out)",
+    )
 
 
 def _validate(
@@ -113,13 +231,15 @@ def _validate(
     selected: Sequence[Selected],
     prepare: Any,
     name: str,
+    completion: Completion,
 ) -> list[Warning]:
     """Valid in, valid out; what only lacks something is a warning.
 
     :raises InvalidDomainError: naming the profile
     """
     problems, left_out = validate(tree, schema, found)
-    lacking = incomplete(tree, schema, None if problems else left_out)
+    hint = "" if completion.whole else COMPLETE_HINT
+    lacking = incomplete(tree, schema, None if problems else left_out, hint)
     if not problems:
         return lacking
     source = parse(tree.document.text)
@@ -136,10 +256,10 @@ def _validate(
     culprits = []
     for one in selected:
         rest = [other for other in selected if other is not one]
-        render(tree, schema, rest, prepare)
+        render(tree, schema, rest, prepare, completion.run)
         if not schema.validate(tree.root):
             culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
-    render(tree, schema, selected, prepare)
+    render(tree, schema, selected, prepare, completion.run)
     who = " or ".join(culprits) or "the profiles together"
     raise InvalidDomainError(
         f"with {who} the domain would not be valid: {told}",
@@ -161,11 +281,11 @@ def _report(
     sketch: bool,
 ) -> Result:
     text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION)
+    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
     if not sketch:
-        warnings += _guest_abi(tree, found, paths)
+        warnings += _guest_abi(tree, schema, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(
@@ -202,7 +322,7 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     winner = loss.winners[0]
     by_definition = winner is THE_DEFINITION
     hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default:
+    if by_definition and not loss.loser.is_default and not loss.final:
         hints.append(OVERRIDE_HINT)
     return Overridden(
         where(loss, paths),
@@ -214,13 +334,14 @@ def _overridden(loss: Any, paths: Paths) -> Overridden:
     )
 
 
-def _guest_abi(tree: WorkTree, found: Sequence[Difference], paths: Paths) -> list[Warning]:
+def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: Paths) -> list[Warning]:
     """What the guest sees of its machine was filled or changed on an existing VM."""
     if child(tree.root, "uuid") is None:
         return []
     warnings = []
+    slots = schema.facts.abi_slots
     for one in found:
-        if one.op == "remove" and not stands(tree, one.element):
+        if one.slot not in slots or (one.op == "remove" and not tree.stands(one.element)):
             continue
         node = paths.node(one.element)
         if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):

@@ -8,6 +8,7 @@ before, so that what is wrong has a column, and `xpathcost` has bounded it.
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from .guestos import LIBOSINFO_NS
 from .profile import Param, ParamType
 from .xmltree import VIRTUNED_NS
 from .xpathcost import MAX_VISITS, visits
-from .xpathsyntax import XPathProblem, parse_xpath
+from .xpathsyntax import PROFILE_FUNCTIONS, XPathProblem, parse_xpath
 
 if TYPE_CHECKING:
     from .context import Context
@@ -33,6 +34,11 @@ KEPT: Any = object()
 class KeptSecret(MissingContextError):
     """An expression needs a secret that nobody told this time."""
 
+
+#: Elements of a domain that no call comes near: an expression that may visit them all is safe.
+MAX_SAFE = 100_000
+#: Characters of an expression that a message about its syntax shows.
+MAX_SHOWN = 200
 
 PREFIXES = {
     "vp": NAMESPACE,
@@ -49,15 +55,28 @@ class Environment:
         self.params = dict(params)
         self.surroundings = Surroundings(context, sketch)
         self.extensions = self.surroundings.extensions()
-        self._evaluators: dict[int, Any] = {}
-        self._sizes: dict[int, int] = {}
 
-    def evaluator(self, expression: Expression) -> Any:
-        """lxml's evaluator of an expression, with this environment's functions."""
-        found = self._evaluators.get(id(expression))
-        if found is None:
-            found = self._evaluators[id(expression)] = expression.compile(self.extensions)
-        return found
+
+class _Now(threading.local):
+    """The functions of the environment that this thread evaluates with."""
+
+    extensions: Mapping[tuple[str, str], Any] = {}
+
+
+_now = _Now()
+
+
+def _function(name: str) -> Any:
+    """A function that is compiled in once and asks the environment of the moment."""
+    key = (NAMESPACE, name)
+
+    def call(*arguments: Any) -> Any:
+        return _now.extensions[key](*arguments)
+
+    return call
+
+
+_FUNCTIONS = {name: _function(name.partition(":")[2]) for name in PROFILE_FUNCTIONS}
 
 
 class Expression:
@@ -83,16 +102,20 @@ class Expression:
         for name, at in self.parsed.variables:
             if name not in known:
                 raise self._problem(f"unknown variable '${name}'", at, nearest(name, known))
-        self._plain: Any = None
+        for prefix, at in self.parsed.prefixes:
+            if prefix not in self.namespaces and prefix != "xml":
+                hint = nearest(prefix, self.namespaces) or f"xmlns:{prefix}='…' on <profile> declares it"
+                raise self._problem(f"unknown prefix '{prefix}'", at, hint)
+        self._variables = tuple(dict.fromkeys(name for name, _ in self.parsed.variables))
+        own = {name for name, _ in self.parsed.functions if name in _FUNCTIONS}
+        extensions = {(NAMESPACE, name.partition(":")[2]): _FUNCTIONS[name] for name in own}
         try:
-            plain = self.compile(None)
+            self._xpath = etree.XPath(text, namespaces=self.namespaces, extensions=extensions, regexp=False)
         except etree.XPathError as problem:
             raise self._problem(str(problem).lower(), 0) from None
-        if not any(name[:3] == "vp:" for name, _ in self.parsed.functions):
-            self._plain = plain
         # A size below which the bound cannot be passed; found once.
         self._safe = next(
-            (size for size in (100_000, 2_000, 300) if visits(self.parsed, size, size) <= MAX_VISITS),
+            (size for size in (MAX_SAFE, 2_000, 300) if visits(self.parsed, size, size) <= MAX_VISITS),
             0,
         )
 
@@ -104,34 +127,35 @@ class Expression:
         """Names of variables (with $) and functions."""
         return {f"${name}" for name, _ in self.parsed.variables} | {name for name, _ in self.parsed.functions}
 
-    def compile(self, extensions: Any) -> Any:
-        return etree.XPath(self.text_, namespaces=self.namespaces, extensions=extensions, regexp=False)
-
     def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
-        return ProfileSyntaxError(
-            f"{fact}, at column {at + 1} of '{self.text_}'", hint=hint, where=self.where
-        )
+        text = self.text_
+        if len(text) > MAX_SHOWN:
+            start = max(0, min(at - MAX_SHOWN // 2, len(text) - MAX_SHOWN))
+            shown = text[start : start + MAX_SHOWN]
+            text = f"{'…' if start else ''}{shown}{'…' if start + MAX_SHOWN < len(text) else ''}"
+        return ProfileSyntaxError(f"{fact}, at column {at + 1} of '{text}'", hint=hint, where=self.where)
 
     # --- evaluation ----------------------------------------------------------
 
     def _evaluate(self, root: Any, environment: Environment) -> Any:
-        self._bound(root, environment)
+        if self._safe < MAX_SAFE:
+            self._bound(root, environment)
         surroundings = environment.surroundings
         surroundings.root = root
+        _now.extensions = environment.extensions
         variables = {}
-        for name, _ in self.parsed.variables:
+        for name in self._variables:
             if name in environment.params:
                 variables[name] = environment.params[name]
                 if variables[name] is KEPT:
                     raise KeptSecret(f"the secret '{name}' was not given again", where=self.where)
-            elif name not in variables:
+            else:
                 try:
                     variables[name] = surroundings.variable(name)
                 except MissingContextError as problem:
                     raise self._missing(problem) from None
-        evaluator = self._plain or environment.evaluator(self)
         try:
-            return evaluator(root, **variables)
+            return self._xpath(root, **variables)
         except MissingContextError as problem:
             raise self._missing(problem) from None
         except ProfileError as problem:
@@ -150,8 +174,6 @@ class Expression:
 
     def _bound(self, root: Any, environment: Environment) -> None:
         """Refuse, before libxml2 begins, what could run for minutes."""
-        if self._safe >= 100_000:
-            return
         foreign = environment.surroundings.context.documents.size
         size = _size(root)
         if max(foreign, size) <= self._safe:
@@ -178,13 +200,30 @@ class Expression:
         return bool(value)
 
     def select(self, root: Any, environment: Environment) -> list[Any]:
-        """Elements, attributes and texts that the expression selects."""
+        """Elements, attributes and texts of the domain that the expression selects.
+
+        :raises ProfileSyntaxError: what it selects is not to be removed
+        """
         value = self._evaluate(root, environment)
         if not isinstance(value, list):
-            raise ProfileSyntaxError(
-                f"select='{self.text_}' gives a value, not a part of the domain", where=self.where
-            )
-        return value
+            raise self._selects("gives a value, not a part of the domain")
+        found: list[Any] = []
+        for one in value:
+            if getattr(one, "is_tail", False) or isinstance(one, str) and not one.strip():
+                continue  # white space between elements
+            element: Any = getattr(one, "getparent", lambda: None)() if isinstance(one, str) else one
+            if not isinstance(getattr(element, "tag", None), str):
+                raise self._selects("gives what is no element, attribute or text")
+            way = [element, *element.iterancestors()]
+            if way[-1] is not root or one is root:
+                raise self._selects("leads out of the domain" if one is not root else "is the domain itself")
+            if len(way) > 1 and way[-2].tag == "metadata":
+                raise self._selects("names metadata, which belongs to applications")
+            found.append(one)
+        return found
+
+    def _selects(self, fact: str) -> ProfileSyntaxError:
+        return ProfileSyntaxError(f"select='{self.text_}' {fact}", where=self.where)
 
     def text(self, root: Any, environment: Environment) -> str:
         """The expression as part of a value: one value, numbers without ``.0``, yes and no."""
@@ -194,17 +233,19 @@ class Expression:
         if isinstance(value, list):
             values = list(dict.fromkeys(string_of(one).strip() for one in value))
             if not values:
-                raise self._gives("selects nothing")
+                raise self._gives("selects nothing", "when='…' does it only where there is something")
             if len(values) > 1:
                 told = ", ".join(f"'{one}'" for one in values[:4])
-                raise self._gives(f"selects several different values: {told}")
+                raise self._gives(
+                    f"selects several different values: {told}", "a predicate, [1] for the first, chooses"
+                )
             return values[0]
         if isinstance(value, float) and not math.isfinite(value):
             raise self._gives("is not a number")
         return string_of(value)
 
-    def _gives(self, fact: str) -> ProfileSyntaxError:
-        return ProfileSyntaxError(f"'{{{self.text_}}}' {fact}", where=self.where)
+    def _gives(self, fact: str, hint: str = "") -> ProfileSyntaxError:
+        return ProfileSyntaxError(f"'{{{self.text_}}}' {fact}", hint=hint, where=self.where)
 
 
 def _size(root: Any) -> int:
@@ -279,7 +320,7 @@ def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool 
             problems.append(
                 ParamError(
                     f"profile '{profile.name}': {param.name}='{shown}' is not of type {param.type}",
-                    hint=_FORMS[param.type],
+                    hint=FORMS[param.type],
                     where=f"{profile.file}:{param.line}",
                 )
             )
@@ -290,7 +331,8 @@ def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool 
     return values
 
 
-_FORMS = {
+#: How a value of each type of param is written.
+FORMS = {
     ParamType.INT: "an integer, as 4",
     ParamType.BOOL: "yes or no",
     ParamType.SIZE: "a number with an optional unit, as 4 GiB; plain is KiB",

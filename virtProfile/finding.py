@@ -64,14 +64,24 @@ def same_value(leaf: Leaf, element: Element, value: str) -> bool:
     return kind is not None and kind.same(wanted or "", value)
 
 
+_HOLDS, _GAP, _DIFFERS = State.HOLDS, State.GAP, State.DIFFERS
+
+
 def state_on(element: Element, leaf: Leaf) -> State:
     """State of a leaf on its own element."""
-    if leaf.slot == PRESENCE:
-        return State.HOLDS
-    value, _ = read(element, leaf.slot, leaf.node)
+    slot = leaf.slot
+    if slot == PRESENCE:
+        return _HOLDS
+    value = text_of(element) if slot == TEXT else element.get(leaf.name)
     if value is None:
-        return State.GAP
-    return State.HOLDS if same_value(leaf, element, value) else State.DIFFERS
+        if slot not in leaf.node.implied:
+            return _GAP
+        value, _ = read(element, slot, leaf.node)
+        if value is None:
+            return _GAP
+    if value == leaf.value and leaf.unit is None:
+        return _HOLDS
+    return _HOLDS if same_value(leaf, element, value) else _DIFFERS
 
 
 def leaf_state(thing: Element, leaf: Leaf) -> State:
@@ -91,12 +101,17 @@ def judge(thing: Element, want: Want) -> State:
             return State.CONTRADICTS
         if one > state:
             state = one
-    for leaf in want.leaves:
-        if state is State.DIFFERS:
-            return state
-        one = leaf_state(thing, leaf)
-        if one > state:
-            state = one
+    for tags, leaves in want.places:
+        element = container(thing, tags) if tags else thing
+        if element is None:
+            state = max(state, _GAP)
+            continue
+        for leaf in leaves:
+            one = state_on(element, leaf)
+            if one is _DIFFERS:
+                return one
+            if one > state:
+                state = one
     if state is State.HOLDS:
         for group in want.groups:
             if not group_holds(thing, group):
@@ -106,9 +121,13 @@ def judge(thing: Element, want: Want) -> State:
 
 def holds(thing: Element, want: Want) -> bool:
     """Does the thing contain the wish? More attributes and children are fine."""
-    for leaf in want.leaves:
-        if leaf_state(thing, leaf) is not State.HOLDS:
+    for tags, leaves in want.places:
+        element = container(thing, tags) if tags else thing
+        if element is None:
             return False
+        for leaf in leaves:
+            if state_on(element, leaf) is not _HOLDS:
+                return False
     return all(group_holds(thing, group) for group in want.groups)
 
 
@@ -258,11 +277,17 @@ def assign(group: Group, found: Sequence[Element], taken: Iterable[Element] = ()
     result: dict[int, Found] = {}
     node = group.node
     if node.key and node.key_class != "X":
-        for number, want in enumerate(group.wants):
-            for one in free:
-                if key_equal(one, want):
-                    result[number] = Found(want, one, judge(one, want), True)
-                    free.remove(one)
+        matches: Iterable[tuple[int, Element]] = (
+            (number, one) for number, want in enumerate(group.wants) for one in free if key_equal(one, want)
+        )
+        if len(group.wants) > 1:  # a key may be given in part: who holds already goes first
+            matches = sorted(matches, key=lambda match: judge(match[1], group.wants[match[0]]))
+        for number, one in matches:
+            if number not in result and one in free:
+                want = group.wants[number]
+                result[number] = Found(want, one, judge(one, want), True)
+                free.remove(one)
+                if len(result) == len(group.wants):
                     break
     if node.key_class == "S":
         for number, want in enumerate(group.wants):

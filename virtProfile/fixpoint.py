@@ -9,20 +9,23 @@ leaves unchanged is the result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .conditions import Conditions, Verdict
-from .errors import Conflict, ConflictValue, CycleError, ProfileError
+from .conditions import Conditions, Preparation, Verdict
+from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped, Warning
-from .rendering import MAX_FIXES, render
-from .selector import Selected, Selection, Selector, together
+from .rendering import MAX_FIXES, fix, render
+from .selector import Selected, Selection, Selector
 from .store import fits_version
+from .wishlist import together
 
 if TYPE_CHECKING:
     from .actions import Actions
     from .profile import Action
+    from .provenance import Writer
     from .worktree import WorkTree
 
 
@@ -39,7 +42,7 @@ class State:
     def key(self) -> tuple[Any, ...]:
         """Equal for equal states."""
         return (
-            tuple((one.name, one.priority, one.source) for one in self.selected.values()),
+            tuple(sorted((one.name, one.priority, one.source) for one in self.selected.values())),
             tuple(sorted((at, verdict.key()) for at, verdict in self.verdicts.items())),
         )
 
@@ -47,12 +50,17 @@ class State:
 class Fixpoint:
     """Finds the stable selection and renders it."""
 
-    def __init__(self, tree: WorkTree, selector: Selector, conditions: Conditions) -> None:
+    def __init__(
+        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+    ) -> None:
         self.tree = tree
+        self.complete = complete
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
+        #: names of the profiles that flip, where there is no stable state
         self.flipping: list[str] = []
+        self._last: dict[str, Selected] = {}
         self._masks: Masks | None = None
         self._reasons: dict[str, Verdict] = {}
 
@@ -70,12 +78,19 @@ class Fixpoint:
         state = State()
         self._render(state)
         rounds = self.selector.size() + 2
+        states = [state.key()]
+        flips: list[list[str]] = []
         for _ in range(rounds):
-            before = state.key()
-            flipped = self._round(state, priorities or {})
-            if state.key() == before:
+            flips.append(self._round(state, priorities or {}))
+            key = state.key()
+            if key == states[-1]:
                 return state
-            self.flipping = flipped
+            if key in states:  # it goes round from there for ever
+                flips = flips[states.index(key) :]
+                break
+            states.append(key)
+        self.flipping = sorted({name for names in flips for name in names})
+        self._last = dict(state.selected)
         return None
 
     def _round(self, state: State, priorities: Mapping[str, int]) -> list[str]:
@@ -93,9 +108,9 @@ class Fixpoint:
             top = max(one.priority for one in level)
             level = sorted((one for one in level if one.priority == top), key=lambda one: one.name)
             changed = False
-            decided = [(one, self._judge(one)) for one in level]
+            decided = [(one, self._judge(state, one)) for one in level]
             verdicts = [
-                (one, number, self._verdict(one, action, number))
+                (one, number, self._verdict(state, one, action, number))
                 for one, holds in decided
                 if holds
                 for number, action in enumerate(one.profile.actions)
@@ -121,33 +136,47 @@ class Fixpoint:
             if changed:
                 self._render(state)
 
-    def _judge(self, one: Selected) -> bool:
+    def _judge(self, state: State, one: Selected) -> bool:
         if not one.profile.matches:
             self._reasons.pop(one.name, None)
             return True
-        with self._mask(one.name) as root:
+        with self._without(state, one.name) as root:
             verdict = self.conditions.match(one, root)
         self._reasons[one.name] = verdict
         return verdict.holds
 
-    def _verdict(self, one: Selected, action: Action, number: int) -> Verdict:
+    def _verdict(self, state: State, one: Selected, action: Action, number: int) -> Verdict:
         writer = self._writers.get((one.name, number))
-        if writer is None:  # it did nothing, so there is nothing of it to mask
+        if writer is None:  # an action that was left out has done nothing
             return self.conditions.action(one, action, self.tree.root)
-        with self._mask(writer) as root:
+        with self._without(state, writer) as root:
             return self.conditions.action(one, action, root)
 
-    def _mask(self, owner: Any) -> Any:
+    @contextmanager
+    def _without(self, state: State, owner: str | Writer) -> Iterator[Any]:
+        """The root of the tree while a profile's, or an action's, own doing does not show."""
         if self._masks is None:
-            self._masks = Masks(self.tree, self.conditions.schema)
-        return self._masks.without(owner)
+            self._masks = Masks(self.tree, self.actions)
+        if isinstance(owner, str) and owner not in state.selected:
+            yield self.tree.root
+        elif self._masks.exact(owner):
+            with self._masks.without(owner) as root:
+                yield root
+        else:  # seldom: rendered without it, as what yields to it is not in the tree
+            self._render(state, owner)
+            try:
+                yield self.tree.root
+            finally:
+                self._render(state)
 
-    def _render(self, state: State) -> None:
-        def prepare(action: Action, one: Selected, number: int) -> tuple[Any, Any] | None:
-            return self.conditions.prepared(action, one, state.verdicts.get((one.name, number)))
-
-        self.prepare = prepare
-        self._rendered = render(self.tree, self.conditions.schema, list(state.selected.values()), prepare)
+    def _render(self, state: State, without: str | Writer | None = None) -> None:
+        left = None
+        if without is not None and not isinstance(without, str):
+            left = (without.origin.profile, without.number)
+        # Not self: no cycle keeps the tree alive.
+        self.prepare = Preparation(self.conditions, state.verdicts, left)
+        selected = [one for one in state.selected.values() if one.name != without]
+        self._rendered = render(self.tree, self.conditions.schema, selected, self.prepare, self.complete)
         self._writers = {
             (step.writer.origin.profile, step.writer.number): step.writer for step in self._rendered.steps
         }
@@ -162,11 +191,13 @@ class Fixpoint:
         """
         errors: list[ProfileError] = []
         skipped: list[Skipped] = []
+        broken: set[str] = set()  # whose params are wrong: every expression says it again
         for name, one in self.selector.candidates(state.selected, {}).items():
             try:
                 self.conditions.check_params(one)
             except ProfileError as problem:
                 errors.append(problem)
+                broken.add(name)
                 continue
             verdict = self._reasons.get(name)
             if verdict is not None and verdict.error is not None:
@@ -174,13 +205,14 @@ class Fixpoint:
             elif name not in state.selected and verdict is not None:
                 skipped.append(Skipped(name, one.profile.version, "match", verdict.reason))
         warnings = list(self.selector.warnings)
-        for (name, number), verdict in sorted(state.verdicts.items()):
+        for (name, number), verdict in sorted(state.verdicts.items(), key=lambda row: row[0]):
             if name not in state.selected:
                 continue
-            if verdict.error is not None:
+            if verdict.error is not None and name not in broken:
                 errors.append(verdict.error)
             if verdict.lacking:
                 warnings.append(_left_out(state.selected[name], number, verdict.lacking))
+        errors += self._unfit_versions(state)
         if errors:
             raise together(errors)
         skipped += self.selector.barred()
@@ -191,7 +223,23 @@ class Fixpoint:
             warnings,
             selector.named,
             selector.entries,
+            selector.secrets,
         )
+
+    def _unfit_versions(self, state: State) -> list[ProfileError]:
+        """Versions that a selected profile requires, of profiles that are selected in another."""
+        return [
+            VersionError(
+                f"profile '{one.name}' requires '{other.name}' version '{wish.version}',"
+                f" version '{other.profile.version}' is selected",
+                hint=f"--profile {other.name},version={wish.version}",
+                where=f"{one.profile.file}:{wish.line}",
+            )
+            for one in state.selected.values()
+            for wish in one.profile.requires
+            for other in [state.selected.get(wish.profile)]
+            if other is not None and wish.version and not fits_version(other.profile.version, wish.version)
+        ]
 
     def clashes(self, state: State) -> list[Conflict]:
         """Selected profiles that by their own word do not go together."""
@@ -225,9 +273,8 @@ class Fixpoint:
 
     def cycle(self) -> CycleError:
         """The error for no stable selection, with priority fixes that were tried."""
-        names = sorted(dict.fromkeys(self.flipping))
-        wishes = self.selector.candidates({}, {})
-        flipping = list(names)
+        flipping = list(self.flipping)
+        wishes = {**self._last, **self.selector.candidates(self._last, {})}
         values = []
         fixes: list[str] = []
         for name in flipping:
@@ -242,7 +289,7 @@ class Fixpoint:
                 "file": profile.file,
                 "line": profile.line,
             }
-            values.append(ConflictValue(None, one.priority, "soft", origin))
+            values.append(ConflictValue(name, one.priority, "soft", origin))
         for name in flipping:
             one = wishes.get(name)
             for step in (1, -1):
@@ -250,7 +297,7 @@ class Fixpoint:
                     continue
                 priority = one.priority + step
                 if MIN_PRIORITY <= priority <= MAX_PRIORITY and self.run({name: priority}):
-                    fixes.append(f"--profile {name},priority={priority}")
+                    fixes.append(fix(name, priority))
         told = ", ".join(f"'{name}'" for name in flipping)
         return CycleError(
             f"no selection is stable: {told} flip from round to round",

@@ -111,12 +111,7 @@ class Surroundings:
         if enum is not None:
             name, wanted = _string(enum), _string(value)
             asked = f"{asked} {name} '{wanted}'"
-            holds = holds and any(
-                text_of(one) == wanted
-                for words in found.iterchildren("enum")
-                if words.get("name") == name
-                for one in words.iterchildren("value")
-            )
+            holds = holds and _offers(found, name, wanted)
         if not holds:
             self.lacking.append(asked)
         return holds
@@ -170,12 +165,18 @@ class Surroundings:
 
 
 def kib_of(text: str, unit: str = "") -> float | None:
-    """A size in KiB, of ``4194304``, ``4 GiB`` or ``4GiB``; None where it is none."""
+    """A size in KiB, of ``4194304``, ``4 GiB`` or ``4GiB``; None where it is none.
+
+    Rounded up to whole KiB, as libvirt does (virDomainParseMemory).
+    """
     found = _SIZE.fullmatch(text)
     if found is None:
         return None
     scale = UNITS.get((unit or found.group(2) or "KiB").lower())
-    return None if scale is None else float(found.group(1)) * scale / 1024
+    if scale is None:
+        return None
+    whole, _, decimals = found.group(1).partition(".")
+    return float(-(-int(whole + decimals) * scale // (10 ** len(decimals) * 1024)))
 
 
 def _capability(root: Any, name: str) -> Any:
@@ -196,6 +197,8 @@ def _extreme(choose: Any, values: tuple[Any, ...]) -> float:
     numbers: list[float] = []
     for value in values:
         if isinstance(value, list):
+            if not value:
+                return math.nan  # as number() of nothing
             numbers.extend(_number(_string(one)) for one in value)
         else:
             numbers.append(_number(value))
@@ -228,10 +231,24 @@ def _string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+        return number_text(value)
     if hasattr(value, "itertext"):
         return "".join(value.itertext())
     return str(value)
+
+
+def number_text(value: float) -> str:
+    """A number as XPath's string() writes it: no ``.0``, no exponent, 15 digits."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value):
+        return str(int(value))
+    text = f"{value:.15g}"
+    if "e" not in text:
+        return text
+    digits, _, exponent = text.partition("e")  # below 0.0001: all others are whole numbers
+    sign = "-" if value < 0 else ""
+    return f"{sign}0.{'0' * (-int(exponent) - 1)}{digits.lstrip('-').replace('.', '')}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -242,3 +259,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 string_of = _string
+
+
+def _offers(found: Any, name: str, wanted: str) -> bool:
+    """Does an element of the domain capabilities list a value, or (cpu) a mode of that name?"""
+    if any(
+        text_of(one) == wanted
+        for words in found.iterchildren("enum")
+        if words.get("name") == name
+        for one in words.iterchildren("value")
+    ):
+        return True
+    return any(  # as of cpu: <mode name='host-model' supported='yes'>
+        one.get("name") == wanted and one.get("supported", "yes") == "yes"
+        for one in found.iterchildren(name if name.isidentifier() else "enum")
+        if one.tag != "enum"
+    )

@@ -30,14 +30,20 @@ def given(options: argparse.Namespace) -> Context:
     """What the options themselves say.
 
     :raises OSError: a file that cannot be read
-    :raises UsageError: a version that is none
+    :raises UsageError: a version that is none, a file that is another document
     """
-    return Context(
-        capabilities=tuple(read_file(path)[0] for path in options.capabilities),
-        domcapabilities=tuple(read_file(path)[0] for path in options.domcapabilities),
+    capabilities = {path: read_file(path)[0] for path in options.capabilities}
+    domcapabilities = {path: read_file(path)[0] for path in options.domcapabilities}
+    said = Context(
+        capabilities=tuple(capabilities.values()),
+        domcapabilities=tuple(domcapabilities.values()),
         osinfo=options.osinfo,
         qemu_version=_version(options.qemu_version),
+        sources={text: path for files in (capabilities, domcapabilities) for path, text in files.items()},
     )
+    if said.sources:
+        said.documents  # noqa: B018 - read now: a wrong file is told even if nobody asks for it
+    return said
 
 
 def _version(text: str | None) -> int | None:
@@ -121,7 +127,7 @@ def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:
         if not wish["params"]:
             continue
         try:
-            profile = store.get(wish["name"], wish.get("version"))
+            profile = store.resolve(wish["name"], wish.get("version"))[0]
         except ProfileError:
             continue  # the engine tells of all that are missing
         secret = {one.name for one in profile.params if one.secret}

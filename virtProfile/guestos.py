@@ -38,18 +38,29 @@ WORDS = (*DEVICES, *_OTHER)
 _ALIASES = {"windows": "win"}
 
 
+def guest_entry(domain: Any) -> Any:
+    """The ``<virtuned:guest>`` of a domain's metadata, or None."""
+    metadata = child(domain, "metadata")
+    listed = None if metadata is None else child(metadata, f"{{{VIRTUNED_NS}}}virtuned")
+    return None if listed is None else child(listed, f"{{{VIRTUNED_NS}}}guest")
+
+
+def named_os(entry: Any) -> str | None:
+    """The OS that a ``<virtuned:guest>`` names; None where it names none."""
+    if entry.get("os"):
+        return str(entry.get("os"))
+    kind = entry.get("os_type")
+    return f"{_ALIASES.get(kind, kind)}{entry.get('os_version') or ''}" if kind else None
+
+
 def wanted_os(domain: Any, given: str | None) -> str | None:
     """The guest OS that a domain's metadata names, else `given`; None where nobody says."""
     metadata = child(domain, "metadata")
     if metadata is not None:
-        listed = child(metadata, f"{{{VIRTUNED_NS}}}virtuned")
-        guest = None if listed is None else child(listed, f"{{{VIRTUNED_NS}}}guest")
-        if guest is not None:
-            if guest.get("os"):
-                return str(guest.get("os"))
-            kind = guest.get("os_type")
-            if kind:
-                return f"{_ALIASES.get(kind, kind)}{guest.get('os_version') or ''}"
+        entry = guest_entry(domain)
+        name = None if entry is None else named_os(entry)
+        if name is not None:
+            return name
         for libosinfo in metadata.iterchildren(f"{{{LIBOSINFO_NS}}}libosinfo"):
             os = child(libosinfo, f"{{{LIBOSINFO_NS}}}os")
             if os is not None and os.get("id"):
@@ -65,6 +76,7 @@ class GuestOS:
         handle = variant.get_handle() if hasattr(variant, "get_handle") else None
         self.handle = handle
         self._devices: frozenset[str] | None = None
+        self._models: dict[str, frozenset[str]] = {}
 
     @property
     def id(self) -> str:
@@ -76,6 +88,41 @@ class GuestOS:
         """``linux``, ``windows`` (all of libosinfo's win*), ``freebsd``, …"""
         family = self.handle.get_family() if self.handle is not None else ""
         return "windows" if (family or "").startswith("win") else str(family or "")
+
+    @property
+    def label(self) -> str:
+        """For people: ``Fedora Linux 38``."""
+        return str(self.variant.label)
+
+    @property
+    def clock(self) -> str:
+        """What the hardware clock is set to: ``utc`` or ``localtime``."""
+        return str(self.variant.get_clock())
+
+    def needs_efi(self, arch: str) -> bool:
+        """Does the OS boot by UEFI only?"""
+        return bool(self.variant.requires_firmware_efi(arch))
+
+    def models(self, kind: str) -> frozenset[str]:
+        """Names of the devices of a class (``net``, ``video``, ``audio``) that the OS drives."""
+        self.supports("qxl")
+        return self._models.get(kind, frozenset())
+
+    def resources(self) -> dict[str, tuple[int | None, int | None]]:
+        """Arch, or ``all`` -> the recommended memory in KiB and number of CPUs, where known."""
+        if self.handle is None:
+            return {}
+        archs = dict.fromkeys(["all"])
+        for listed in (self.handle.get_minimum_resources(), self.handle.get_recommended_resources()):
+            archs |= dict.fromkeys(listed.get_nth(at).get_architecture() for at in range(listed.get_length()))
+        known = self.variant.get_recommended_resources()
+        found = {}
+        for arch in sorted(archs):
+            memory = known.get_recommended_ram(arch)
+            cpus = known.get_recommended_ncpus(arch)
+            if memory or cpus:
+                found[arch] = (memory // 1024 if memory else None, cpus or None)
+        return found
 
     def supports(self, word: str) -> bool:
         """Does the OS drive that kind of device?
@@ -93,7 +140,12 @@ class GuestOS:
         if self.handle is None:
             return frozenset()
         found = self.handle.get_all_devices(None)
-        return frozenset(found.get_nth(at).get_id() for at in range(found.get_length()))
+        devices = [found.get_nth(at) for at in range(found.get_length())]
+        names: dict[str, set[str]] = {}
+        for one in devices:
+            names.setdefault(one.get_class(), set()).add(one.get_name())
+        self._models = {kind: frozenset(of) for kind, of in names.items()}
+        return frozenset(one.get_id() for one in devices)
 
 
 _known: dict[str, GuestOS | None] = {}

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,30 @@ MAX_BLAMED = 300
 class _Facts:
     """What judging asks of a schema node, worked out once."""
 
-    __slots__ = ("node", "attributes", "children", "deciding")
+    __slots__ = ("attributes", "children", "deciding", "uniform", "text", "below", "_node")
 
     def __init__(self, node: Any) -> None:
-        self.node = node
+        self._node = node
         kinds = node.attrs.items()
         self.attributes = tuple(name for name, kind in kinds if kind.required)
         self.children = node.required_children
         #: attributes with words of a closed list: they decide between variants
         self.deciding = frozenset(name for name, kind in kinds if kind.values)
+        #: children that have one form in all variants
+        self.uniform = node.uniform_children
+        #: does the text decide? None where there is none
+        self.text = None if node.text is None else bool(node.text.values)
+        #: facts of child elements by tag, as far as they were asked for
+        self.below: dict[str, _Facts | None] = {}
+
+    def child(self, tag: str) -> _Facts | None:
+        """The facts of a child element; None where no known libvirt has it."""
+        try:
+            return self.below[tag]
+        except KeyError:
+            node = self._node.child(tag)
+            found = self.below[tag] = None if node is None else _Facts(node)
+            return found
 
 
 _facts: dict[int, _Facts] = {}
@@ -44,7 +59,7 @@ _facts: dict[int, _Facts] = {}
 
 def _facts_of(node: Any) -> _Facts:
     known = _facts.get(id(node))
-    if known is None or known.node is not node:
+    if known is None or known._node is not node:
         if len(_facts) > 8192:
             _facts.clear()
         known = _facts[id(node)] = _Facts(node)
@@ -82,17 +97,26 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[
     if devices is None:
         return list(schema.validate(tree.root)), []
     touched: dict[Element, bool] = {}
+    within: set[Element] = set()  # elements in which something changed
     for one in found:
         element = one.element
-        while element is not None and element.getparent() is not devices:
-            element = element.getparent()
-        if element is not None:
-            touched[element] = True
+        while element is not None and element not in within:
+            within.add(element)
+            parent = element.getparent()
+            if parent is devices:
+                touched[element] = True
+                break
+            element = parent
     shapes: dict[Any, Element] = {}
-    node = schema.root.child("devices")
+    facts = _facts_of(schema.root.child("devices"))
     for element in touched:
-        below = node.child(element.tag)
-        shapes.setdefault(_shape(tree, element, below) if below is not None else element, element)
+        below = facts.child(element.tag)
+        if below is None:
+            shapes[element] = element
+        else:
+            shape: list[Any] = []
+            _spell(tree, element, below, within, shape)
+            shapes.setdefault(tuple(shape), element)
     kept = set(shapes.values())
     copy = etree.Element("domain", tree.root.attrib, nsmap=tree.root.nsmap)
     for one in tree.root.iterchildren("*"):
@@ -105,40 +129,68 @@ def validate(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> tuple[
     return list(schema.validate(copy)), left_out
 
 
-def _shape(tree: WorkTree, element: Element, node: Any) -> Any:
-    """What decides whether a device is valid: all but the free values that it came with.
+def _spell(
+    tree: WorkTree, element: Element, facts: _Facts, within: Container[Element], shape: list[Any]
+) -> None:
+    """Add to `shape` what decides whether a device is valid: all but the free values that it came with.
 
     Words of a closed list decide between variants, and so does every value that
-    a profile wrote; a path or an address that stood there does not.
+    a profile wrote; a path or an address that stood there does not, nor does what
+    nobody touched and has one form in all variants.
+
+    :param within: the elements in which something changed
     """
+    shape.append(facts)
     kept = tree.edited.get(element)
-    facts = _facts_of(node)
     deciding = facts.deciding
-    attributes: Any = element.keys()
-    text = None if node.text is None else text_of(element)
     if kept is None and element in tree.document.index:
+        if element in within:
+            changed = [one for one in element.iterchildren("*") if one in within]
+            if all([one.tag in facts.uniform for one in changed]):
+                # It was valid, and is if what changed inside it is.
+                shape.append(...)
+                for one in changed:
+                    below = facts.child(one.tag)
+                    assert below is not None
+                    _spell(tree, one, below, within, shape)
+                shape.append(None)
+                return
         if deciding:
-            attributes = [(name, element.get(name)) if name in deciding else name for name in attributes]
-        if text is not None and not node.text.values:
-            text = ""
+            shape += [item if item[0] in deciding else item[0] for item in element.items()]
+        else:
+            shape += element.keys()
+        decides = facts.text
     else:
         before = {} if kept is None else kept[0]
-        attributes = [
-            (name, value) if name in deciding or before.get(name) != value else name
-            for name, value in element.items()
+        shape += [
+            item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
+            for item in element.items()
         ]
-    below = []
+        decides = True
+    if facts.text is not None:
+        text = text_of(element)
+        if text is not None:
+            shape.append((text if decides else "",))
     for one in element:
-        if isinstance(one.tag, str):
-            inner = node.child(one.tag)
-            below.append(one if inner is None else _shape(tree, one, inner))
-    return (element.tag, tuple(attributes), text, tuple(below))
+        tag = one.tag
+        if isinstance(tag, str):
+            below = facts.child(tag)
+            if below is None:
+                shape.append(one)
+            elif one not in within and tag in facts.uniform:
+                shape.append(below)
+            else:
+                _spell(tree, one, below, within, shape)
+    shape.append(None)
 
 
-def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -> list[Warning]:
+def incomplete(
+    tree: WorkTree, schema: Any, devices: Sequence[Element] | None, hint: str = ""
+) -> list[Warning]:
     """The warning that the domain lacks what libvirt needs to define it.
 
     :param devices: those that may lack something, where all the rest is valid
+    :param hint: what to do about it
     """
     missing: list[str] = []
     if devices is None:
@@ -155,7 +207,8 @@ def incomplete(tree: WorkTree, schema: Any, devices: Sequence[Element] | None) -
     if not missing:
         return []
     told = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-    return [Warning("incomplete", f"to be defined the domain lacks {told}")]
+    advice = f" ({hint})" if hint else ""
+    return [Warning("incomplete", f"to be defined the domain lacks {told}{advice}")]
 
 
 def unfit(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> str | None:

@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .actions import Actions
 from .context import Context
+from .doubts import doubts, never
 from .errors import ProfileError
-from .expression import compile_expression
+from .expression import FORMS, compile_expression, param_value
+from .needs import asks, templates
 from .paths import Paths
-from .profile import Action, Kind, Match, Multiple, Problem, Profile, Snippet, parse_profiles
+from .profile import Action, Kind, Match, Multiple, Problem, Profile, Snippet, Unknown, parse_profiles
 from .provenance import Origin, Writer
 from .records import replace
 from .rendering import conflicts, steps
 from .selector import Selected
-from .template import Expr, is_plain, split
+from .sources import is_source
+from .template import is_plain
 from .wants import WORKED_OUT, Want, compile_branches
 from .worktree import WorkTree
 from .xmltree import parse, read_file
@@ -25,6 +29,7 @@ from .xmltree import parse, read_file
 if TYPE_CHECKING:
     from .domainschema import Schema
     from .expression import Expression
+    from .xpathsyntax import Node
 
 __all__ = ["lint_files", "lint_text"]
 
@@ -97,6 +102,7 @@ class _Linter:
         self.schema = schema
         self.drop_in = drop_in
         self.used: set[str] = set()
+        self.tests: list[Node] = []
         self.problems: list[Problem] = []
 
     def run(self, draft: bool = False) -> list[Problem]:
@@ -104,8 +110,12 @@ class _Linter:
         profile = self.profile
         for match in profile.matches:
             self.match(match)
+        fact = never(self.tests, self.schema.root)
+        if fact:
+            self.say("warning", profile.line, f"the profile never applies: {fact}", "every <match> must hold")
         for action in profile.actions:
             self.action(action)
+        self.head(draft)
         if not self.drop_in and not draft:
             for param in profile.params:
                 if f"${param.name}" not in self.used:
@@ -114,6 +124,51 @@ class _Linter:
         if not draft and not any(one.level == "error" for one in self.problems):
             self.contradictions()
         return self.problems
+
+    def head(self, draft: bool) -> None:
+        """What the profile says of itself and its params."""
+        profile = self.profile
+        for param in profile.params:
+            if param.default is not None and param_value(param, param.default) is None:
+                fact = f"the default of '{param.name}', '{param.default}', is not of type {param.type}"
+                self.say("error", param.line, fact, FORMS[param.type])
+            elif param.secret and param.default:
+                fact = f"the secret param '{param.name}' has a default that everybody can read"
+                self.say("warning", param.line, fact, "leave the default out: it is given as @FILE")
+        names = [one.profile for one in profile.requires]
+        for one in (*profile.requires, *profile.conflicts):
+            if one.profile == profile.name:
+                self.say("error", one.line, f"profile '{profile.name}' names itself", "")
+        for one in profile.conflicts:
+            if one.profile in names:
+                fact = f"profile '{profile.name}' requires '{one.profile}' and conflicts with it"
+                self.say("error", one.line, fact, "")
+        if profile.replaced_by and (profile.actions or profile.matches):
+            fact = f"nothing of this profile is used: it is replaced by '{profile.replaced_by}'"
+            self.say("warning", profile.line, fact, "")
+        if profile.autoselect and not draft:
+            if not profile.matches:
+                fact = "autoselect='yes' without a <match> selects nothing"
+                self.say("warning", profile.line, fact, "a <match> says where")
+            for param in profile.params:
+                if param.default is None:
+                    fact = f"nobody gives '{param.name}' to a profile that selects itself"
+                    self.say("warning", param.line, fact, "give it a default")
+
+    def unknown(self, owner: Match | Action, made: Sequence[Expression | None], values: bool) -> None:
+        """An ``unknown=`` that nothing of the owner can come to.
+
+        :param values: are there expressions in values that ask for context?
+        """
+        if owner.unknown == Unknown.ERROR:
+            return
+        condition = any(one is not None and asks(one) for one in made)
+        if condition or values and owner.unknown == Unknown.SKIP:
+            return
+        hint = "only an expression that asks for context can be unknown"
+        if values:
+            hint = "a {…} knows error and skip only"
+        self.say("warning", owner.line, f"unknown='{owner.unknown}' has no effect", hint)
 
     def say(self, level: str, line: int, message: str, hint: str) -> None:
         self.problems.append(Problem(level, message, hint, self.profile.file, line))
@@ -127,9 +182,9 @@ class _Linter:
     # --- expressions ---------------------------------------------------------
 
     def expression(self, text: str, line: int, column: int = 0) -> Expression | None:
-        names = () if self.drop_in else [one.name for one in self.profile.params]
-        if self.drop_in and "$" in text:
-            return None  # params of the profile that it extends are not known here
+        names = [one.name for one in self.profile.params]
+        if self.drop_in:  # the params of the profile that it extends are not known here
+            names += re.findall(r"\$([\w.-]+)", text)
         try:
             made = compile_expression(
                 text,
@@ -143,7 +198,9 @@ class _Linter:
             self.tell(problem, line)
             return None
         self.used |= made.uses
-        if "$qemu_version" in made.uses and "<" in text:
+        for fact, hint in doubts(made.parsed.root, self.schema.root):
+            self.say("warning", line, f"{fact}, in '{text}'", hint)
+        if _below_qemu_version(made.parsed.root):
             self.say(
                 "warning",
                 line,
@@ -152,34 +209,31 @@ class _Linter:
             )
         return made
 
-    def condition(self, text: str, line: int, what: str) -> None:
+    def condition(self, text: str, line: int, what: str) -> Expression | None:
         made = self.expression(text, line)
-        if made is not None and not made.parsed.variables and _is_constant(made.parsed.root):
+        if made is None:
+            return None
+        if not made.parsed.variables and _is_constant(made.parsed.root):
             self.say("warning", line, f"{what} is the same for every domain: '{text}'", "leave it out")
+        fact = never([made.parsed.root], self.schema.root)
+        if fact:
+            self.say("warning", line, f"{what} never holds: {fact}, in '{text}'", "")
+        if what == "test":
+            self.tests.append(made.parsed.root)
+        return made
 
-    def templates(self, snippet: Snippet) -> None:
-        values = [value for _, value in (*snippet.attrs, *snippet.intents)]
-        if snippet.text is not None:
-            values.append(snippet.text)
-        for value in values:
-            if not is_plain(value):
-                try:
-                    parts = split(value)
-                except ProfileError:
-                    continue  # told by the parser
-                for part in parts:
-                    if isinstance(part, Expr):
-                        self.expression(part.text, snippet.line, part.column)
-        for one in snippet.children:
-            self.templates(one)
+    def templates(self, snippets: Sequence[Snippet]) -> bool:
+        """Does an expression of a value ask for context?"""
+        rows = [row for snippet in snippets for row in templates(snippet)]
+        made = [self.expression(text, line, column) for text, line, column in rows]
+        return any(one is not None and asks(one) for one in made)
 
     # --- matches and actions -------------------------------------------------
 
     def match(self, match: Match) -> None:
-        if match.test is not None:
-            self.condition(match.test, match.line, "test")
-        for branch in match.branches:
-            self.templates(branch)
+        made = None if match.test is None else self.condition(match.test, match.line, "test")
+        if not self.templates(match.branches):
+            self.unknown(match, [made], False)
         try:
             compile_branches(self.plain(match.branches), self.schema, self.profile.file, checked=False)
         except ProfileError as problem:
@@ -187,16 +241,15 @@ class _Linter:
 
     def plain(self, branches: tuple[Snippet, ...]) -> tuple[Snippet, ...]:
         """The branches without the values that expressions give."""
-        return tuple(_plain(one) for one in branches)
+        return tuple(_plain(one) for one in branches if not is_source(one))
 
     def action(self, action: Action) -> None:
-        if action.when is not None:
-            self.condition(action.when, action.line, "when")
+        when = None if action.when is None else self.condition(action.when, action.line, "when")
         if action.select is not None:
-            self.expression(action.select, action.line)
+            selection = self.expression(action.select, action.line)
+            self.unknown(action, [when], selection is not None and asks(selection))
             return
-        for branch in action.branches:
-            self.templates(branch)
+        self.unknown(action, [when], self.templates(action.branches))
         try:
             want = compile_branches(
                 self.plain(action.branches),
@@ -288,6 +341,17 @@ def _ordered(want: Want) -> Iterator[str]:
             yield from _ordered(inner)
 
 
+def _below_qemu_version(node: Any) -> bool:
+    """Does it ask whether the version is below something?"""
+    if node.kind == "compare" and len(node.parts) == 2:
+        smaller = {"<": 0, "<=": 0, ">": 1, ">=": 1}.get(node.name)
+        if smaller is not None:
+            side = node.parts[smaller]
+            if side.kind == "path" and side.start == "variable" and side.name == "qemu_version":
+                return True
+    return any(_below_qemu_version(part) for part in node.parts)
+
+
 def _is_constant(node: Any) -> bool:
     if node.kind == "path":
         return False
@@ -297,8 +361,8 @@ def _is_constant(node: Any) -> bool:
 
 
 def _all_plain(snippet: Snippet) -> bool:
-    values = [value for _, value in snippet.attrs]
-    return (
+    values = [value for _, value in (*snippet.attrs, *snippet.intents)]
+    return not is_source(snippet) and (
         all(is_plain(value) for value in values)
         and (snippet.text is None or is_plain(snippet.text))
         and all(_all_plain(one) for one in snippet.children)
@@ -311,6 +375,7 @@ def _plain(snippet: Snippet) -> Snippet:
     return replace(
         snippet,
         attrs=tuple((name, value if is_plain(value) else WORKED_OUT) for name, value in snippet.attrs),
+        intents=tuple((name, value if is_plain(value) else WORKED_OUT) for name, value in snippet.intents),
         text=snippet.text if snippet.text is None or is_plain(snippet.text) else WORKED_OUT,
         children=tuple(_plain(one) for one in snippet.children),
     )

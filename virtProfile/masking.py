@@ -10,25 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .paths import Paths
+from .formerdoing import source_position
 from .provenance import THE_DEFINITION, Writer
 from .worktree import PRESENCE, TEXT, Element, WorkTree
 
+if TYPE_CHECKING:
+    from .actions import Actions
+
 Owner = Any  # a profile's name, or a Writer
+_Mask = tuple[list[Element], dict[Element, list[str]], list[Element]]
 
 
 class Masks:
     """Masks of one rendering, by owner; worked out once, applied many times."""
 
-    def __init__(self, tree: WorkTree, schema: Any) -> None:
+    def __init__(self, tree: WorkTree, actions: Actions) -> None:
         self.tree = tree
-        self.paths = Paths(tree.root, schema)
-        self._known: dict[Owner, tuple[list[tuple[Element, str]], list[Element]]] = {}
+        self._steps = actions.steps
+        #: who displaced somebody else's wish, by profile and by action: it is not in the tree
+        self._displacing: set[Owner] = set()
+        for loss in actions.losses:
+            for winner in loss.winners:
+                if winner is not loss.loser and winner is not THE_DEFINITION:
+                    self._displacing.add(winner)
+                    if winner.origin.profile != loss.loser.origin.profile:
+                        self._displacing.add(winner.origin.profile)
+        self._known: dict[Owner, _Mask] = {}
 
-    def _only_of(self, owner: Owner) -> tuple[list[tuple[Element, str]], list[Element]]:
-        """The values, and the removed elements, that only the owner wants so."""
+    def _only_of(self, owner: Owner) -> _Mask:
+        """The elements to hide, values to mask and removed elements to show, that only the owner wants so."""
         known = self._known.get(owner)
         if known is None:
             tree = self.tree
@@ -40,26 +52,55 @@ class Masks:
                 if owner in _only(tree.claims.get(element, {}).get(slot, []))
             ]
             removed = [element for element, (_, writers) in tree.removed.items() if owner in _only(writers)]
-            known = self._known[owner] = (slots, removed)
+            hidden: list[Element] = []
+            kept: dict[Element, list[str]] = {}
+            whole: dict[Element, bool] = {}
+            for element, slot in slots:
+                if element not in whole:
+                    whole[element] = not tree.original(element) and self._all_own(element, owner)
+                if not whole[element]:
+                    kept.setdefault(element, []).append(slot)
+                elif slot == PRESENCE:
+                    hidden.append(element)
+            known = self._known[owner] = (hidden, kept, removed)
         return known
+
+    def exact(self, owner: Owner) -> bool:
+        """Does masking show what would stand there without the owner?
+
+        Not where a wish of somebody else has lost to it, or stands inside of what it made,
+        or a default of somebody else speaks of the same place: who yields leaves no trace.
+        """
+        if owner in self._displacing:
+            return False
+        hidden, kept, _ = self._only_of(owner)
+        if any(not self.tree.original(element) for element in kept):
+            return False
+        own = [step for step in self._steps if _is_of(step.writer, owner)]
+        for step in self._steps:
+            if step.writer.is_default and not _is_of(step.writer, owner):
+                theirs, above = _places(step.want)
+                for mine in own:
+                    if mine.want is None:
+                        return False  # select= may lead anywhere
+                    places, up = _places(mine.want)
+                    if not places.isdisjoint(above) or not up.isdisjoint(theirs):
+                        return False
+        return True
 
     @contextmanager
     def without(self, owner: Owner) -> Iterator[Element]:
         """The root of the tree while the owner's own doing is masked."""
-        slots, removed = self._only_of(owner)
-        if not slots and not removed:
+        hidden, kept, removed = self._only_of(owner)
+        if not hidden and not kept and not removed:
             yield self.tree.root
             return
         undo: list[tuple[Any, ...]] = []
         try:
             for element in removed:
                 self._show(element, undo)
-            kept: dict[Element, list[str]] = {}
-            for element, slot in slots:
-                if self.tree.original(element) or not self._all_own(element, owner):
-                    kept.setdefault(element, []).append(slot)
-                elif slot == PRESENCE:
-                    self._hide(element, undo)
+            for element in hidden:
+                self._hide(element, undo)
             for element, masked in kept.items():
                 self._mask(element, masked, undo)
             yield self.tree.root
@@ -89,23 +130,14 @@ class Masks:
                 _put(element, slot[1:], old)
 
     def _all_own(self, element: Element, owner: Owner) -> bool:
-        """Does the element stand for the owner alone?
-
-        Defaults make no thing of which there can be many: they fill what an `add` made, and
-        do not keep it standing.
-        """
         claims = self.tree.claims
-        node = self.paths.node(element)
-        added = (
-            node is not None
-            and node.many
-            and any(not writer.is_default for writer in claims.get(element, {}).get(PRESENCE, ()))
-        )
+        seen = None  # what was made together has one list
         for one in element.iter("*"):
             for owners in claims.get(one, {}).values():
-                if owner in _only(owners) or (added and all(writer.is_default for writer in owners)):
-                    continue
-                return False
+                if owners is not seen:
+                    if owner not in _only(owners):
+                        return False
+                    seen = owners
         return True
 
     def _show(self, element: Element, undo: list[tuple[Any, ...]]) -> None:
@@ -115,13 +147,36 @@ class Masks:
         if element.getparent() is not None:
             return
         index = tree.document.index
-        mine = index[element]
-        position = 0
-        for number, one in enumerate(parent):
-            if index.get(one, -1) < mine and one in index:
-                position = number + 1
+        position = source_position(element, parent, index) if element in index else len(parent)
         parent.insert(position, element)
         undo.append(("remove", parent, element))
+
+
+def _is_of(writer: Writer, owner: Owner) -> bool:
+    return writer is owner or writer.origin.profile == owner
+
+
+_places_known: dict[int, tuple[Any, tuple[frozenset[str], frozenset[str]]]] = {}
+
+
+def _places(want: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """The paths that a wish speaks of; these with all above them, below the sections."""
+    known = _places_known.get(id(want))
+    if known is None or known[0] is not want:
+        paths: set[str] = set()
+        stack = [want]
+        while stack:
+            one = stack.pop()
+            paths.update(leaf.full for leaf in one.leaves)
+            if not one.leaves and not one.groups and one.node.path:
+                paths.add(one.node.path)
+            stack.extend(inner for group in one.groups for inner in group.wants)
+        above = {"/".join(parts[:count]) for parts in (path.split("/") for path in paths) for count in
+                 range(1, len(parts) + 1)}  # fmt: skip
+        if len(_places_known) > 4096:
+            _places_known.clear()
+        known = _places_known[id(want)] = (want, (frozenset(paths), frozenset(above)))
+    return known[1]
 
 
 def _only(owners: list[Writer]) -> tuple[Owner, ...]:
@@ -129,10 +184,11 @@ def _only(owners: list[Writer]) -> tuple[Owner, ...]:
     first = owners[0] if owners else THE_DEFINITION
     if first is THE_DEFINITION:
         return ()
+    profile, action = first.origin.profile, first.cause
     if len(owners) == 1:
-        return (first.origin.profile, first)
-    if all(owner.origin.profile == first.origin.profile for owner in owners):
-        return (first.origin.profile,)
+        return (profile, action)
+    if all(owner.origin.profile == profile for owner in owners):
+        return (profile, action) if all(owner.cause is action for owner in owners) else (profile,)
     return ()
 
 

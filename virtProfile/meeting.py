@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .wants import Leaf, Stage, Want
 
 
+#: Stands in reports for the attribute that asks for a place.
+INTENT = "@virtuned:numa-node"
+
+
 class Loss:
     """A wish that did not come true: soft (overridden) or a conflict.
 
@@ -29,7 +33,7 @@ class Loss:
     from there. `winners` are the owners of what stands there, highest first.
     """
 
-    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict", "note")
+    __slots__ = ("element", "rest", "wanted", "has", "loser", "winners", "conflict", "note", "final")
 
     def __init__(
         self,
@@ -50,6 +54,18 @@ class Loss:
         self.winners = list(winners)
         self.conflict = conflict
         self.note = note  # what to add to the report
+        self.final = False  # no priority would change it
+
+
+class Asked:
+    """The NUMA node that an element is to be placed on, and who asks for it, highest priority first."""
+
+    __slots__ = ("value", "writers", "lines")
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.writers: list[Writer] = []
+        self.lines: list[int] = []
 
 
 class Meeting:
@@ -62,7 +78,9 @@ class Meeting:
         #: writers of which at least one wish came true or was true before
         self.effective: set[Writer] = set()
         self.wishes = 0
-        self._exclusions = _exclusions(schema)
+        #: which elements are to be placed where
+        self.intents: dict[Element, Asked] = {}
+        self.excludes = schema.excludes
 
     # --- the book ------------------------------------------------------------
 
@@ -91,7 +109,7 @@ class Meeting:
 
     def wish(self, thing: Element, leaf: Leaf, writer: Writer, lost: Lost) -> None:
         """One value of an `add`: co-own it, fill the gap, or let the priorities decide."""
-        element, missing = self.reach(thing, leaf)
+        element, missing = self.reach(thing, leaf.tags)
         if missing:
             if self.excluded(thing, leaf, writer):
                 return
@@ -122,13 +140,13 @@ class Meeting:
                 self.lose(element, leaf.slot, _with_unit(leaf), _has_unit(element, leaf, old), writer, owners)
                 lost.note(leaf)
 
-    def reach(self, thing: Element, leaf: Leaf) -> tuple[Element, int]:
-        """The leaf's element, or the last one on the way and how many are missing."""
+    def reach(self, thing: Element, tags: Sequence[str]) -> tuple[Element, int]:
+        """The element at the end of a way, or the last one on it and how many are missing."""
         element = thing
-        for depth, tag in enumerate(leaf.tags):
+        for depth, tag in enumerate(tags):
             below = child(element, tag)
             if below is None:
-                return element, len(leaf.tags) - depth
+                return element, len(tags) - depth
             element = below
         return element, 0
 
@@ -157,9 +175,22 @@ class Meeting:
             parent = found
         return parent
 
+    # --- places --------------------------------------------------------------
+
+    def intend(self, element: Element, value: str, line: int, writer: Writer) -> None:
+        """`writer` asks for a NUMA node for an element; who asked before has the higher priority."""
+        self.wishes += 1
+        value = str(int(value))
+        asked = self.intents.setdefault(element, Asked(value))
+        if asked.value != value:
+            self.lose(element, INTENT, value, asked.value, writer, asked.writers)
+        elif writer not in asked.writers:
+            asked.writers.append(writer)
+            asked.lines.append(line)
+
     # --- whole things --------------------------------------------------------
 
-    def create(self, parent: Element, node: Any, want: Want, writer: Writer) -> Element:
+    def create(self, parent: Element, node: Any, want: Want, writer: Writer) -> Element | None:
         """Make a new thing as the snippet spells it."""
         assert want.snippet is not None
         new = self.build(parent, want.snippet, writer)
@@ -177,6 +208,8 @@ class Meeting:
             new.text = snippet.text
             slots.append(TEXT)
         self.tree.own_all(new, slots, writer)
+        for _, value in snippet.intents:
+            self.intend(new, value, snippet.line, writer)
         for one in snippet.children:
             new.append(self.build(new, one, writer))
         return new
@@ -185,7 +218,7 @@ class Meeting:
 
     def excluded(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         """Is the fill kept out by a fact that excludes it? A weaker one is dropped."""
-        others = self._exclusions.get(leaf.full)
+        others = self.excludes.get(leaf.full)
         if not others:
             return False
         for other in others:
@@ -208,7 +241,7 @@ class Meeting:
                     if not writer.hard or THE_DEFINITION in owners:
                         return True
                 note = f"{other} is '{value}', which excludes it"
-                at, missing = self.reach(thing, leaf)
+                at, missing = self.reach(thing, leaf.tags)
                 rest = "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot))
                 self.lose(at, rest, leaf.value, None, writer, owners, note)
                 return True
@@ -332,14 +365,6 @@ def _nsmap(tag: str, prefix: str | None, parent: Element) -> dict[str | None, st
         if value == uri and known is not None:
             return {known: uri}
     return {prefix: uri} if prefix else {"ns": uri}
-
-
-def _exclusions(schema: Schema) -> dict[str, list[str]]:
-    table: dict[str, list[str]] = {}
-    for one, other, *_ in schema.exclusions:
-        table.setdefault(one, []).append(other)
-        table.setdefault(other, []).append(one)
-    return table
 
 
 def _resolve(element: Element, path: str) -> tuple[Element | None, str]:

@@ -54,23 +54,28 @@ _PROFILES = "the profiles"
 _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
+_LIFE = "profiles that were applied before"
 _ABOUT = "about profiles"
+_FLEET = "fleets: many VMs in one call (nothing is written without --define or --output)"
+_HOSTS = "about hosts"
 _OTHER = "other"
 
 OPTIONS: tuple[Option, ...] = (
     Option(
         ("-c", "--connect"),
-        Kind.VALUE,
+        Kind.EACH,
         THE_VM,
-        "connect to libvirt at URI, such as qemu:///system; without it libvirt's default",
+        "connect to libvirt at URI, such as qemu:///system; without it libvirt's default;"
+        " with --all it may be repeated",
         "URI",
         completes="connection",
     ),
     Option(
         ("--input",),
-        Kind.VALUE,
+        Kind.EACH,
         THE_VM,
-        "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin",
+        "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin."
+        " A directory, a pattern, or several are a fleet",
         "FILE",
         completes="file",
     ),
@@ -94,6 +99,14 @@ OPTIONS: tuple[Option, ...] = (
         Kind.FLAG,
         _PROFILES,
         "apply also the profiles that select themselves where they match",
+    ),
+    Option(
+        ("--mirror-topology",),
+        Kind.MAYBE,
+        _PROFILES,
+        "pin vCPUs, memory and I/O threads after the host's topology, and show it to the guest:"
+        " the profile mirror-topology",
+        "[nodes=N][,policy=prefer|require|isolate][,reserve=CORES][,hugepages=SIZE][,used=CPUSET]",
     ),
     Option(
         ("--profile-dir",),
@@ -139,6 +152,12 @@ OPTIONS: tuple[Option, ...] = (
         _CONTEXT,
         "judge by this host's libvirt, or by the baseline that is shipped (the default for files)",
         words=("host", "baseline"),
+    ),
+    Option(
+        ("--complete",),
+        Kind.FLAG,
+        _PROFILES,
+        "make a VM of a sketch: fill in what virtinst would for a new guest, against no profile",
     ),
     Option(
         ("--no-record",),
@@ -192,6 +211,37 @@ OPTIONS: tuple[Option, ...] = (
         _DEFINE,
         "define also what changes the machine that the guest sees; with --confirm, do not ask",
     ),
+    Option(
+        ("--status",),
+        Kind.FLAG,
+        _LIFE,
+        "tell which profiles apply to the VM, which are newer, and what was changed by hand since",
+        one_of="life",
+    ),
+    Option(
+        ("--unapply",),
+        Kind.EACH,
+        _LIFE,
+        "take back what the profile NAME did to the VM, or what all did; may be repeated",
+        "NAME|all",
+        one_of="life",
+        completes="profile",
+    ),
+    Option(
+        ("--exclude",),
+        Kind.FLAG,
+        _LIFE,
+        "with --unapply: keep the profile out from now on",
+    ),
+    Option(
+        ("--upgrade",),
+        Kind.MAYBE,
+        _LIFE,
+        "bring the profile NAME, or all, to the newest version, after showing the difference",
+        "NAME",
+        one_of="life",
+        completes="profile",
+    ),
     Option(("--list",), Kind.FLAG, _ABOUT, "list the profiles", one_of="task"),
     Option(
         ("--info",),
@@ -211,6 +261,70 @@ OPTIONS: tuple[Option, ...] = (
         one_of="task",
         completes="file",
     ),
+    Option(("--all",), Kind.FLAG, _FLEET, "every domain of each --connect"),
+    Option(
+        ("--output",),
+        Kind.VALUE,
+        _FLEET,
+        "write the resulting XML of each --input into DIR",
+        "DIR",
+        completes="directory",
+    ),
+    Option(("--jobs",), Kind.VALUE, _FLEET, "work with N processes instead of one for each CPU", "N"),
+    Option(
+        ("--report",),
+        Kind.VALUE,
+        _FLEET,
+        "tell how each VM came out in FILE, as a JSON object a line; '-' is stdout",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--resume",),
+        Kind.MAYBE,
+        _FLEET,
+        "go on with what --report has not, after an interruption; '--resume=failed' also with what failed",
+        "failed",
+    ),
+    Option(
+        ("--max-failures",),
+        Kind.VALUE,
+        _FLEET,
+        "stop when N VMs have failed; before anything is written all are tried",
+        "N",
+    ),
+    Option(
+        ("--hosts",),
+        Kind.MANY,
+        _HOSTS,
+        "tell on which hosts the resulting VM runs, and why not on the others, by their capabilities"
+        " and domain capabilities in FILEs or DIRs",
+        "FILE",
+        completes="file",
+    ),
+    Option(
+        ("--merge-capabilities",),
+        Kind.MANY,
+        _HOSTS,
+        "print the largest domain capabilities that hosts share, from a FILE of each",
+        "FILE",
+        one_of="task",
+        completes="file",
+    ),
+    Option(
+        ("--min-hosts",),
+        Kind.VALUE,
+        _HOSTS,
+        "of --merge-capabilities: at least K hosts share them (the default is all)",
+        "K",
+    ),
+    Option(
+        ("--require",),
+        Kind.EACH,
+        _HOSTS,
+        "of --merge-capabilities: leave out hosts for which XPATH does not hold; may be repeated",
+        "XPATH",
+    ),
     Option(("-q", "--quiet"), Kind.FLAG, _OTHER, "tell nothing but errors and warnings"),
     Option(("-d", "--debug"), Kind.FLAG, _OTHER, "log to stderr, with tracebacks of errors"),
     Option(("--version",), Kind.FLAG, _OTHER, "print the version and exit"),
@@ -225,10 +339,43 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--check", "--confirm"),
     ("--no-define", "--confirm"),
     ("--no-define", "--start"),
+    ("--hosts", "--define"),
+    ("--hosts", "--check"),
+    ("--hosts", "--confirm"),
+    ("--hosts", "--print-xml"),
+    ("--hosts", "--print-diff"),
+    ("--hosts", "--explain"),
+    ("--hosts", "--status"),
+    ("--status", "--profile"),
+    ("--status", "--define"),
+    ("--status", "--start"),
+    ("--status", "--confirm"),
+    ("--status", "--print-xml"),
+    ("--status", "--print-diff"),
+    ("--status", "--explain"),
+    ("--unapply", "--profile"),
+    ("--unapply", "--override"),
+    ("--unapply", "--auto"),
+    ("--unapply", "--no-record"),
+    ("--upgrade", "--profile"),
+    ("--upgrade", "--override"),
+    ("--upgrade", "--auto"),
+    ("--upgrade", "--no-record"),
+)
+
+#: What makes sense only beside another option.
+ONLY_WITH: tuple[tuple[str, str], ...] = (
+    ("--min-hosts", "--merge-capabilities"),
+    ("--require", "--merge-capabilities"),
 )
 
 #: What may be said besides --list, --info and --lint.
 WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
+#: And what besides one of the tasks only.
+WITH_TASK = {"--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require"))}
+
+#: What says nothing about one VM.
+FOR_FLEETS = ("--output", "--jobs", "--report", "--resume", "--max-failures")
 
 EXAMPLES = """\
 examples:
@@ -237,6 +384,8 @@ examples:
   virt-profile vm1 --profile spice-desktop --profile throughput,priority=50 --confirm
   virsh dumpxml vm1 | virt-profile --profile headless > headless.xml
   virt-profile --input vm1.xml --profile throughput --override --explain devices/disk
+  virt-profile vm1 --status
+  virt-profile vm1 --unapply spice-desktop --confirm
   virt-profile -c qemu:///system vm1 --check || echo "profiles are not applied"
 
 exit status: 0 done, 1 failed, 2 wrong usage, 3 cannot hold together, 4 --check found changes

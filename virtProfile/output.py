@@ -96,6 +96,14 @@ class Output:
             pass
 
 
+def encoded(text: str, encoding: str, data: bytes) -> bytes:
+    """`text` as the document `data` was encoded; what the encoding lacks as references."""
+    if encoding == "utf-16":
+        big = data.startswith(b"\xfe\xff")
+        return data[:2] + text.encode("utf-16-be" if big else "utf-16-le")
+    return text.encode(encoding, "xmlcharrefreplace")
+
+
 class Talk:
     """stderr: errors, warnings, and notes that ``-q`` silences."""
 
@@ -123,6 +131,21 @@ class Talk:
             self.say(text.encode("ascii", "backslashreplace").decode("ascii"), end=end)
         except (OSError, ValueError, AttributeError):
             pass
+
+    def redraw(self, text: str) -> None:
+        """Write over the line at hand."""
+        try:
+            self._stream.write("\r" + text)
+            self._stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    @property
+    def terminal(self) -> bool:
+        try:
+            return bool(self._stream.isatty())
+        except (AttributeError, ValueError):
+            return False
 
     def note(self, text: str) -> None:
         if not self.quiet:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .worktree import Element, child
+
+_QUOTED = re.compile(r"='([^'\[\]?]+)'\]")
 
 
 class Paths:
@@ -33,6 +36,17 @@ class Paths:
         above = None if parent is None else self.node(parent)
         found = self._nodes[element] = None if above is None else above.child(element.tag)
         return found
+
+    def place(self, element: Element) -> str:
+        """Where an element stands below the root, for the record: tags in Clark notation,
+        key values without quotes where they need none."""
+        steps = []
+        while element is not self.root:
+            parent = element.getparent()
+            predicate = self._predicate(element, parent, self.node(element))
+            steps.append(element.tag + _QUOTED.sub(r"=\1]", predicate))
+            element = parent
+        return "/".join(reversed(steps))
 
     def _find(self, element: Element) -> tuple[str, Any]:
         found = self._known.get(element)

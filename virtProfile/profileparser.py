@@ -24,11 +24,14 @@ from .profile import (
 )
 from .provenance import MAX_PRIORITY, MIN_PRIORITY
 from .records import replace
+from .sources import SOURCES
 from .template import is_plain, split
 from .xmltree import VIRTUNED_NS, local, parse
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 RESERVED_PARAMS = frozenset({"priority", "version", "include"})
+#: What expressions call otherwise: a param of the name would hide it.
+BOUND = frozenset({"capabilities", "domcapabilities", "host", "qemu_version"})
 
 #: Action elements: kind, what `multiple` they fix, and the main spelling.
 ACTIONS: dict[str, tuple[Kind, Multiple | None]] = {
@@ -190,6 +193,8 @@ class _Reader:
             self.error(
                 element, f"a param may not be called '{name}'", "the command line uses the word itself"
             )
+        if name in BOUND:
+            self.error(element, f"a param may not be called '{name}'", f"${name} is bound to something else")
         kind = self.word(element, "type", ParamType, ParamType.STRING)
         default = element.get("default")
         return Param(name, kind, default, self.flag(element, "secret"), element.sourceline or 1)
@@ -266,8 +271,33 @@ class _Reader:
         for one in element.iterchildren("*"):
             if one.tag == "domain" and len(element) > 1:
                 self.error(one, "<domain> beside other elements", "<domain> holds them all")
+            if one.tag.startswith(f"{{{VIRTUNED_NS}}}"):
+                self.source(one, element)
             found.append(self.snippet(one, False))
+        if ACTIONS.get(element.tag, (None,))[0] is not Kind.ADD:
+            for one in found:
+                self.no_intents(one, element.tag)
         return tuple(found)
+
+    def no_intents(self, snippet: Snippet, tag: str) -> None:
+        for name, _ in snippet.intents:
+            message = f"'{name}' on <{snippet.tag}> in <{tag}>: it asks for a place"
+            hint = "it stands on a device of an <add>"
+            self.problems.append(Problem("error", message, hint, self.file, snippet.line))
+        for one in snippet.children:
+            self.no_intents(one, tag)
+
+    def source(self, element: Any, action: Any) -> None:
+        """An element that stands for branches that are made when the action is applied."""
+        known = SOURCES.get(element.tag)
+        if known is None:
+            names = [local(one) for one in SOURCES]
+            self.error(element, f"unknown source '{local(element.tag)}'", nearest(local(element.tag), names))
+            return
+        if action.tag not in ACTIONS or ACTIONS[action.tag][0] is not Kind.ADD:
+            self.error(element, f"<{local(element.tag)}> in <{action.tag}>", "it stands in <add>")
+        self.attributes(element, known)
+        self.empty(element)
 
     def snippet(self, element: Any, foreign: bool) -> Snippet:
         attrs: list[tuple[str, str]] = []
@@ -378,6 +408,8 @@ def digest(profile: Profile) -> str:
         profile.replaced_by,
         profile.autoselect,
         profile.priority,
+        # What the prefixes in expressions mean.
+        *((profile.namespaces,) if profile.namespaces else ()),
     )
     return sha256(repr(said).encode()).hexdigest()
 

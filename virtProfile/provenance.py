@@ -41,14 +41,20 @@ class Origin:
             "line": self.line,
         }
 
+    @property
+    def purpose(self) -> str:
+        """What a device needs besides itself: "for disk sdb"; "" of what an action says."""
+        return self.action if self.action.startswith("for ") else ""
+
     def __str__(self) -> str:
-        return f"{self.profile} {self.version} ({self.file}:{self.line})"
+        purpose = f"{self.purpose}, " if self.purpose else ""
+        return f"{self.profile} {self.version} ({purpose}{self.file}:{self.line})"
 
 
 class Writer:
     """One action of one selected profile, with the weight it has; each is only itself."""
 
-    __slots__ = ("origin", "priority", "hard", "is_default", "number")
+    __slots__ = ("origin", "priority", "hard", "is_default", "number", "cause")
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Writer:
         hard: bool,
         is_default: bool = False,
         number: int = 0,
+        cause: Writer | None = None,
     ) -> None:
         self.origin = origin
         self.priority = priority
@@ -65,6 +72,8 @@ class Writer:
         self.is_default = is_default
         #: of the action in its profile: several may stand on one line
         self.number = number
+        #: of what is completed: the action whose device needs it; else itself
+        self.cause = cause or self
 
     def __repr__(self) -> str:
         return f"<Writer {self.origin} {self.priority}>"

@@ -46,8 +46,9 @@ def record(cls: type[T]) -> type[T]:
         "__reduce__": _reduce,
     }
     body.setdefault("__repr__", _repr)
-    made: type[T] = type(cls.__name__, cls.__bases__, body)
-    return made
+    made: Any = type(cls.__name__, cls.__bases__, body)
+    made._setters = tuple(made.__dict__[name].__set__ for name in names)
+    return made  # type: ignore[no-any-return]
 
 
 def replace(one: T, **changes: Any) -> T:
@@ -61,18 +62,19 @@ def replace(one: T, **changes: Any) -> T:
 
 
 def _init(self: Any, *values: Any, **named: Any) -> None:
-    put = object.__setattr__
-    names = self.__match_args__
-    for name, value in zip(names, values, strict=False):
-        put(self, name, value)
-    for name in names[len(values) :]:
+    setters = self._setters
+    for put, value in zip(setters, values, strict=False):
+        put(self, value)
+    if len(values) == len(setters) and not named:
+        return
+    for name, put in zip(self.__match_args__[len(values) :], setters[len(values) :], strict=True):
         if name in named:
-            put(self, name, named.pop(name))
+            put(self, named.pop(name))
         elif name in self._defaults:
-            put(self, name, self._defaults[name])
+            put(self, self._defaults[name])
         else:
             raise TypeError(f"{type(self).__name__}() lacks '{name}'")
-    if named or len(values) > len(names):
+    if named or len(values) > len(setters):
         told = ", ".join(named) or "too many values"
         raise TypeError(f"{type(self).__name__}() does not take {told}")
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .finding import State, candidates, container, holds, leaf_element, leaf_state, read, runs
-from .meeting import Meeting
 from .provenance import THE_DEFINITION, Writer
+from .reviving import Reviving
 from .worktree import PRESENCE, TEXT, Element, child, text_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Hit:
         self.slots = slots  # the values that make it match
 
 
-class Removing(Meeting):
+class Removing(Reviving):
     """Takes things away and minds that they stay away."""
 
     def __init__(self, tree: Any, schema: Any) -> None:
@@ -48,7 +48,7 @@ class Removing(Meeting):
     def _remove(self, absence: Absence) -> None:
         writer = absence.writer
         lost = False
-        for hit in self._hits(absence):
+        for hit in self.hits(absence):
             if self._gone(hit.element):
                 continue
             if not self._take_away(hit, writer):
@@ -109,7 +109,7 @@ class Removing(Meeting):
                 ):
                     writers.append(absence.writer)
 
-    def _hits(self, absence: Absence) -> list[Hit]:
+    def hits(self, absence: Absence) -> list[Hit]:
         """Everything that matches now."""
         if absence.select is not None:
             return [_selected(one) for one in absence.select(self.tree.root)]
@@ -145,7 +145,7 @@ class Removing(Meeting):
             if absence.writer is writer:
                 continue
             written = None
-            for hit in self._hits(absence):
+            for hit in self.hits(absence):
                 if (hit.element, hit.slot) in absence.kept:
                     continue
                 if written is None:
@@ -174,7 +174,7 @@ class Removing(Meeting):
             else:
                 rest, parent = slot, element
                 tree.forget(element, slot)
-            self._prune_made(parent, made)
+            parent, rest = self._prune_made(parent, made, rest)
         else:
             values = hit.slots & written
             if not values:
@@ -191,14 +191,15 @@ class Removing(Meeting):
         if not writer.is_default or writer.hard:
             self.lose(parent, rest, wanted, None, writer, [absence.writer])
 
-    def _prune_made(self, element: Element, made: set[Element]) -> None:
-        while element is not None and element in made:
-            if len(element) or element.attrib or text_of(element) is not None:
-                return
+    def _prune_made(self, element: Element, made: set[Element], rest: str) -> tuple[Element, str]:
+        """Take new elements back that are empty now; who stays, and the path from there."""
+        while element in made:
             parent = element.getparent()
-            if parent is not None:
-                self.tree.discard(element)
-            element = parent
+            if parent is None or len(element) or element.attrib or text_of(element) is not None:
+                break
+            self.tree.discard(element)
+            element, rest = parent, f"{element.tag}/{rest}"
+        return element, rest
 
 
 def _leaf_hit(thing: Element, leaf: Leaf) -> Hit:

@@ -8,11 +8,12 @@ selection: that is how fixes of conflicts are tried.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .actions import Actions
 from .errors import Conflict, ConflictError, ConflictValue
 from .meeting import Loss
+from .placement import place
 from .profile import Kind, Multiple
 from .provenance import (
     DEFINITION,
@@ -27,6 +28,7 @@ from .records import replace
 from .worktree import TEXT, Element, WorkTree
 
 if TYPE_CHECKING:
+    from .context import Context
     from .domainschema import Schema
     from .paths import Paths
     from .profile import Action
@@ -49,11 +51,17 @@ class Step:
         self.select = select
 
 
-#: Gives an action as it is to be carried out now (expressions worked out), or None to skip it.
-Prepare = Callable[["Action", "Selected", int], "tuple[Any, Any] | None"]
+class Prepare(Protocol):
+    """Gives an action as it is to be carried out now (expressions worked out), or None to skip it."""
+
+    context: Context
+
+    def __call__(self, action: Action, one: Selected, number: int) -> tuple[Any, Any] | None: ...
 
 
-def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
+def steps(
+    selected: Sequence[Selected], prepare: Callable[[Action, Selected, int], tuple[Any, Any] | None]
+) -> list[Step]:
     """All actions in rendering order: by priority, highest first; within one priority
     removes, `no`, `yes`, auto; then name, version, document order; defaults after all."""
     rows = []
@@ -77,14 +85,41 @@ def steps(selected: Sequence[Selected], prepare: Prepare) -> list[Step]:
     return made
 
 
-def render(tree: WorkTree, schema: Schema, selected: Sequence[Selected], prepare: Prepare) -> Actions:
-    """Take the tree back to the definition and let the selected profiles act on it."""
+#: Gives devices what they need; `complete.Completion.run`.
+Complete = Callable[[Actions, Callable[[], None]], None]
+
+
+def render(
+    tree: WorkTree,
+    schema: Schema,
+    selected: Sequence[Selected],
+    prepare: Prepare,
+    complete: Complete | None = None,
+) -> Actions:
+    """Take the tree back to the definition, let the selected profiles act on it, and
+    give their devices what those need. What that makes gets the defaults too."""
     tree.rollback()
     actions = Actions(tree, schema)
     actions.steps = steps(selected, prepare)
     for step in actions.steps:
         actions.act(step.action, step.want, step.select, step.writer)
+    if complete is not None:
+        complete(actions, lambda: _default_again(actions))
+    place(tree, actions, prepare.context)
     return actions
+
+
+def _default_again(actions: Actions) -> None:
+    """Carry out the defaults once more; what was told before is not told twice."""
+    before = len(actions.losses)
+    told = {(one.element, one.rest, one.loser) for one in actions.losses}
+    wishes = actions.wishes
+    for step in actions.steps:
+        if step.writer.is_default:
+            actions.act(step.action, step.want, step.select, step.writer)
+    actions.wishes = wishes
+    again = actions.losses[before:]
+    actions.losses[before:] = [one for one in again if (one.element, one.rest, one.loser) not in told]
 
 
 # --- what did not go ----------------------------------------------------------
@@ -125,6 +160,7 @@ def explain_conflicts(
     actions: Actions,
     make_paths: Callable[[Element, Any], Paths],
     clashes: Sequence[Conflict] = (),
+    complete: Complete | None = None,
 ) -> ConflictError | None:
     """All conflicts of a rendering with fixes that were tried, or None.
 
@@ -142,7 +178,7 @@ def explain_conflicts(
         if key not in trials:
             changed = [replace(one, priority=priority) if one.name == name else one for one in selected]
             changed.sort(key=lambda one: (-one.priority, one.name))
-            tried = render(tree, schema, changed, prepare)
+            tried = render(tree, schema, changed, prepare, complete)
             broken = set(conflicts(tried, make_paths(tree.root, schema)))
             if tried.errors:
                 broken.add("")
@@ -163,10 +199,17 @@ def explain_conflicts(
                 break
             broken = attempt(name, priority)
             if path not in broken and broken < all_paths:
-                fixes.append(f"--profile {name},priority={priority}")
+                fixes.append(fix(name, priority))
         ordered = sorted(sides, key=lambda side: (-side[0].priority, side[0].origin.profile, side[1] or ""))
         reports.append(Conflict(path, tuple(_side(writer, value) for writer, value in ordered), tuple(fixes)))
     return ConflictError(_headline(reports), hint=_advice(reports), conflicts=reports)
+
+
+def fix(name: str, priority: int) -> str:
+    """How a caller spells another priority of a profile."""
+    if ":" in name:  # the guest OS's, which only the metadata names
+        return f"<virtuned:guest priority='{priority}'>"
+    return f"--profile {name},priority={priority}"
 
 
 def _candidates(writers: Sequence[Writer]) -> list[tuple[str, int]]:

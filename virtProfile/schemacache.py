@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .domainschema import Grammar
+from .grammar import Grammar
 
 _FORM = b"1"  # of the compiled model: another form is another digest
 

@@ -66,6 +66,8 @@ class Facts:
         self._patterns: dict[tuple[str, ...], PathFacts] = {}
         self.exclusions: tuple[tuple[str, str, str], ...] = ()
         self.needed: tuple[str, ...] = ()
+        #: slots that a guest sees on some path
+        self.abi_slots: frozenset[str] = frozenset()
 
     def at(self, path: str, tags: tuple[str, ...]) -> PathFacts:
         """All facts of a path: its own, and those of any place that ends so."""
@@ -121,6 +123,7 @@ class Facts:
             facts._make(path).unit[slot] = (unit, default)
         for path, slots, *_ in rows(directory / "abi.tsv"):
             facts._make(path).abi = frozenset("" if one == "." else one for one in slots.split("+"))
+            facts.abi_slots |= facts._make(path).abi
         for path, order, *_ in rows(directory / "order.tsv"):
             facts._make(path).order = tuple(order.split(" "))
         facts.exclusions = tuple(

@@ -7,7 +7,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .domainschema import Grammar
+    from .grammar import Grammar
 
 _HEAD = (
     "<grammar xmlns='http://relaxng.org/ns/structure/1.0'"
@@ -99,7 +99,7 @@ def pruned(grammar: Grammar, tags: Container[str]) -> Any:
     the time: an element that does not occur is notAllowed, and what that leaves
     is simplified.
     """
-    from .domainschema import Grammar
+    from .grammar import Grammar
 
     elements: list[Any] = []
     numbers: dict[int, int] = {}

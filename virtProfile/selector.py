@@ -8,47 +8,18 @@ those require. The caller's entry goes before the metadata's, that before
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from .errors import InvalidDomainError, NotFoundError, ProfileError, UsageError, VersionError
-from .provenance import MAX_PRIORITY, MIN_PRIORITY, OVERRIDE_PRIORITY, Skipped, Warning
+from .errors import NotFoundError, ProfileError, UsageError, VersionError
+from .provenance import OVERRIDE_PRIORITY, Skipped, Warning
 from .records import record, replace
-from .worktree import child, text_of
-from .xmltree import VIRTUNED_NS
+from .wishlist import Entry, Request, together
 
 if TYPE_CHECKING:
     from .profile import Profile
+    from .record import Record
     from .store import ProfileStore
-    from .xmltree import Document
-
-_LIST = f"{{{VIRTUNED_NS}}}virtuned"
-_ENTRY = f"{{{VIRTUNED_NS}}}profile"
-_PARAM = f"{{{VIRTUNED_NS}}}param"
-
-
-_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
-
-
-@record
-class Request:
-    """One wish for a profile, as somebody spelled it; None is what was not said."""
-
-    name: str
-    version: str | None = None
-    priority: int | None = None
-    params: Mapping[str, str] = _NO_PARAMS
-    include: bool = False
-
-
-@record
-class Entry:
-    """One entry of the list in a VM's metadata."""
-
-    request: Request
-    exclude: bool
-    element: Any
 
 
 @record
@@ -60,6 +31,8 @@ class Selected:
     source: str
     params: Mapping[str, str]
     wish: str | None
+    #: it is on the VM's list, so that secrets that nobody tells are those the VM has
+    listed: bool = False
 
     @property
     def name(self) -> str:
@@ -76,98 +49,8 @@ class Selection:
     #: what the caller named, merged with what the metadata said of it
     named: list[Request]
     entries: list[Entry]
-
-
-def check_priority(value: Any, what: str, error: type[ProfileError], where: str = "") -> int:
-    """An integer from -1000 to 1000.
-
-    :raises ProfileError: of the kind `error`
-    """
-    try:
-        number = int(str(value).strip())
-    except ValueError:
-        raise error(
-            f"{what}: priority '{value}' is not an integer",
-            hint=f"priorities go from {MIN_PRIORITY} to {MAX_PRIORITY}",
-            where=where,
-        ) from None
-    if not MIN_PRIORITY <= number <= MAX_PRIORITY:
-        raise error(
-            f"{what}: priority {number} is out of range",
-            hint=f"priorities go from {MIN_PRIORITY} to {MAX_PRIORITY}",
-            where=where,
-        )
-    return number
-
-
-def read_list(document: Document) -> list[Entry]:
-    """The profiles that the VM's metadata names, in document order.
-
-    :raises InvalidDomainError: a bad priority or an entry without name
-    """
-    metadata = child(document.root, "metadata")
-    found = None if metadata is None else child(metadata, _LIST)
-    if found is None:
-        return []
-    entries = []
-    for element in found.iterchildren(_ENTRY):
-        where = f"{document.name}:{element.sourceline}"
-        name = element.get("name")
-        if not name:
-            raise InvalidDomainError("an entry of the profile list has no name", where=where)
-        priority = element.get("priority")
-        number = None
-        if priority is not None:
-            number = check_priority(priority, f"profile '{name}'", InvalidDomainError, where)
-        exclude = element.get("exclude", "no")
-        if exclude not in ("yes", "no"):
-            raise InvalidDomainError(
-                f"profile '{name}': exclude='{exclude}' is neither yes nor no", where=where
-            )
-        params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(_PARAM)}
-        request = Request(name, element.get("version"), number, params)
-        entries.append(Entry(request, exclude == "yes", element))
-    return entries
-
-
-def read_requests(profiles: Iterable[str | Mapping[str, Any] | Request]) -> list[Request]:
-    """The caller's wishes, each name once.
-
-    :raises UsageError: a bad priority, or one name wished twice differently
-    """
-    found: dict[str, Request] = {}
-    for one in profiles:
-        request = _request(one)
-        if request.priority is not None:
-            number = check_priority(request.priority, f"profile '{request.name}'", UsageError)
-            request = replace(request, priority=number)
-        known = found.setdefault(request.name, request)
-        if known != request:
-            raise UsageError(
-                f"profile '{request.name}' is named twice, differently",
-                hint="name it once, with all that it should have",
-            )
-    return list(found.values())
-
-
-def _request(one: str | Mapping[str, Any] | Request) -> Request:
-    if isinstance(one, Request):
-        return one
-    if isinstance(one, str):
-        return Request(one)
-    unknown = set(one) - {"name", "priority", "version", "params", "include"}
-    if unknown or not one.get("name"):
-        raise UsageError(
-            f"a wish for a profile has 'name' and may have 'priority', 'version', 'params': {dict(one)!r}"
-        )
-    version = one.get("version")
-    return Request(
-        str(one["name"]),
-        None if version is None else str(version),
-        one.get("priority"),
-        {str(name): str(value) for name, value in (one.get("params") or {}).items()},
-        bool(one.get("include", False)),
-    )
+    #: name as the caller spelled it -> params that are secret
+    secrets: dict[str, set[str]]
 
 
 class Selector:
@@ -180,23 +63,28 @@ class Selector:
         entries: Sequence[Entry],
         override: bool = False,
         auto: bool = False,
+        guest: Selected | None = None,
+        withdraw: frozenset[str] = frozenset(),
     ) -> None:
+        """:param guest: the recommendations for the guest's OS, where the metadata asks for them
+        :param withdraw: profiles that do not apply this time
+
+        :raises ProfileError: what is excluded, not found or named twice, all of it
+        """
         self.store = store
+        self.guest = guest
         self.entries = list(entries)
         self.warnings: list[Warning] = []
-        self.excluded = {one.request.name for one in entries if one.exclude}
-        listed = {one.request.name: one.request for one in entries if not one.exclude}
+        self.excluded = {one.request.name for one in entries if one.exclude} | withdraw
+        self._exclude_replacements()
+        listed = {one.request.name: one.request for one in entries}
+        self._listed = set(listed)
         self.wishes: list[tuple[Request, str]] = []
         self.named: list[Request] = []
         errors: list[ProfileError] = []
         for request in requests:
             if request.name in self.excluded and not request.include:
-                errors.append(
-                    UsageError(
-                        f"profile '{request.name}' is excluded by the VM's metadata",
-                        hint=f"--profile {request.name},include=yes takes the exclusion back",
-                    )
-                )
+                errors.append(_excluded(request.name))
                 continue
             self.excluded.discard(request.name)
             known = listed.pop(request.name, None)
@@ -213,26 +101,55 @@ class Selector:
             request = replace(request, priority=priority)
             self.named.append(request)
             self.wishes.append((request, "caller"))
-        self.wishes += [(request, "metadata") for request in listed.values()]
+        self.wishes += [(one, "metadata") for one in listed.values() if one.name not in self.excluded]
         if errors:
             raise together(errors)
         self._requirements: dict[str, list[Profile]] = {}
         self._barred: dict[str, Skipped] = {}
+        self._made: dict[tuple[str, int], Selected] = {}
+        #: name as the caller spelled it -> the params that are secret
+        self.secrets: dict[str, set[str]] = {}
         self._profiles = self._lookup()
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
         if auto:
             self._automatic = [one for one in store.automatic() if one.name not in named]
 
+    def _exclude_replacements(self) -> None:
+        """Whoever keeps a profile out keeps out what has replaced it too."""
+        for name in list(self.excluded):
+            try:
+                self.excluded.add(self.store.resolve(name, None)[0].name)
+            except ProfileError:
+                continue  # nothing of that name can be selected
+
     def _lookup(self) -> list[tuple[Profile, Request, str]]:
         """Find the profiles of all wishes, and of what they require, or report all that miss."""
         found: list[tuple[Profile, Request, str]] = []
         errors: list[ProfileError] = []
+        callers: dict[str, Request] = {}
         for request, source in self.wishes:
             try:
-                found.append((self._get(request.name, request.version), request, source))
+                profile = self._get(request.name, request.version)
             except ProfileError as problem:
                 errors.append(problem)
+                continue
+            if source == "caller":
+                self.secrets[request.name] = {param.name for param in profile.params if param.secret}
+                # Another name may lead here too: replaced-by was followed.
+                other = callers.setdefault(profile.name, request)
+                if profile.name in self.excluded:
+                    errors.append(_excluded(profile.name))
+                elif other is not request and replace(other, name="") != replace(request, name=""):
+                    errors.append(
+                        UsageError(
+                            f"'{other.name}' and '{request.name}' are both profile '{profile.name}',"
+                            " named twice, differently",
+                            hint="name it once, with all that it should have",
+                        )
+                    )
+            if all(profile.name != known.name for known, _, _ in found):
+                found.append((profile, request, source))
         if errors:
             raise together(errors)
         return found
@@ -255,16 +172,25 @@ class Selector:
         self._barred = {}
         for profile, request, source in self._profiles:
             priority = priorities.get(profile.name, request.priority or 0)
-            found[profile.name] = Selected(profile, priority, source, request.params, request.version)
+            one = self._made.get((profile.name, priority))
+            if one is None:
+                listed = request.name in self._listed
+                one = Selected(profile, priority, source, request.params, request.version, listed)
+                self._made[(profile.name, priority)] = one
+            found[profile.name] = one
+        if self.guest is not None and self.guest.name not in self.excluded:
+            name = self.guest.name
+            found[name] = replace(self.guest, priority=priorities.get(name, self.guest.priority))
         named = set(found)
         for profile in self._automatic:
             if profile.name not in named:
                 priority = priorities.get(profile.name, profile.priority)
                 found[profile.name] = Selected(profile, priority, "auto", {}, None)
-        for name in list(found):
-            if self._is_barred(found[name].profile):
-                del found[name]
-        open_names = [name for name in found if name in selected]
+        if self.excluded:
+            for name in list(found):
+                if self._is_barred(found[name].profile):
+                    del found[name]
+        open_names = [name for name in found if name in selected and found[name].profile.requires]
         while open_names:
             one = found[open_names.pop(0)]
             for profile in self.required(one.profile):
@@ -306,6 +232,45 @@ class Selector:
                     return barrier
         return None
 
+    # --- for the record --------------------------------------------------------
+
+    def listed(self) -> set[str]:
+        """Names of profiles that stand in the VM's list, as it will be."""
+        return {profile.name for profile, _, _ in self._profiles}
+
+    def ours(self, before: Record | None) -> set[str]:
+        """Names in the VM's list, as it will be, whose entries we wrote."""
+        there = {one.request.name for one in self.entries}
+        known = frozenset() if before is None else before.ours
+        names = {request.name for request in self.named} | (there - self.excluded)
+        return {one for one in names if one in known or one not in there}
+
+    def kept_secrets(self) -> frozenset[str]:
+        """Profiles whose secret params nobody gives this time."""
+        kept = set()
+        seen: dict[str, Profile] = {}
+        stack = [profile for profile, _, _ in self._profiles] + self._automatic
+        given = {profile.name: request.params for profile, request, _ in self._profiles}
+        while stack:
+            profile = stack.pop()
+            if profile.name in seen:
+                continue
+            seen[profile.name] = profile
+            secret = [one.name for one in profile.params if one.secret]
+            if secret and not any(one in given.get(profile.name, {}) for one in secret):
+                kept.add(profile.name)
+            stack.extend(self.required(profile))
+        return frozenset(kept)
+
+    def secret_values(self) -> list[str]:
+        """The values of secret params that the caller gave."""
+        return [
+            request.params[param.name]
+            for profile, request, _ in self._profiles
+            for param in profile.params
+            if param.secret and param.name in request.params
+        ]
+
     def barred(self) -> list[Skipped]:
         """What the last `candidates` left out, and why."""
         return list(self._barred.values())
@@ -314,6 +279,8 @@ class Selector:
         """How many profiles and actions there can be."""
         seen: dict[str, Profile] = {}
         stack = [profile for profile, _, _ in self._profiles] + self._automatic
+        if self.guest is not None:
+            stack.append(self.guest.profile)
         while stack:
             profile = stack.pop()
             if profile.name not in seen:
@@ -331,27 +298,25 @@ class Selector:
             return known
         found: list[Profile] = []
         self._requirements[profile.name] = found
+        errors: list[ProfileError] = []
         for one in profile.requires:
             try:
                 found.append(self._get(one.profile, one.version))
             except (NotFoundError, VersionError) as problem:
-                raise type(problem)(
-                    f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
-                    hint=problem.hint,
-                    where=f"{profile.file}:{one.line}",
-                ) from None
+                errors.append(
+                    type(problem)(
+                        f"profile '{profile.name}' requires '{one.profile}': {problem.message}",
+                        hint=problem.hint,
+                        where=f"{profile.file}:{one.line}",
+                    )
+                )
+        if errors:
+            raise together(errors)
         return found
 
 
-def together(errors: Sequence[ProfileError]) -> ProfileError:
-    """One error that carries all the others."""
-    first = errors[0]
-    if len(errors) == 1:
-        return first
-    return type(first)(
-        first.message,
-        hint=first.hint,
-        where=first.where,
-        conflicts=first.conflicts,
-        others=[*first.others, *errors[1:]],
+def _excluded(name: str) -> UsageError:
+    return UsageError(
+        f"profile '{name}' is excluded by the VM's metadata",
+        hint=f"--profile {name},include=yes takes the exclusion back",
     )

@@ -8,6 +8,7 @@ ends and the indentation of its neighbours.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from .worktree import Element, WorkTree, text_of
 from .xmltree import ATTRIBUTE, TOKEN, line_starts
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from .xmltree import Document, Span
 
 
@@ -56,9 +59,9 @@ class Written:
         if element in self._new:
             splice, offset = self._new[element]
             return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
-        if not self._tree.original(element):
+        if not self._tree.in_source(element):
             return None
-        start = self._tree.document.span(element).start
+        start = self._tree.document.start(element)
         # Every splice that starts at or before the tag's "<" stands in front of it.
         number = bisect_right(self._starts, start)
         return self._line_at(start + (self._outputs[number - 1][1] if number else 0))
@@ -89,16 +92,24 @@ class _Writer:
         self.unit = self._indent_unit()
         self.splices: list[Splice] = []
         self.new: dict[Element, Any] = {}
+        index = self.document.index
+        #: (element, its parent) of all that stands in the input and is not there any more
+        self.gone = [(one, parent) for one, (parent, _) in tree.removed.items() if one in index]
+        self.gone += [(one, grave.parent) for one, grave in tree.graves.items()]
 
     def run(self) -> Written:
         tree = self.tree
-        for element in list(tree.removed):
-            if self._stands(tree.removed[element][0]):
+        for element, parent in self.gone:
+            if parent in self.document.index and tree.stands(parent):
                 self._cut(element)
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
         for element in touched:
-            if self._stands(element):
-                self._start_tag(element)
+            if element not in self.document.index or not tree.stands(element):
+                continue
+            before = tree.edited.get(element)
+            if before is not None:
+                self._start_tag(element, before[0])
+            if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
                 self._content(element)
         self.splices.sort(key=lambda splice: (splice.start, splice.end))
         parts = []
@@ -110,27 +121,19 @@ class _Writer:
         parts.append(self.text[position:])
         return Written("".join(parts), tree, self.splices, self.new)
 
-    def _stands(self, element: Element) -> bool:
-        """Is an element of the input still in the tree?"""
-        index = self.document.index
-        if element not in index:
-            return False
-        while element is not self.tree.root:
-            element = element.getparent()
-            if element is None:
-                return False
-        return True
-
     # --- start tags ----------------------------------------------------------
 
-    def _start_tag(self, element: Element) -> None:
-        before = self.tree.edited.get(element)
-        if before is None:
-            return
-        old, new = before[0], element.attrib
-        if old == dict(new):
+    def _start_tag(self, element: Element, old: dict[str, str]) -> None:
+        new = dict(element.items())
+        if old == new:
             return
         span = self.document.span(element)
+        if old.items() <= new.items():  # nothing but new ones: behind the last
+            end = span.tag_end - 2 if span.empty else span.tag_end - 1
+            while self.text[end - 1].isspace():
+                end -= 1
+            self._replace(end, end, self._attributes(element, new, old), element)
+            return
         tag = self.text[span.start : span.tag_end]
         name_end = len(TOKEN.match(tag).group(2)) + 1  # type: ignore[union-attr]
         written = list(ATTRIBUTE.finditer(tag, name_end))
@@ -151,13 +154,20 @@ class _Writer:
                     quote + _escape(value, quote) + quote,
                     element,
                 )
-        added = "".join(
-            f" {_qname(element, name)}={self.quote}{_escape(value, self.quote)}{self.quote}"
-            for name, value in new.items()
-            if name not in old
-        )
+        added = self._attributes(element, new, old)
         if added:
             self._replace(span.start + last, span.start + last, added, element)
+
+    def _attributes(self, element: Element, attributes: dict[str, str], old: Container[str] = ()) -> str:
+        """Attributes as they are written in a start tag, without those that are there."""
+        quote = self.quote
+        return "".join(
+            [
+                f" {name if name[0] != '{' else _qname(element, name)}={quote}{_escape(value, quote)}{quote}"
+                for name, value in attributes.items()
+                if name not in old
+            ]
+        )
 
     # --- content -------------------------------------------------------------
 
@@ -183,7 +193,7 @@ class _Writer:
         if text_changed:
             self._text(element, span, text)
         if not count and not text and not len(element):
-            emptied = any(above is element for above, _ in self.tree.removed.values())
+            emptied = any(above is element for _, above in self.gone)
             if emptied and self._collapse(element, span):
                 return
         for after, new in fresh.items():
@@ -217,16 +227,16 @@ class _Writer:
             at = span.tag_end
             first = next((one for one in self._old_children(parent)), None)
             if first is not None:
-                indent = self._indent_of(self.document.span(first).start)
+                indent = self._indent_of(self.document.start(first))
             else:
                 outer = self._indent_of(span.start)
                 indent = None if outer is None else outer + self.unit
         splice = Splice(at, at, "", parent)
         for one in new:
             self._line(splice, one, indent)
-        inside = self.text[span.tag_end : span.close]
-        if after is None and indent is not None and self.pretty and "\n" not in inside:
-            if not inside.strip():
+        if after is None and indent is not None and self.pretty:
+            inside = self.text[span.tag_end : span.close]
+            if "\n" not in inside and not inside.strip():
                 splice.end = span.close
                 splice.text += self.newline + (self._indent_of(span.start) or "")
         self.splices.append(splice)
@@ -248,7 +258,7 @@ class _Writer:
     def _old_children(self, parent: Element) -> list[Element]:
         index = self.document.index
         kept = [one for one in parent.iterchildren("*") if one in index]
-        return kept or [one for one, (above, _) in self.tree.removed.items() if above is parent]
+        return kept or [one for one, above in self.gone if above is parent]
 
     def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
         if indent is not None and self.pretty:
@@ -260,15 +270,13 @@ class _Writer:
     ) -> None:
         self.new[element] = (splice, len(splice.text))
         name = _element_name(element)
-        head = [f"<{name}"]
+        head = f"<{name}"
         if element.prefix is not None and element.tag[0] == "{":
             uri = element.tag[1:].partition("}")[0]
             if declared.get(element.prefix) != uri and not self._in_scope(element, uri):
-                head.append(f" xmlns:{element.prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}")
+                head += f" xmlns:{element.prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
                 declared = {**declared, element.prefix: uri}
-        for key, value in element.items():
-            head.append(f" {_qname(element, key)}={self.quote}{_escape(value, self.quote)}{self.quote}")
-        splice.text += "".join(head)
+        splice.text += head + self._attributes(element, element.attrib)
         children = list(element.iterchildren("*"))
         text = text_of(element)
         if not children and text is None:
@@ -342,8 +350,8 @@ class _Writer:
         for token in TOKEN.finditer(inner):
             if token.group(1) is None and token.group(2) is None:
                 return False  # a comment stays
-        self.splices = [
-            splice for splice in self.splices if not (splice.start >= span.tag_end and splice.end <= span.end)
+        self.splices = [  # what is inserted right behind stays
+            splice for splice in self.splices if not span.tag_end <= splice.start < span.end
         ]
         self._replace(span.tag_end - 1, span.end, "/>", element)
         return True
@@ -366,9 +374,9 @@ class _Writer:
     def _indent_unit(self) -> str:
         root = self.tree.root
         for one in self.document.elements[1:2]:
-            if one.getparent() is root or one in self.tree.removed:
-                inner = self._indent_of(self.document.span(one).start)
-                outer = self._indent_of(self.document.span(root).start)
+            if one.getparent() is root or one in self.tree.removed or one in self.tree.graves:
+                inner = self._indent_of(self.document.start(one))
+                outer = self._indent_of(self.document.start(root))
                 if inner is not None and outer is not None and len(inner) > len(outer):
                     return inner[len(outer) :]
         return "  "
@@ -406,7 +414,13 @@ def _element_name(element: Element) -> str:
     return f"{element.prefix}:{rest}" if element.prefix else rest
 
 
+_SPECIAL = re.compile("[&<>'\"\n\t\r]")
+
+
 def _escape(value: str, quote: str) -> str:
+    """A value as it is written between quotes, or as text where `quote` is ""."""
+    if _SPECIAL.search(value) is None:
+        return value
     value = value.replace("&", "&amp;").replace("<", "&lt;")
     if quote:
         value = value.replace(quote, "&apos;" if quote == "'" else "&quot;")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,10 @@ def fits_version(version: str, wish: str) -> bool:
     return version == wish or version.startswith(wish + ".")
 
 
+#: What a file was like when it was read: time of change, size, inode.
+Stamp = tuple[int, int, int]
+
+
 class ProfileStore:
     """Profiles of some directories; later ones are asked only where earlier ones are silent.
 
@@ -57,12 +60,15 @@ class ProfileStore:
     ) -> None:
         self.directories = [Path(one) for one in directories]
         self._check = (os.geteuid() == 0) if check_owner is None else check_owner
-        self._texts: dict[Path, tuple[tuple[int, int, int], str]] = {}
-        self._parsed: dict[Path, tuple[tuple[int, int, int], ParsedFile]] = {}
+        #: directory -> (names of its files, their paths), as last seen
+        self._paths: dict[str, tuple[list[str], list[str]]] = {}
+        self._texts: dict[str, tuple[Stamp, str]] = {}
+        self._parsed: dict[str, tuple[Stamp, ParsedFile]] = {}
         #: what one call has found on the disk already, by question; None between calls
-        self._looked: dict[tuple[str, Path], Any] | None = None
-        #: name -> (what the files were like, all its versions)
-        self._answers: dict[str, tuple[Any, list[Profile]]] = {}
+        self._looked: dict[tuple[str, str], Any] | None = None
+        #: what the files were like when `_answers` were found: name -> all its versions
+        self._stamps: tuple[Any, ...] = ()
+        self._answers: dict[str, list[Profile]] = {}
         self._extended: dict[tuple[str, str, str, tuple[str, ...]], Profile] = {}
 
     @contextmanager
@@ -75,13 +81,15 @@ class ProfileStore:
         finally:
             self._looked = outer
 
-    def _once(self, question: str, path: Path, ask: Callable[[Path], Any]) -> Any:
-        if self._looked is None:
+    def _once(self, question: str, path: str, ask: Callable[[str], Any]) -> Any:
+        looked = self._looked
+        if looked is None:
             return ask(path)
         key = (question, path)
-        if key not in self._looked:
-            self._looked[key] = ask(path)
-        return self._looked[key]
+        found = looked.get(key)
+        if found is None:
+            found = looked[key] = ask(path)
+        return found
 
     # --- looking up ----------------------------------------------------------
 
@@ -130,28 +138,44 @@ class ProfileStore:
                 )
             )
             seen.append(profile.replaced_by)
-            profile = self.get(profile.replaced_by)
+            try:
+                profile = self.get(profile.replaced_by)
+            except NotFoundError as problem:
+                fact = f"{warnings[-1].message}: {problem.message}"
+                raise NotFoundError(fact, hint=problem.hint, where=warnings[-1].where) from None
         return profile, warnings
 
     def versions(self, name: str) -> list[Profile]:
         """Every version of a profile, newest first, drop-ins included."""
         if self._looked is None:
             return self._find_versions(name)
-        state = self._once("state", Path(), self._state)
+        if not self._once("unchanged", "", self._unchanged):
+            return self._find_versions(name)
         known = self._answers.get(name)
-        if known is None or state is None or known[0] != state:
-            known = self._answers[name] = (state, self._find_versions(name))
-        return known[1]
+        if known is None:
+            known = self._answers[name] = self._find_versions(name)
+        return known
 
-    def _state(self, _: Path) -> tuple[Any, ...] | None:
-        """The stamps of all files; None where there are drop-ins, or one cannot be read."""
+    def _unchanged(self, _: str) -> bool:
+        """May answers be kept? Those of other files are dropped.
+
+        They are not kept where there are drop-ins, or a file cannot be read.
+        """
+        stamps = self._read_stamps()
+        if stamps is None or stamps != self._stamps:
+            self._answers.clear()
+            self._stamps = stamps or ()
+        return stamps is not None
+
+    def _read_stamps(self) -> tuple[Any, ...] | None:
         rows: list[Any] = []
         try:
             for directory in self._existing():
-                with os.scandir(directory) as entries:
-                    if any(one.name.endswith(".d") for one in entries):
-                        return None
-                rows.extend((path, self._read(path)[0]) for path in self._files(directory))
+                files, drop_ins = self._listing(str(directory))
+                if drop_ins:
+                    return None
+                rows += files
+                rows += [self._read(path)[0] for path in files]
         except (OSError, ProfileError):
             return None
         return tuple(rows)
@@ -170,11 +194,11 @@ class ProfileStore:
         return sorted({one.profile.name for one in self.listing()})
 
     def automatic(self) -> list[Profile]:
-        """The newest version of each profile that selects itself."""
+        """The newest version of each profile that selects itself: by a match, so it has one."""
         chosen = []
         for name in self.names():
             profile = self.versions(name)[0]
-            if profile.autoselect:
+            if profile.autoselect and profile.matches:
                 chosen.append(profile)
         return chosen
 
@@ -186,7 +210,7 @@ class ProfileStore:
             for path in self._files(directory):
                 for profile in self._parse(path).profiles:
                     key = (profile.name, profile.version)
-                    drop_ins = tuple(str(one) for one in self._drop_in_files(profile.name))
+                    drop_ins = tuple(self._drop_in_files(profile.name))
                     rows.append(Listed(profile, directory, key in seen, drop_ins))
                     seen.add(key)
         rows.sort(key=lambda row: (row.profile.name, version_key(row.profile.version)))
@@ -203,10 +227,10 @@ class ProfileStore:
     # --- files ---------------------------------------------------------------
 
     def _existing(self) -> list[Path]:
-        found: list[Path] = self._once("directories", Path(), self._find_directories)
+        found: list[Path] = self._once("directories", "", self._find_directories)
         return found
 
-    def _find_directories(self, _: Path) -> list[Path]:
+    def _find_directories(self, _: str) -> list[Path]:
         found = []
         for directory in self.directories:
             try:
@@ -218,7 +242,7 @@ class ProfileStore:
                 found.append(directory)
         return found
 
-    def _trust(self, path: Path, status: os.stat_result) -> None:
+    def _trust(self, path: str | Path, status: os.stat_result) -> None:
         if not self._check:
             return
         if status.st_uid != os.geteuid() and status.st_uid != 0:
@@ -233,50 +257,67 @@ class ProfileStore:
             where=str(path),
         )
 
-    def _files(self, directory: Path) -> list[Path]:
-        found: list[Path] = self._once("files", directory, self._list)
+    def _files(self, directory: Path) -> list[str]:
+        return self._listing(str(directory))[0]
+
+    def _listing(self, directory: str) -> tuple[list[str], bool]:
+        """The profile files of a directory, and whether there are drop-ins."""
+        found: tuple[list[str], bool] = self._once("files", directory, self._list)
         return found
 
-    def _list(self, directory: Path) -> list[Path]:
+    def _list(self, directory: str) -> tuple[list[str], bool]:
+        names = []
+        drop_ins = False
         try:
             with os.scandir(directory) as entries:
-                names = [one.name for one in entries if one.name.endswith(".xml") and one.is_file()]
+                for one in entries:
+                    name = one.name
+                    if name.endswith(".xml"):
+                        if name[0] != "." and one.is_file():
+                            names.append(name)
+                    elif name.endswith(".d"):
+                        drop_ins = True
         except OSError:
-            return []
-        return [directory / name for name in sorted(names) if not name.startswith(".")]
+            return [], False
+        names.sort()
+        known = self._paths.get(directory)
+        if known is None or known[0] != names:
+            known = self._paths[directory] = (names, [os.path.join(directory, name) for name in names])
+        return known[1], drop_ins
 
-    def _read(self, path: Path) -> tuple[tuple[int, int, int], str]:
-        found: tuple[tuple[int, int, int], str] = self._once("text", path, self._load)
+    def _read(self, path: str) -> tuple[Stamp, str]:
+        found: tuple[Stamp, str] = self._once("text", path, self._load)
         return found
 
-    def _load(self, path: Path) -> tuple[tuple[int, int, int], str]:
-        status = path.stat()
-        self._trust(path, status)
+    def _load(self, path: str) -> tuple[Stamp, str]:
+        status = os.stat(path)
+        if self._check:
+            self._trust(path, status)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         known = self._texts.get(path)
         if known is None or known[0] != stamp:
             known = self._texts[path] = (stamp, read_file(path)[0])
         return known
 
-    def _parse(self, path: Path, drop_in: bool = False) -> ParsedFile:
+    def _parse(self, path: str, drop_in: bool = False) -> ParsedFile:
         try:
             stamp, text = self._read(path)
             known = self._parsed.get(path)
             if known is None or known[0] != stamp:
-                parsed = parse_profiles(text, str(path), drop_in=drop_in)
+                parsed = parse_profiles(text, path, drop_in=drop_in)
                 known = self._parsed[path] = (stamp, parsed)
             return known[1]
         except OSError as problem:
             fact = f"cannot be read: {problem.strerror}"
-            return ParsedFile((), (Problem("error", fact, "", str(path), 1),))
+            return ParsedFile((), (Problem("error", fact, "", path, 1),))
         except PolicyError as problem:
-            if problem.where == str(path) and problem.message.startswith(f"'{path}'"):
+            if problem.where == path and problem.message.startswith(f"'{path}'"):
                 raise
-            return ParsedFile((), (Problem("error", problem.message, problem.hint, str(path), 1),))
+            return ParsedFile((), (Problem("error", problem.message, problem.hint, path, 1),))
         except ProfileError as problem:
-            return ParsedFile((), (Problem("error", problem.message, problem.hint, str(path), 1),))
+            return ParsedFile((), (Problem("error", problem.message, problem.hint, path, 1),))
 
-    def _mentions(self, path: Path, name: str) -> bool:
+    def _mentions(self, path: str, name: str) -> bool:
         """May the file hold a profile of that name? Cheap: parsing comes after."""
         try:
             text = self._read(path)[1]
@@ -310,14 +351,14 @@ class ProfileStore:
 
     # --- drop-ins ------------------------------------------------------------
 
-    def _drop_in_files(self, name: str) -> list[Path]:
+    def _drop_in_files(self, name: str) -> list[str]:
         found = []
         for directory in self._existing():
             folder = directory / f"{name}.d"
             if folder.is_dir():
                 self._trust(folder, folder.stat())
                 found.extend(self._files(folder))
-        return sorted(found, key=lambda path: (path.name, str(path)))
+        return sorted(found, key=lambda path: (os.path.basename(path), path))
 
     def _drop_ins(self, name: str) -> list[Profile]:
         found: list[Profile] = []
@@ -341,7 +382,9 @@ class ProfileStore:
             for action in one.actions:
                 actions.append(replace(action, number=len(actions) + 1))
             params.update({param.name: param for param in one.params})
+        namespaces = dict(pair for part in (*reversed(drop_ins), profile) for pair in part.namespaces)
         extended = replace(profile, actions=tuple(actions), params=tuple(params.values()))
+        extended = replace(extended, namespaces=tuple(sorted(namespaces.items())))
         extended = replace(extended, digest=digest(extended))
         self._extended[key] = extended
         return extended
@@ -356,7 +399,7 @@ class ProfileStore:
                 parsed = self._parse(path)
                 names.update(one.name for one in parsed.profiles)
                 if any(one.level == "error" for one in parsed.problems) and not parsed.profiles:
-                    broken.append(str(path))
+                    broken.append(path)
         searched = ", ".join(str(one) for one in self.directories) or "no directory"
         hints = [nearest(name, names)] if nearest(name, names) else []
         hints.append(f"searched: {searched}")
@@ -373,34 +416,3 @@ def _syntax(parsed: ParsedFile) -> ProfileSyntaxError:
     ]
     first, *others = errors
     return ProfileSyntaxError(first.message, hint=first.hint, where=first.where, others=others)
-
-
-def search_path(
-    extra: Iterable[str | os.PathLike[str]] = (), environ: Mapping[str, str] | None = None
-) -> list[Path]:
-    """The directories that profiles are looked for in, first ones first.
-
-    What the environment says is ignored where uid and effective uid differ.
-    """
-    found = [Path(one) for one in extra]
-    if environ is not None and os.getuid() == os.geteuid():
-        found += [Path(one) for one in environ.get("VIRT_PROFILE_PATH", "").split(":") if one]
-        home = environ.get("HOME", "")
-        config = environ.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
-        if config.startswith("/"):
-            found.append(Path(config, "virt-profile", "profiles"))
-    found.append(Path("/etc/virt-profile/profiles"))
-    found.append(shipped())
-    return list(dict.fromkeys(found))
-
-
-def shipped() -> Path:
-    """The directory of the profiles that come with the program."""
-    checkout = Path(__file__).resolve().parent.parent / "profiles"
-    if checkout.is_dir():
-        return checkout
-    for prefix in (sys.prefix, "/usr/local", "/usr"):
-        installed = Path(prefix, "share", "virt-profile", "profiles")
-        if installed.is_dir():
-            return installed
-    return Path(sys.prefix, "share", "virt-profile", "profiles")

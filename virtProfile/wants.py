@@ -39,13 +39,14 @@ class Stage:
 class Leaf:
     """One value (attribute, text, or the presence of a bare element) of a thing."""
 
-    __slots__ = ("way", "tags", "node", "slot", "value", "unit", "type", "line", "path", "full")
+    __slots__ = ("way", "tags", "node", "slot", "name", "value", "unit", "type", "line", "path", "full")
 
     def __init__(self, way: tuple[Stage, ...], node: Any, slot: str, value: str | None, line: int) -> None:
         self.way = way  # one-elements from the thing down to the leaf's element
         self.tags = tags = tuple(stage.tag for stage in way)
         self.node = node  # of the leaf's element
         self.slot = slot
+        self.name = slot[1:]  # of the attribute, where it is one
         self.value = value
         #: (unit as written, name of the unit slot, unit where none is written)
         self.unit: tuple[str | None, str, str] | None = None
@@ -56,6 +57,20 @@ class Leaf:
             relative = f"{relative}/{slot}" if relative else slot
         self.path = relative  # relative to the thing
         self.full = f"{node.path}/{slot}" if slot else node.path  # relative to the domain
+
+
+class Intent:
+    """What a snippet asks for one of its elements beyond what stands there: a place.
+
+    `way` leads from the thing to the element.
+    """
+
+    __slots__ = ("tags", "value", "line")
+
+    def __init__(self, way: tuple[Stage, ...], value: str, line: int) -> None:
+        self.tags = tuple(stage.tag for stage in way)
+        self.value = value
+        self.line = line
 
 
 class Group:
@@ -75,7 +90,7 @@ class Group:
 class Want:
     """A thing that a snippet speaks of."""
 
-    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "binding", "keys", "line")
+    __slots__ = ("node", "tag", "snippet", "leaves", "groups", "places", "binding", "keys", "intents", "line")
 
     def __init__(self, node: Any, tag: str, snippet: Snippet | None, line: int) -> None:
         self.node = node
@@ -83,9 +98,12 @@ class Want:
         self.snippet = snippet
         self.leaves: list[Leaf] = []
         self.groups: list[Group] = []
+        #: the leaves by the element that they stand on; made by `seal`
+        self.places: list[tuple[tuple[str, ...], list[Leaf]]] = []
         #: leaves that say what the thing is; None until `seal`
         self.binding: list[Leaf] = []
         self.keys: dict[str, Leaf] = {}
+        self.intents: list[Intent] = []
         self.line = line
 
     @property
@@ -107,6 +125,10 @@ class Want:
         # Discriminators go first: what depends on one that is lost is not tried.
         if len(self.leaves) > 1:
             self.leaves.sort(key=lambda leaf: 0 if leaf.slot in leaf.node.dependents else 1)
+        places: dict[tuple[str, ...], list[Leaf]] = {}
+        for leaf in self.leaves:
+            places.setdefault(leaf.tags, []).append(leaf)
+        self.places = list(places.items())
 
     def count(self) -> int:
         """How many wishes this is: one per lowest many-element, else per leaf."""
@@ -261,6 +283,14 @@ def _scope(
     given: dict[str, str | None] = {"@" + name: value for name, value in snippet.attrs}
     given[TEXT] = snippet.text
     halves = {unit: number for number, (unit, _) in node.unit.items() if given.get(number)}
+    if reading.checked and reading.singles and node.unit:
+        for number, (unit, _) in node.unit.items():
+            if given.get(unit) is not None and given.get(number) is None:
+                reading.error(
+                    f"a unit without its number: '{node.path}' has {unit[1:]}='{given[unit]}' alone",
+                    "a number and its unit are one value: write both",
+                    snippet.line,
+                )
     for slot, value in given.items():
         if value is None or slot in halves:  # a unit goes with its number
             continue
@@ -273,6 +303,15 @@ def _scope(
             if reading.checked and not _known(leaf, reading):
                 continue
         want.leaves.append(leaf)
+    for name, value in snippet.intents:
+        if value != WORKED_OUT and not (value.isascii() and value.isdigit()):
+            reading.error(
+                f"{name}='{value}' on '{node.path or 'domain'}' is no number",
+                "a NUMA node of the guest is named by the id of its <cell>",
+                snippet.line,
+            )
+        else:
+            want.intents.append(Intent(way, value, snippet.line))
     seen = [one.tag for one in snippet.children]
     for one in snippet.children:
         _branch(one, node, way, want, reading, seen.count(one.tag) > 1)
@@ -320,25 +359,39 @@ def _known(leaf: Leaf, reading: Reading) -> bool:
     return True
 
 
-def compiled_action(action: Action, schema: Schema) -> Want:
-    """The wishes of an action; kept per schema, as one store serves many domains."""
-    return _cached(action, schema, action.file, True, action.kind != "remove")
+def compiled_action(action: Action, schema: Schema, branches: tuple[Snippet, ...] | None = None) -> Want:
+    """The wishes of an action; kept per schema, as one store serves many domains.
+
+    :param branches: the action's, with expressions worked out
+    """
+    own = action.branches if branches is None else branches
+    return _cached(action, own, schema, action.file, True, action.kind != "remove")
 
 
-def compiled_match(match: Match, schema: Schema, file: str) -> Want:
+def compiled_match(
+    match: Match, schema: Schema, file: str, branches: tuple[Snippet, ...] | None = None
+) -> Want:
     """What a `<match>` asks for."""
-    return _cached(match, schema, file, False, True)
+    own = match.branches if branches is None else branches
+    return _cached(match, own, schema, file, False, True)
 
 
-_compiled: dict[tuple[int, int], tuple[Any, Any, Want]] = {}
+_compiled: dict[tuple[Any, ...], tuple[Any, Any, tuple[Snippet, ...], Want]] = {}
 
 
-def _cached(owner: Any, schema: Schema, file: str, checked: bool, singles: bool) -> Want:
-    key = (id(owner), id(schema))
+def _cached(
+    owner: Any, branches: tuple[Snippet, ...], schema: Schema, file: str, checked: bool, singles: bool
+) -> Want:
+    key = (id(owner), id(schema), *[id(one) for one in branches])
     found = _compiled.get(key)
-    if found is None or found[0] is not owner or found[1] is not schema:
+    if (
+        found is None
+        or found[0] is not owner
+        or found[1] is not schema
+        or any([one is not other for one, other in zip(found[2], branches, strict=True)])
+    ):
         if len(_compiled) > 4096:
             _compiled.clear()
-        want = compile_branches(owner.branches, schema, file, checked=checked, singles=singles)
-        _compiled[key] = found = (owner, schema, want)
-    return found[2]
+        want = compile_branches(branches, schema, file, checked=checked, singles=singles)
+        _compiled[key] = found = (owner, schema, branches, want)
+    return found[3]

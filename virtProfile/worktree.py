@@ -2,9 +2,13 @@
 """The document while profiles act on it: every edit is logged, every value has owners.
 
 One rendering edits the parsed tree in place and is taken back as a whole
-(`reset`) before the next one, so that many renderings cost one parse. What the
-input said is owned by `THE_DEFINITION` without being written down anywhere; the
-first other owner of a value makes its list.
+(`rollback`) before the next one, so that many renderings cost one parse. What the
+definition said is owned by `THE_DEFINITION` without being written down anywhere;
+the first other owner of a value makes its list.
+
+The definition is the input, or, where the input carries the record of an earlier
+run, what is left when that run's doing was taken back: the `floor`. Elements that
+went with it are kept as graves: who wants such a thing again gets the same element.
 
 A slot names a value of an element: ``@name``, ``text()``, or ``""`` for its
 presence.
@@ -14,6 +18,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .formerdoing import PRESENCE as PRESENCE
+from .formerdoing import Element as Element
+from .formerdoing import FormerDoing, Grave
 from .provenance import THE_DEFINITION, Writer
 
 if TYPE_CHECKING:
@@ -21,9 +28,7 @@ if TYPE_CHECKING:
 
     from .xmltree import Document
 
-Element = Any
 TEXT = "text()"
-PRESENCE = ""
 
 
 def child(element: Element, tag: str) -> Element | None:
@@ -45,11 +50,12 @@ def text_of(element: Element) -> str | None:
     return text or None
 
 
-class WorkTree:
+class WorkTree(FormerDoing):
     """The edited document, its owners, and the way back.
 
     `claims` maps element -> slot -> owners, highest priority first. `edited`
-    maps an element of the input to its attributes and text before the first edit.
+    maps an element of the input to its attributes and text before the first edit,
+    `displaced` an element of the definition likewise.
     """
 
     __slots__ = (
@@ -58,11 +64,20 @@ class WorkTree:
         "claims",
         "claimed_by",
         "edited",
+        "displaced",
         "created",
         "removed",
         "reshaped",
+        "graves",
+        "revived",
+        "rewritten",
+        "barred",
+        "missed",
+        "taken_back",
         "_log",
         "_index",
+        "_own",
+        "_floor",
     )
 
     def __init__(self, document: Document) -> None:
@@ -72,27 +87,62 @@ class WorkTree:
         #: profile -> where it ever made a claim in this rendering, also since taken back
         self.claimed_by: dict[str, list[tuple[Element, str]]] = {}
         self.edited: dict[Element, tuple[dict[str, str], str | None]] = {}
+        self.displaced = self.edited
         self.created: dict[Element, Writer] = {}
-        #: removed element of the input -> (its parent, owners of the absence)
+        #: removed element of the definition -> (its parent, owners of the absence)
         self.removed: dict[Element, tuple[Element, list[Writer]]] = {}
         #: elements of the input whose children came or went
         self.reshaped: dict[Element, bool] = {}
+        #: what an earlier run had made and nobody has wanted again so far
+        self.graves: dict[Element, Grave] = {}
+        #: what it had made and somebody wants again
+        self.revived: dict[Element, Grave] = {}
+        #: values of revived elements that are wished, and taken out by hand
+        self.rewritten: dict[tuple[Element, str], str] = {}
+        #: values that an earlier run wrote and somebody took out by hand since
+        self.barred: dict[tuple[Element, str], Any] = {}
+        #: things likewise: (parent, tag) -> what was written
+        self.missed: dict[tuple[Element, str], list[Any]] = {}
+        #: element -> slot -> who had written there what was taken back
+        self.taken_back: dict[Element, dict[str, list[Writer]]] = {}
         self._log: list[tuple[Any, ...]] = []
         self._index = document.index
+        self._own = document.index
+        #: how the tables stood when the floor was laid; None where the input is the definition
+        self._floor: Any = None
 
     # --- reading -------------------------------------------------------------
 
     def original(self, element: Element) -> bool:
-        """Does the element stand in the input?"""
+        """Does the element belong to the definition?"""
+        return element in self._own
+
+    def order(self, element: Element) -> int:
+        """Sorts elements of the definition as they stand there."""
+        return int(self._own[element])
+
+    def in_source(self, element: Element) -> bool:
+        """Does the element stand in the input's text?"""
         return element in self._index
 
+    def stands(self, element: Element) -> bool:
+        """Is the element (still) in the tree?"""
+        if not self.removed and not self.graves and element in self._index:
+            return True
+        while element is not self.root:
+            element = element.getparent()
+            if element is None:
+                return False
+        return True
+
     def before(self, element: Element, slot: str) -> str | None:
-        """What the input says in that slot of one of its elements."""
-        kept = self.edited.get(element)
+        """What the definition says in that slot of one of its elements."""
+        kept = self.displaced.get(element)
         if slot == TEXT:
             return kept[1] if kept is not None else text_of(element)
-        attributes = kept[0] if kept is not None else element.attrib
-        return attributes.get(slot[1:])
+        attributes: Any = kept[0] if kept is not None else element.attrib
+        value: str | None = attributes.get(slot[1:])
+        return value
 
     def owners(self, element: Element, slot: str) -> list[Writer]:
         """Who wants the value that stands in the slot now, highest priority first.
@@ -102,16 +152,38 @@ class WorkTree:
         claimed = self.claims.get(element)
         if claimed is not None and slot in claimed:
             return claimed[slot]
-        if element in self._index:
+        if element in self._own:
             return [THE_DEFINITION]
         if claimed is not None:
+            if element in self._index and slot != PRESENCE and _written(element, slot):
+                return [THE_DEFINITION]  # libvirt or a person put it there
             return claimed.get(PRESENCE, [])
         return []
+
+    def accountable(self, element: Element, slot: str) -> list[Writer]:
+        """Who answers for a value that is not as the input has it: who wants it so, else
+        whose former doing was taken back."""
+        owners = [one for one in self.owners(element, slot) if one is not THE_DEFINITION]
+        if owners or self._floor is None:
+            return owners
+        at: Element | None = element
+        while at is not None:
+            slots = self.taken_back.get(at)
+            if slots is not None:
+                found = slots.get(slot) or slots.get(PRESENCE)
+                if found:
+                    return found
+            if at in self.graves:
+                return self.graves[at].writers
+            if at in self.revived:
+                return self.revived[at].writers
+            at = at.getparent()
+        return owners
 
     def subtree_owners(self, element: Element) -> list[Writer]:
         """Everybody who wants anything in the element: they want the element too."""
         found: dict[Writer, bool] = {}
-        index = self._index
+        index = self._own
         for one in element.iter("*"):
             if one in index:
                 found[THE_DEFINITION] = True
@@ -130,7 +202,7 @@ class WorkTree:
         self.claimed_by.setdefault(writer.origin.profile, []).append((element, slot))
         owners = slots.get(slot)
         if owners is None:
-            if element in self._index:
+            if element in self._own:
                 owners = [THE_DEFINITION]
                 if writer.priority > THE_DEFINITION.priority:
                     owners = [writer, THE_DEFINITION]
@@ -144,7 +216,13 @@ class WorkTree:
             self._log.append(("claims", element, slot, owners))
             slots[slot] = sorted([*owners, writer], key=lambda owner: -owner.priority)
 
-    def _own(self, element: Element, slot: str, writer: Writer) -> None:
+    def claim_beside(self, element: Element, slot: str, writer: Writer) -> None:
+        """`writer` wants what libvirt or a person put into an element that it made."""
+        self.own_slot(element, slot, writer)
+        self.claims[element][slot] = sorted([writer, THE_DEFINITION], key=lambda owner: -owner.priority)
+
+    def own_slot(self, element: Element, slot: str, writer: Writer) -> None:
+        """`writer` is the only owner from now on."""
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
@@ -163,7 +241,9 @@ class WorkTree:
 
     def _keep(self, element: Element) -> None:
         if element not in self.edited and element in self._index:
-            self.edited[element] = (dict(element.attrib), text_of(element))
+            self.edited[element] = (dict(element.items()), text_of(element))
+        if self._floor is not None and element not in self.displaced:
+            self.displaced[element] = (dict(element.items()), text_of(element))
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
@@ -175,7 +255,7 @@ class WorkTree:
             name = slot[1:]
             self._log.append(("attribute", element, name, element.get(name)))
             element.set(name, value)
-        self._own(element, slot, writer)
+        self.own_slot(element, slot, writer)
 
     def unset(self, element: Element, slot: str, writer: Writer) -> None:
         """Take a value away; `writer` owns the absence."""
@@ -187,7 +267,7 @@ class WorkTree:
             name = slot[1:]
             self._log.append(("attribute", element, name, element.get(name)))
             element.attrib.pop(name, None)
-        self._own(element, slot, writer)
+        self.own_slot(element, slot, writer)
 
     def insert(self, parent: Element, after: Element | None, new: Element, writer: Writer) -> None:
         """Put a new element behind its sibling `after`, or first."""
@@ -200,7 +280,7 @@ class WorkTree:
         if parent in self._index:
             self.reshaped[parent] = True
         self._log.append(("insert", parent, new))
-        self._own(new, PRESENCE, writer)
+        self.own_slot(new, PRESENCE, writer)
 
     def remove(self, element: Element, writers: list[Writer]) -> None:
         """Take an element away with all that is in it; `writers` own the absence."""
@@ -218,14 +298,20 @@ class WorkTree:
             else:
                 previous.tail = kept + tail
         self._log.append(("remove", parent, position, element, tail, previous, kept))
-        if element in self._index:
+        if element in self._own:
             self.removed[element] = (parent, writers)
-            if parent in self._index:
-                self.reshaped[parent] = True
+        elif element in self._index:
+            grave = self.revived.pop(element) if element in self.revived else Grave(parent, writers, None)
+            self.graves[element] = grave
+        if parent in self._index:
+            self.reshaped[parent] = True
 
     def discard(self, element: Element) -> None:
         """Take back a new element, whatever came after it."""
         element.getparent().remove(element)
+        if element in self.revived:
+            self.graves[element] = self.revived.pop(element)
+            self._log = [entry for entry in self._log if not (entry[0] == "revive" and entry[1] is element)]
         if self.created.pop(element, None) is not None:
             self._log = [entry for entry in self._log if not (entry[0] == "insert" and entry[2] is element)]
 
@@ -251,6 +337,8 @@ class WorkTree:
                 yield entry[1], TEXT
             elif entry[0] == "insert":
                 yield entry[2], PRESENCE
+            elif entry[0] == "revive":
+                yield entry[1], PRESENCE
 
     def undo_slots(self, mark: int, slots: Container[tuple[Element, str]]) -> None:
         """Take back those writes since `mark` that set one of `slots`."""
@@ -271,17 +359,36 @@ class WorkTree:
         kept.reverse()
         self._log[mark:] = kept
 
-    def rollback(self, mark: int = 0) -> None:
-        """Take back everything since `mark`."""
+    def undo_since(self, mark: int) -> None:
+        """Take back everything since `mark`; what is tried and not wanted."""
+        while len(self._log) > mark:
+            entry = self._log.pop()
+            self._undo(entry)
+            if entry[0] == "revive" and entry[1] in self.revived:
+                self.graves[entry[1]] = self.revived.pop(entry[1])
+
+    def rollback(self) -> None:
+        """Take back everything that was done to the definition."""
+        floor = self._floor
+        mark = 0 if floor is None else floor[0]
         while len(self._log) > mark:
             self._undo(self._log.pop())
-        if mark == 0:
-            self.claims.clear()
-            self.claimed_by.clear()
+        self.claims.clear()
+        self.claimed_by.clear()
+        self.removed.clear()
+        if floor is None:
             self.edited.clear()
             self.created.clear()
-            self.removed.clear()
             self.reshaped.clear()
+        else:
+            self.displaced.clear()
+            self.revived.clear()
+            self.rewritten.clear()
+            _, edited, created, reshaped, graves = floor
+            self.edited = dict(edited)
+            self.created = dict(created)
+            self.reshaped = dict(reshaped)
+            self.graves = dict(graves)
 
     def _undo(self, entry: tuple[Any, ...]) -> None:
         kind = entry[0]
@@ -316,3 +423,10 @@ class WorkTree:
             parent.insert(position, element)
             element.tail = tail
             self.removed.pop(element, None)
+        elif kind == "revive":
+            _, element, grave = entry
+            grave.parent.remove(element)
+
+
+def _written(element: Element, slot: str) -> bool:
+    return text_of(element) is not None if slot == TEXT else element.get(slot[1:]) is not None

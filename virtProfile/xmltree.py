@@ -27,6 +27,8 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 256
 MAX_NODES = 500_000
 MAX_ATTRIBUTE = 1024 * 1024
+#: Of one element: libxml2 compares each with all before it, so many take minutes.
+MAX_ATTRIBUTES = 1000
 
 #: One markup token of a well-formed document. Group 1: end tag; 2 to 4: start tag
 #: with its name, attributes and "/"; none of them: comment, CDATA, PI. It also
@@ -38,6 +40,7 @@ TOKEN = re.compile(
     r"|([^\s<>/!?][^\s<>/]*)((?:[^<>\"'/]++|/(?!>)|\"[^\"<]*\"|'[^'<]*')*)(/?)>)",
     re.DOTALL,
 )
+_START = re.compile("<[^/?]")
 ATTRIBUTE = re.compile(r"(\s+)([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _XML_DECLARATION = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 _HAS_DTD = re.compile(r"<!DOCTYPE|<!ENTITY", re.IGNORECASE)
@@ -46,14 +49,26 @@ _HAS_DTD = re.compile(r"<!DOCTYPE|<!ENTITY", re.IGNORECASE)
 class Span:
     """Where one element stands in the source: offsets into `Document.text`."""
 
-    __slots__ = ("start", "tag_end", "empty", "close", "end")
+    __slots__ = ("start", "tag_end", "empty", "_text", "_close")
 
-    def __init__(self, start: int, tag_end: int, empty: bool) -> None:
+    def __init__(self, text: str, start: int) -> None:
+        self._text = text
+        self._close = -1
         self.start = start  # of "<"
-        self.tag_end = tag_end  # behind ">" of the start tag
-        self.empty = empty  # written as <a/>
-        self.close = tag_end  # of "</", or tag_end
-        self.end = tag_end  # behind the whole element
+        self.tag_end = _tag_end(text, start)  # behind ">" of the start tag
+        self.empty = text[self.tag_end - 2] == "/"  # written as <a/>
+
+    @property
+    def close(self) -> int:
+        """Of "</", or `tag_end`."""
+        if self._close < 0:
+            self._close = self.tag_end if self.empty else _end_tag(self._text, self.tag_end)
+        return self._close
+
+    @property
+    def end(self) -> int:
+        """Behind the whole element."""
+        return self.tag_end if self.empty else self._text.index(">", self.close) + 1
 
 
 class Document:
@@ -63,14 +78,15 @@ class Document:
     proxies, and their identity, alive.
     """
 
-    __slots__ = ("text", "name", "root", "elements", "_spans", "_index", "_lines")
+    __slots__ = ("text", "name", "root", "elements", "_starts", "_spans", "_index", "_lines")
 
     def __init__(self, text: str, name: str, root: Any) -> None:
         self.text = text
         self.name = name
         self.root = root
         self.elements: list[Any] = list(root.iter("*"))
-        self._spans: list[Span] | None = None
+        self._starts: list[int] | None = None
+        self._spans: dict[Any, Span] = {}
         self._index: dict[Any, int] | None = None
         self._lines: list[int] | None = None
 
@@ -82,21 +98,28 @@ class Document:
         return self._index
 
     @property
-    def spans(self) -> list[Span]:
-        """Source positions by number in document order."""
-        if self._spans is None:
-            self._spans = _find_spans(self.text)
-            if len(self._spans) != len(self.elements):  # the tokeniser and libxml2 must agree
+    def starts(self) -> list[int]:
+        """Where each element's start tag begins, by number in document order."""
+        if self._starts is None:
+            self._starts = _find_starts(self.text)
+            if len(self._starts) != len(self.elements):  # the tokeniser and libxml2 must agree
                 raise AssertionError("source positions do not fit the tree")
-        return self._spans
+        return self._starts
+
+    def start(self, element: Any) -> int:
+        """Where the element's start tag begins."""
+        return self.starts[self.index[element]]
 
     def span(self, element: Any) -> Span:
-        spans = self._spans
-        return (self.spans if spans is None else spans)[self.index[element]]
+        """Where an element of the source stands."""
+        found = self._spans.get(element)
+        if found is None:
+            found = self._spans[element] = Span(self.text, self.start(element))
+        return found
 
     def line(self, element: Any) -> int:
         """1-based line of the element's start tag."""
-        return self.line_at(self.span(element).start)
+        return self.line_at(self.start(element))
 
     def line_at(self, position: int) -> int:
         """1-based line of a position in the text."""
@@ -115,51 +138,41 @@ def line_starts(text: str) -> list[int]:
     return starts
 
 
-def _find_spans(text: str) -> list[Span]:
-    if "<!" in text or text.find("<?", 1) >= 0:
-        return _find_spans_in_any(text)
-    # Without comments, CDATA and PIs every "<" opens a tag, which is quicker to cut up.
-    spans: list[Span] = []
-    open_spans: list[Span] = []
-    chunks = text.split("<")
-    position = len(chunks[0])
-    for chunk in chunks[1:]:
-        first = chunk[0]
-        if first == "/":
-            span = open_spans.pop()
-            span.close = position
-            span.end = position + 2 + chunk.index(">")
-        elif first != "?":
-            end = chunk.index(">")
-            head = chunk[:end]
-            if head.count("'") % 2 or head.count('"') % 2:  # a ">" in a value, or a quote
-                token = TOKEN.match(text, position)
-                assert token is not None
-                end = token.end() - position - 2
-                head = chunk[:end]
-            empty = head[-1] == "/"
-            span = Span(position, position + end + 2, empty)
-            spans.append(span)
-            if not empty:
-                open_spans.append(span)
-        position += 1 + len(chunk)
-    return spans
+def _find_starts(text: str) -> list[int]:
+    if "<!" not in text and text.find("<?", 1) < 0:
+        # Without comments, CDATA and PIs every "<" opens a tag, which is quicker to find.
+        return [found.start() for found in _START.finditer(text)]
+    return [token.start() for token in TOKEN.finditer(text) if token.group(2) is not None]
 
 
-def _find_spans_in_any(text: str) -> list[Span]:
-    spans: list[Span] = []
-    open_spans: list[Span] = []
-    for token in TOKEN.finditer(text):
-        if token.group(2) is not None:
-            span = Span(token.start(), token.end(), token.group(4) == "/")
-            spans.append(span)
-            if not span.empty:
-                open_spans.append(span)
-        elif token.group(1) is not None:
-            span = open_spans.pop()
-            span.close = token.start()
-            span.end = token.end()
-    return spans
+def _tag_end(text: str, start: int) -> int:
+    """Behind the ">" of the start tag that begins at `start`."""
+    end = text.index(">", start)
+    if text.count("'", start, end) % 2 or text.count('"', start, end) % 2:  # a ">" in a value, or a quote
+        token = TOKEN.match(text, start)
+        assert token is not None
+        return token.end()
+    return end + 1
+
+
+def _end_tag(text: str, position: int) -> int:
+    """The "</" of the element whose content begins at `position`."""
+    depth = 0
+    while True:
+        position = text.index("<", position)
+        follows = text[position + 1]
+        if follows == "/":
+            if not depth:
+                return position
+            depth -= 1
+            position += 2
+        elif follows == "!" or follows == "?":
+            token = TOKEN.match(text, position)
+            assert token is not None
+            position = token.end()
+        else:
+            position = _tag_end(text, position)
+            depth += text[position - 2] != "/"
 
 
 def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = InvalidDomainError) -> Document:
@@ -192,6 +205,8 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
                 hint="entities and DTDs have no place in domain XML; remove the declaration",
                 where=name,
             )
+    if text.count("=") > MAX_ATTRIBUTES:
+        _count_attributes(text, name)
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -212,6 +227,25 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
     if len(data) > MAX_ATTRIBUTE:
         _check_attributes(root, name)
     return Document(text, name, root)
+
+
+def _count_attributes(text: str, name: str) -> None:
+    """Refuse an element with too many attributes, before libxml2 reads it.
+
+    :raises PolicyError: so many
+    """
+    position = 0
+    for chunk in text.split("<")[1:]:
+        position = text.index("<", position)
+        if chunk.count("=") > MAX_ATTRIBUTES and chunk[:1] not in ("!", "?", "/"):
+            tag = TOKEN.match(text, position)
+            many = None if tag is None else sum(1 for _ in ATTRIBUTE.finditer(tag.group(3) or ""))
+            if many is None or many > MAX_ATTRIBUTES:  # without an end it is no better
+                line = text.count("\n", 0, position) + 1
+                raise PolicyError(
+                    f"an element has more than {MAX_ATTRIBUTES:,} attributes", where=f"{name}:{line}"
+                )
+        position += 1
 
 
 def _markup(text: str) -> str:

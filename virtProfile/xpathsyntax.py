@@ -122,8 +122,8 @@ class Node:
     """A node of the parsed expression.
 
     `kind` is path, call, filter, union, compare, combine or value. For a path
-    `start` is "root", "here" or "" with the expression it starts from in
-    `parts`.
+    `start` is "root", "here", "variable" or "" with the expression it starts from
+    in `parts`. The name of a value is its text, quotes included.
     """
 
     kind: str
@@ -141,6 +141,8 @@ class Parsed:
     root: Node
     variables: list[tuple[str, int]] = field(default_factory=list)
     functions: list[tuple[str, int]] = field(default_factory=list)
+    #: prefixes of names in steps
+    prefixes: list[tuple[str, int]] = field(default_factory=list)
 
 
 def parse_xpath(text: str) -> Parsed:
@@ -266,7 +268,7 @@ class _Parser:
     def primary(self) -> Node:
         kind, text, column = self.take()
         if kind in ("number", "literal"):
-            return Node("value")
+            return Node("value", text)
         if text == "$":
             kind, name, _ = self.take()
             if kind != "name":
@@ -361,6 +363,9 @@ class _Parser:
                 self.take()
             self.expect(")")
             return name + "()"
+        prefix, colon, _ = name.partition(":")
+        if colon:
+            self.parsed.prefixes.append((prefix, column))
         return name
 
     def predicates(self) -> tuple[Node, ...]:

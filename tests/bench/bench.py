@@ -13,8 +13,11 @@ of the pairwise ratios is the figure to quote.
 from __future__ import annotations
 
 import argparse
+import compileall
+import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -104,6 +107,93 @@ PROFILES = [
     "<remove><devices><sound/></devices></remove><add><pm><suspend-to-mem enabled='no'/><suspend-to-disk enabled='no'/></pm></add>",
 ]
 
+#: For each of them five conditions that hold, and expressions: what they cost.
+CONDITIONS = [
+    "vcpu &gt; 2 and not(os/kernel)",
+    "os/type/@arch = 'x86_64' and vp:machine('q35')",
+    "count(devices/disk) &gt; 1 or devices/interface[model/@type = 'virtio']",
+    "vp:kib(memory) &gt;= 1048576",
+    "not(devices/controller[@type = 'scsi'])",
+]
+
+
+def judged(number: int, body: str) -> str:
+    """A profile of `PROFILES` that does the same under five conditions, by expressions."""
+    matches = "".join(f'<match test="{one}"/>' for one in CONDITIONS)
+    counter = itertools.count()
+
+    def worked_out(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if next(counter) >= 5:
+            return found.group()
+        return f"""{name}="{{vp:if(vcpu &gt; 2, '{value}', vcpu)}}\""""
+
+    actions = re.sub(r"(?<=[ ])([a-z]+)='([^']*)'", worked_out, body)
+    return f"<profile name='b{number}'>{matches}{actions}</profile>"
+
+
+def with_actions(number: int, body: str, plain: bool = False) -> str:
+    """A profile of `PROFILES` with five actions more, each with a condition and an expression.
+
+    :param plain: the same wishes without them
+    """
+    rows = []
+    for place, condition in enumerate(CONDITIONS):
+        name = f"vp.{number}.{place}"
+        when = "" if plain else f' when="{condition}"'
+        path = "/run/4" if plain else "/run/{vp:min(vcpu, 8)}"
+        rows.append(
+            f"<add{when}><devices><channel type='unix'><source mode='bind' path='{path}'/>"
+            f"<target type='virtio' name='{name}'/></channel></devices></add>"
+        )
+    return f"<profile name='b{number}'>{body}{''.join(rows)}</profile>"
+
+
+def conditions(runs: int) -> list[dict[str, object]]:
+    """Ten profiles with five conditions and expressions each, beside the same without."""
+    pairs_of = {
+        "matches": (judged, lambda number, body: f"<profile name='b{number}'>{body}</profile>"),
+        "actions": (with_actions, lambda number, body: with_actions(number, body, plain=True)),
+    }
+    return [row for kind, makers in pairs_of.items() for row in _beside(kind, *makers, runs)]
+
+
+def _beside(
+    kind: str, maker: Callable[[int, str], str], plain_maker: Callable[[int, str], str], runs: int
+) -> list[dict[str, object]]:
+    import virtProfile
+
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        for number, body in enumerate(PROFILES):
+            Path(one, f"b{number}.xml").write_text(maker(number, body))
+            Path(other, f"b{number}.xml").write_text(plain_maker(number, body))
+        names = [f"b{number}" for number in range(len(PROFILES))]
+        dynamic, plain = virtProfile.ProfileStore([one]), virtProfile.ProfileStore([other])
+        for devices in (30, 200):
+            text = domain(devices)
+            results = [
+                virtProfile.apply(text, names, store=store, record=False) for store in (dynamic, plain)
+            ]
+            if results[0].xml != results[1].xml:
+                raise SystemExit("the two do not do the same")
+            mine, theirs, ratio = pairs(
+                lambda: virtProfile.apply(text, names, store=dynamic, record=False),
+                lambda: virtProfile.apply(text, names, store=plain, record=False),
+                runs,
+            )
+            rows.append(
+                {
+                    "conditions": kind,
+                    "devices": devices,
+                    "with_ms": mine * 1e3,
+                    "without_ms": theirs * 1e3,
+                    "ratio": ratio,
+                }
+            )
+    return rows
+
+
 STYLESHEET = """<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/XSL/Transform'>
 <xsl:template match='@*|node()'><xsl:copy><xsl:apply-templates select='@*|node()'/></xsl:copy></xsl:template>
 <xsl:template match='disk[@device="disk"]/driver'><xsl:copy><xsl:attribute name='cache'>none</xsl:attribute>
@@ -162,6 +252,42 @@ def in_process(runs: int) -> list[dict[str, object]]:
     return rows
 
 
+#: A disk without a name, and a controller for it: its class is asked.
+COMPLETED = "<add><devices><disk type='file'><source file='/nowhere/x.img'/></disk></devices></add>"
+
+
+def completion(runs: int) -> dict[str, object]:
+    """What completing one added disk costs on the 200-device VM, beside virtinst's parse of it."""
+    import virtProfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        named = COMPLETED.replace("<source", "<target dev='vdzz' bus='virtio'/><source")
+        for name, body in (("lacking", COMPLETED), ("whole", named)):
+            Path(directory, f"{name}.xml").write_text(f"<profile name='{name}'>{body}</profile>")
+        store = virtProfile.ProfileStore([directory])
+        text = domain(200)
+        path = Path(directory, "domain.xml")
+        path.write_text(text)
+
+        def run(name: str) -> Callable[[], object]:
+            return lambda: virtProfile.apply(text, [name], store=store, record=False)
+
+        lacking, whole, _ = pairs(run("lacking"), run("whole"), runs)
+        command = [str(TOP / "virt-profile"), "--input", str(path), "--print-xml", "-q", "--no-record"]
+        command += ["--profile-dir", directory, "--profile", "lacking"]
+        row: dict[str, object] = {
+            "completion_ms": (lacking - whole) * 1e3,
+            "process_MB": _peak(command) / 1024,
+        }
+        from virtinst import Guest
+        from virtProfile.context import Context
+        from virtProfile.offline import connection
+
+        conn = connection(Context(), etree.fromstring(text.encode()))
+        _, parse, _ = pairs(run("whole"), lambda: Guest(conn, parsexml=text), runs)
+        return row | {"virtinst_parse_ms": parse * 1e3, "x_parse": (lacking - whole) / parse}
+
+
 def _virtinst() -> Callable[[str], object] | None:
     """parse + one edit + get_xml with the distribution's virtinst, or None without it."""
     sys.path.insert(0, "/usr/share/virt-manager")
@@ -189,6 +315,8 @@ def _virtinst() -> Callable[[str], object] | None:
 def processes(runs: int) -> list[dict[str, object]]:
     """The whole process beside other tools on the same file."""
     rows = []
+    # An installed program has its bytecode, as the peers have theirs.
+    compileall.compile_dir(TOP / "virtProfile", quiet=1)
     with tempfile.TemporaryDirectory() as directory:
         for number, body in enumerate(PROFILES):
             Path(directory, f"b{number}.xml").write_text(f"<profile name='b{number}'>{body}</profile>")
@@ -267,12 +395,25 @@ def main() -> None:
     if options.quick:
         options.runs = 5
     inside = in_process(options.runs)
+    tested = conditions(options.runs)
+    completed = completion(options.runs)
     outside = processes(options.runs)
     if options.json:
-        print(json.dumps({"in_process": inside, "processes": outside}, indent=1))
+        everything = {
+            "in_process": inside,
+            "conditions": tested,
+            "completion": completed,
+            "processes": outside,
+        }
+        print(json.dumps(everything, indent=1))
         return
     print("in process: apply beside lxml parse+serialise and virtinst parse+edit+get_xml")
     for row in inside:
+        print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
+    print("completion of one added disk on 200 devices, beside virtinst's parse of them")
+    print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in completed.items()))
+    print("conditions: ten profiles with five conditions and expressions each, beside the same without")
+    for row in tested:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
     print("whole process: virt-profile --input --print-xml beside peers on the same file")
     for row in outside:

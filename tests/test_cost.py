@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an apply and a command cost besides their work: cycles, modules, what is left running."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import cases
+import pytest
+from commandline import DATA, run
+
+import virtProfile
+from virtProfile.worktree import WorkTree
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+def _trees() -> int:
+    return sum(isinstance(one, WorkTree) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("name", ["design-full", "add-qxl-gap", "default-fits"])
+def test_an_apply_leaves_no_cycles(name: str, tmp_path: Path) -> None:
+    case = cases.load(cases.DIRECTORY / f"{name}.txt")
+    store = cases.store_of(case, tmp_path)
+    gc.collect()
+    before = _trees()
+    gc.disable()
+    try:
+        result = virtProfile.apply(case.domain, [one for one in case.call if one[0] != "-"], store=store)
+        assert result.applied
+        assert _trees() > before, "the explanations need it"
+        del result
+        assert _trees() == before
+    finally:
+        gc.enable()
+
+
+def test_a_command_in_a_process_of_others_leaves_their_collector_alone() -> None:
+    assert gc.isenabled()
+    run(["--list"])
+    assert gc.isenabled()
+
+
+def test_modules_that_a_file_does_not_need() -> None:
+    script = (
+        "import sys; from virtProfile.cli import runcli\n"
+        "status = runcli()\n"
+        "print(status, *sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script,
+            "--input",
+            "listed.xml",
+            "--print-xml",
+            "--profile-dir",
+            "profiles",
+            "-q",
+        ],
+        cwd=DATA,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(TOP), "PATH": "/usr/bin:/bin"},
+    )
+    status, *modules = done.stderr.split()
+    assert status == "0"
+    assert "lxml.etree" in modules
+    for one in ("libvirt", "virtinst", "gi", "xml.sax", "dataclasses", "logging", "subprocess", "difflib"):
+        assert one not in modules

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record of what profiles did to a VM: its form in the metadata, read and written.
+
+A root element of its own namespace, as libvirt keeps one element of each. For each
+profile that applies: version, digest, priority, params, source, and what it did:
+
+``<on at='devices/disk[target/@dev=?]/driver' of='vda vdb'>``
+    values on elements of the definition: the first child has them as they were
+    written, ``<was>`` as they were before; ``?`` stands for each word of `of`
+``<add to='devices' n='2'>``
+    an element with what was written into it; `n` is its place among its like
+``<del from='features' n='1'>``
+    an element that was removed, as it was
+
+What was written stands in the record's own namespace, so that no XPath takes it for
+a part of the VM. ``gone='yes'`` marks what somebody took out by hand since. A record is input, and may
+be forged: what cannot be read is left out and told, and nothing here is evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .provenance import MAX_PRIORITY, MIN_PRIORITY, Warning
+from .worktree import Element, child, text_of
+from .xmltree import RECORD_NS
+
+PREFIX = "vr"
+_OURS = f"{{{RECORD_NS}}}"
+ROOT = _OURS + "record"
+#: How much of a profile's digest stands in the record, in hexadecimal digits: 128 bits.
+DIGEST_DIGITS = 32
+#: More things than libvirt takes in a domain are no record of ours.
+MAX_ENTRIES = 100_000
+#: The tag of the values before.
+WAS = "was"
+#: Stands in the place of a value that is nobody's business.
+HIDDEN = "hidden"
+
+_STEP = re.compile(
+    r"(?P<tag>(?:\{[^{}]*\})?[^\[\]/{}'\s]+)"
+    r"(?P<keys>(?:\[(?:[^\]']|'[^']*')*\])*)(?:/|$)"
+)
+_KEY = re.compile(
+    r"\[(?:(?P<part>[^\]'=]+)=(?:'(?P<quoted>[^']*)'|(?P<value>[^'\[\]]+))|(?P<number>[1-9][0-9]{0,5}))\]"
+)
+
+
+class Step:
+    """One step of a place: a tag, and what tells the element from its like."""
+
+    __slots__ = ("tag", "keys", "number")
+
+    def __init__(self, tag: str, keys: tuple[tuple[str, str], ...], number: int | None) -> None:
+        self.tag = tag
+        self.keys = keys
+        self.number = number
+
+
+def read_place(text: str) -> tuple[Step, ...]:
+    """The steps of a place such as ``devices/disk[target/@dev=vda]/driver``.
+
+    :raises ValueError: it is none
+    """
+    steps = []
+    position = 0
+    while position < len(text):
+        found = _STEP.match(text, position)
+        if found is None:
+            raise ValueError(text)
+        keys: list[tuple[str, str]] = []
+        number = None
+        end = 0
+        for key in _KEY.finditer(found["keys"]):
+            if key.start() != end:
+                raise ValueError(text)
+            end = key.end()
+            if key["number"]:
+                number = int(key["number"])
+            else:
+                keys.append((key["part"], key["value"] or key["quoted"] or ""))
+        if end != len(found["keys"]):
+            raise ValueError(text)
+        steps.append(Step(found["tag"], tuple(keys), number))
+        position = found.end()
+    return tuple(steps)
+
+
+class Written:
+    """An element as it was written: of others' values in it nothing is known."""
+
+    __slots__ = ("tag", "attrs", "text", "children")
+
+    def __init__(
+        self, tag: str, attrs: dict[str, str], text: str | None, children: Sequence[Written] = ()
+    ) -> None:
+        self.tag = tag
+        self.attrs = attrs
+        self.text = text
+        self.children = list(children)
+
+    def same(self, other: Any) -> bool:
+        """Does the other say the same?"""
+        return (
+            isinstance(other, Written)
+            and (self.tag, self.attrs, self.text) == (other.tag, other.attrs, other.text)
+            and len(self.children) == len(other.children)
+            and all(one.same(two) for one, two in zip(self.children, other.children, strict=True))
+        )
+
+    def values(self) -> Iterator[str]:
+        """Every value in it."""
+        yield from self.attrs.values()
+        if self.text is not None:
+            yield self.text
+        for one in self.children:
+            yield from one.values()
+
+
+class Entry:
+    """One thing that a profile did. `kind` is on, add or del.
+
+    `at` is the place of the element ("on"), or of its parent; `written` what was
+    written, for "del" what was there; `was` the values before, for "on".
+    """
+
+    __slots__ = ("kind", "at", "number", "written", "was", "gone", "hidden", "also")
+
+    def __init__(
+        self,
+        kind: str,
+        at: str,
+        written: Written,
+        was: Written | None = None,
+        number: int = 0,
+        gone: bool = False,
+        hidden: tuple[str, ...] = (),
+        also: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        self.at = at
+        self.number = number
+        self.written = written
+        self.was = was
+        self.gone = gone
+        #: slots of which no value is kept: they cannot be taken back
+        self.hidden = hidden
+        #: other profiles that wanted the same
+        self.also = also
+
+
+class Recorded:
+    """One profile of the record; `implies` names what libvirt adds to what it brought."""
+
+    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries", "implies")
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        digest: str,
+        priority: int = 0,
+        source: str = "list",
+        params: dict[str, str] | None = None,
+        entries: Sequence[Entry] = (),
+        implies: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.digest = digest
+        self.priority = priority
+        #: list, requires or auto
+        self.source = source
+        self.params = params or {}
+        self.entries = list(entries)
+        self.implies = tuple(implies)
+
+
+class Record:
+    """All of a record.
+
+    `ours` are the names whose entries in the list `apply` wrote, `made` says what else
+    it made to hold them: metadata, list.
+    """
+
+    __slots__ = ("profiles", "made", "ours", "element", "warnings")
+
+    def __init__(
+        self,
+        profiles: Sequence[Recorded] = (),
+        made: frozenset[str] = frozenset(),
+        ours: frozenset[str] = frozenset(),
+        element: Any = None,
+    ) -> None:
+        self.profiles = list(profiles)
+        self.made = made
+        self.ours = ours
+        self.element = element
+        self.warnings: list[Warning] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.profiles or self.ours)
+
+    def get(self, name: str) -> Recorded | None:
+        return next((one for one in self.profiles if one.name == name), None)
+
+
+def same_record(one: Record, other: Record) -> bool:
+    """Do two records say the same, in whatever order?"""
+    return (one.made, one.ours) == (other.made, other.ours) and _all_of(one) == _all_of(other)
+
+
+def _all_of(record: Record) -> Any:
+    return sorted(
+        (
+            one.name,
+            one.version,
+            one.digest[:DIGEST_DIGITS],
+            one.priority,
+            one.source,
+            sorted(one.implies),
+            sorted(one.params.items()),
+            sorted(
+                (entry.kind, entry.at, entry.number, _sorted(entry.written), _sorted(entry.was), entry.gone,
+                 sorted(entry.hidden), sorted(entry.also))
+                for entry in one.entries
+            ),
+        )
+        for one in record.profiles
+    )  # fmt: skip
+
+
+def _sorted(written: Written | None) -> Any:
+    if written is None:
+        return ()
+    return (
+        written.tag,
+        sorted(written.attrs.items()),
+        written.text or "",
+        sorted(_sorted(one) for one in written.children),
+    )
+
+
+# --- reading ---------------------------------------------------------------------
+
+
+def tag_of(name: str) -> str:
+    return f"{{{RECORD_NS}}}{name}"
+
+
+def read_record(document: Any) -> Record | None:
+    """The record in a domain's metadata, None where there is none.
+
+    What cannot be read is left out, with a warning of the code ``record``.
+    """
+    metadata = child(document.root, "metadata")
+    root = None if metadata is None else child(metadata, ROOT)
+    if root is None:
+        return None
+    made, ours = (frozenset((root.get(name) or "").split()) for name in ("made", "ours"))
+    record = Record([], made, ours, root)
+    count = 0
+    for element in root.iterchildren("*"):
+        profile = _read_profile(element)
+        if profile is None or record.get(profile.name) is not None:
+            _doubt(record, document, element)
+            continue
+        record.profiles.append(profile)
+        for one in element.iterchildren("*"):
+            if one.tag == tag_of("param"):
+                continue
+            try:
+                entries = _read_entry(one)
+            except ValueError:
+                _doubt(record, document, one)
+                continue
+            count += len(entries)
+            if count > MAX_ENTRIES:
+                _doubt(record, document, one)
+                break
+            profile.entries += entries
+    return record
+
+
+def _doubt(record: Record, document: Any, element: Element) -> None:
+    line = document.line(element)
+    record.warnings.append(
+        Warning("record", "a part of the record of profiles cannot be read, and is left out",
+                f"{document.name}:{line}")
+    )  # fmt: skip
+
+
+def _read_profile(element: Element) -> Recorded | None:
+    name, version, digest = element.get("name"), element.get("version", "0"), element.get("digest", "")
+    if element.tag != tag_of("profile") or not name:
+        return None
+    try:
+        priority = int(element.get("priority", "0"))
+    except ValueError:
+        return None
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        return None
+    params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(tag_of("param"))}
+    source = element.get("source", "list")
+    implies = (element.get("implies") or "").split()
+    return Recorded(name, version, digest, priority, source, params, (), implies)
+
+
+def _read_entry(element: Element) -> list[Entry]:
+    """:raises ValueError: it is none"""
+    gone = element.get("gone") == "yes"
+    also = tuple((element.get("also") or "").split())
+    hidden = tuple((element.get(HIDDEN) or "").split())
+    parts = list(element.iterchildren("*"))
+    if element.tag == tag_of("on"):
+        at = element.get("at", "")
+        read_place(at)
+        was = [_read_written(one) for one in parts if one.tag == tag_of("was")]
+        now = [_read_written(one) for one in parts if one.tag != tag_of("was")]
+        if len(now) != 1 or len(was) > 1:
+            raise ValueError(at)
+        words = element.get("of")
+        places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
+        before = was[0] if was else None
+        return [Entry("on", place, now[0], before, 0, gone, hidden, also) for place in places]
+    kinds = {tag_of("add"): ("add", "to"), tag_of("del"): ("del", "from")}
+    if element.tag not in kinds or not parts:
+        raise ValueError(element.tag)
+    kind, name = kinds[element.tag]
+    at = element.get(name, "")
+    read_place(at)
+    number = int(element.get("n", "1"))
+    return [
+        Entry(kind, at, _read_written(one), None, number + place, gone, hidden, also)
+        for place, one in enumerate(parts)
+    ]
+
+
+def _read_written(element: Element) -> Written:
+    tag = element.tag
+    return Written(
+        tag[len(RECORD_NS) + 2 :] if tag.startswith(_OURS) else tag,
+        dict(element.attrib),
+        text_of(element),
+        [_read_written(one) for one in element.iterchildren("*")],
+    )

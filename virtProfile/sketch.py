@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``--complete``: what a sketch lacks to be a VM, by virtinst's defaults of a whole guest.
+
+Before the rest of `complete`. Fills gaps only: nothing that stands is changed,
+nothing comes back that a profile removed, and what virtinst adds for the sake
+of something removed (SPICE channels without SPICE) is not added either. Its
+random UUID and MAC addresses are left to libvirt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from .domainschema import to_bytes
+from .errors import CompletionError, MissingContextError
+from .provenance import MIN_PRIORITY, Origin, Writer
+from .version import VERSION
+from .worktree import PRESENCE, TEXT, Element, child, text_of
+
+if TYPE_CHECKING:
+    from .complete import Pass
+
+#: In whose name all of it is written.
+COMPLETER = Writer(Origin("virt-profile", VERSION, "complete", "--complete", 0), MIN_PRIORITY, False, True)
+#: Never taken from virtinst: random, libvirt's to make, or not of the machine.
+_NOT_TAKEN = frozenset(("uuid", "genid", "metadata", "devices/interface/mac"))
+_ROUNDS = 12
+
+Key = tuple[str, str]  # a path with a slot, or a new device and its text
+
+
+class Sketch:
+    """Completes the guest of one rendering."""
+
+    def __init__(self, work: Pass, known: dict[Any, Element]) -> None:
+        """:param known: what virtinst made of a text, kept over the renderings of a call"""
+        self.work = work
+        self.tree = work.tree
+        self.known = known
+        #: what profiles want not to be there
+        self.barred: set[Key] = set()
+
+    def run(self) -> None:
+        """:raises CompletionError: virtinst cannot make a guest of it
+        :raises MissingContextError: it needs documents that nobody gave
+        """
+        root = self.tree.root
+        text = etree.tostring(root, encoding="unicode")
+        for _ in range(_ROUNDS):
+            no_graphics = any(key[0] == "devices/graphics" for key in self.barred)
+            full = self._guest(text, no_graphics)
+            mark = self.tree.mark()
+            made: dict[tuple[Element, str], Key] = {}
+            self._merge(full, root, self.work.schema.root, "", made)
+            barred = self._hits(made)
+            if not barred - self.barred:
+                return
+            self.barred |= barred
+            self.tree.undo_since(mark)
+        raise CompletionError("the guest cannot be completed: what virtinst adds is removed again and again")
+
+    def _hits(self, made: dict[tuple[Element, str], Key]) -> set[Key]:
+        """What was just made and profiles want away."""
+        found = set()
+        for absence in self.work.actions.absences:
+            for hit in self.work.actions.hits(absence):
+                element: Element | None = hit.element
+                key = made.get((element, hit.slot))
+                while key is None and element is not None:
+                    key = made.get((element, PRESENCE))
+                    element = element.getparent()
+                if key is not None:
+                    found.add(key)
+        return found
+
+    # --- virtinst --------------------------------------------------------------
+
+    def _guest(self, text: str, no_graphics: bool) -> Element:
+        known = self.known.get((text, no_graphics))
+        if known is None:
+            known = self.known[(text, no_graphics)] = self._ask(text, no_graphics)
+        return known
+
+    def _ask(self, text: str, no_graphics: bool) -> Element:
+        from .offline import connection
+
+        root = self.tree.root
+        conn = connection(self.work.context, root)
+        import virtinst
+
+        guest = virtinst.Guest(conn, parsexml=text)
+        os = self.work.context.guest_os(root)
+        if os is not None:
+            guest.set_os_name(os.id)
+        guest.uuid = "00000000-0000-4000-8000-000000000000"  # else it makes a random one
+        guest.skip_default_graphics = no_graphics
+        if child(root, "memory") is None and os is not None:
+            _recommended_memory(guest, os)
+        try:
+            guest.set_defaults(guest)
+        except (ValueError, RuntimeError) as problem:
+            fact = " ".join(str(problem).split())
+            raise CompletionError(
+                f"virtinst cannot complete the guest: {fact}",
+                hint="the capabilities that are given, or the connection's, say what the host can",
+            ) from None
+        made = etree.fromstring(guest.get_xml().encode())
+        if no_graphics:
+            for one in made.findall("devices/graphics"):
+                one.getparent().remove(one)
+        return made
+
+    # --- what it gives -----------------------------------------------------------
+
+    def _merge(
+        self, theirs: Element, ours: Element, node: Any, path: str, made: dict[tuple[Element, str], Key]
+    ) -> None:
+        """Fill our gaps from their element."""
+        for name, value in theirs.attrib.items():
+            key = (path, "@" + name)
+            if ours.get(name) is None and key not in self.barred and self._fits(ours, name, path):
+                self.work.write(ours, "@" + name, value, COMPLETER)
+                made[(ours, "@" + name)] = key
+        text = text_of(theirs)
+        if text is not None and text_of(ours) is None and not len(ours) and (path, TEXT) not in self.barred:
+            self.work.write(ours, TEXT, text, COMPLETER)
+            made[(ours, TEXT)] = (path, TEXT)
+        places: dict[str, list[Element]] = {}
+        for one in theirs.iterchildren("*"):
+            below = f"{path}/{one.tag}" if path else one.tag
+            inner = node.child(one.tag)
+            if below in _NOT_TAKEN or inner is None:
+                continue
+            there = places.get(one.tag)
+            if there is None:
+                there = places[one.tag] = list(ours.iterchildren(one.tag))
+            if there:
+                self._merge(one, there.pop(0), inner, below, made)
+                continue
+            key = (
+                below,
+                etree.tostring(one, encoding="unicode", with_tail=False) if inner.many else PRESENCE,
+            )
+            if key in self.barred or (inner.many and path != "devices" and len(ours)):
+                continue  # a list of the definition's own stays as it is
+            if self._excluded(below):
+                continue
+            self._keep(ours)
+            new = self.work.insert(ours, one.tag, COMPLETER)
+            made[(new, PRESENCE)] = key
+            self._copy(one, new, inner, below, key if inner.many else None, made)
+
+    def _keep(self, element: Element) -> None:
+        """What a profile made as a container does not go with the profile any more."""
+        while not self.tree.original(element):
+            if self.work.node(element).many:
+                return
+            self.tree.own_slot(element, PRESENCE, COMPLETER)
+            element = element.getparent()
+
+    def _copy(
+        self,
+        theirs: Element,
+        ours: Element,
+        node: Any,
+        path: str,
+        whole: Key | None,
+        made: dict[tuple[Element, str], Key],
+    ) -> None:
+        for name, value in theirs.attrib.items():
+            key = whole or (path, "@" + name)
+            if key not in self.barred:
+                self.work.write(ours, "@" + name, value, COMPLETER)
+                made[(ours, "@" + name)] = key
+        text = text_of(theirs)
+        if text is not None:
+            self.work.write(ours, TEXT, text, COMPLETER)
+            made[(ours, TEXT)] = whole or (path, TEXT)
+        for one in theirs.iterchildren("*"):
+            below = f"{path}/{one.tag}"
+            inner = node.child(one.tag)
+            key = whole or (below, PRESENCE)
+            if inner is None or below in _NOT_TAKEN or key in self.barred:
+                continue
+            new = self.work.insert(ours, one.tag, COMPLETER)
+            made[(new, PRESENCE)] = key
+            self._copy(one, new, inner, below, whole, made)
+
+    def _fits(self, ours: Element, name: str, path: str) -> bool:
+        """Half of a size is not filled in, and a unit only with its number."""
+        return name != "unit" or to_bytes(text_of(ours), None, "KiB") is None
+
+    def _excluded(self, path: str) -> bool:
+        """A fact that stands excludes it: libvirt chooses the loader where firmware= is written."""
+        os = child(self.tree.root, "os")
+        return path in ("os/loader", "os/nvram") and os is not None and os.get("firmware") is not None
+
+
+def _recommended_memory(guest: Any, os: Any) -> None:
+    """libosinfo's recommended memory of the OS, where it has one."""
+    try:
+        ram = os.variant.get_recommended_resources().get_recommended_ram(guest.os.arch or "x86_64")
+    except (AttributeError, TypeError):
+        return
+    if ram and ram > 0:
+        guest.memory = int(ram) // 1024
+        guest.currentMemory = int(ram) // 1024
+
+
+def complete(work: Pass, known: dict[Any, Element]) -> None:
+    """Complete the guest; what goes wrong goes to the pass."""
+    try:
+        Sketch(work, known).run()
+    except MissingContextError as problem:
+        work.actions.unmet.append(MissingContextError(problem.message, hint=problem.hint, where="--complete"))
+    except CompletionError as problem:
+        work.actions.unmet.append(problem)
