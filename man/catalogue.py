@@ -20,7 +20,7 @@ GROUPS = {
     "WHAT APPLICATIONS WRITE": "like-virt-manager like-nova like-ovirt like-kubevirt",
     "GUEST OS": "windows-hyperv windows-clock linux-clock no-suspend guest-agent",
     "MACHINE AND FIRMWARE": "q35 pc pinned-machine uefi uefi-secureboot tpm-2.0 acpi boot-disk sev",
-    "CPU": "cpu-host-passthrough cpu-host-model cpu-baseline-v2 cpu-baseline-v3 dedicated-cpu"
+    "CPU": "cpu-host-passthrough cpu-host-model cpu-baseline-v2 cpu-baseline-v3 dedicated-cpu mirror-topology"
     " nested-virt realtime",
     "MEMORY AND NUMA": "balloon no-balloon hugepages-2m hugepages-1g numa-2-nodes",
     "DISKS": "virtio-disk virtio-scsi sata-disk fast-disk safe-disk disk-multiqueue iothreads-per-disk"
