@@ -70,7 +70,7 @@ def test_lint_finds_nothing() -> None:
     assert lint_files(sorted(library.SHIPPED.glob("*.xml"))) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(profiles()))
 def test_says_what_and_why(name: str) -> None:
     profile = profiles()[name]
     assert Path(profile.file).stem == name
@@ -230,9 +230,14 @@ def effect(name: str) -> str:
     for document, xml in DOCUMENTS.items():
         for osinfo in (None, "debian11", "win11"):
             known = context(osinfo) if osinfo else virtProfile.Context()
-            result = apply(xml, [wish(name)], context=known, override=True, record=False)
+            try:
+                result = apply(xml, [wish(name)], context=known, override=True, record=False)
+            except ProfileError as problem:
+                lines.append(f"{document} {osinfo} {problem.code}")
+                continue
             for change in result.changes:
-                if any(one.profile == name and one.action != "complete" for one in change.origins):
+                kinds = [one.action for one in change.origins if one.profile == name]
+                if any(one in ("add", "remove", "default") for one in kinds):  # completion aside
                     lines.append(
                         f"{document} {osinfo} {change.op} {change.path} {change.before} {change.after}"
                     )
@@ -251,13 +256,13 @@ def known_effects() -> dict[tuple[str, str], str]:
 def test_another_effect_is_another_version(regenerate: bool) -> None:
     known = known_effects()
     problems = []
-    for name, profile in profiles().items():
+    for name in NAMES:
         digest = effect(name)
-        at = (name, profile.version)
+        at = (name, profiles()[name].version)
         if regenerate:
             known.setdefault(at, digest)
         if known.get(at) != digest:
-            problems.append(f"{name} {profile.version}: {known.get(at)} became {digest}")
+            problems.append(f"{name} {at[1]}: {known.get(at)} became {digest}")
     if regenerate:
         rows = [f"{name}\t{version}\t{digest}\n" for (name, version), digest in sorted(known.items())]
         EFFECTS.write_text(

@@ -296,6 +296,14 @@ def _filled(
     return known[2]
 
 
+_OF_A_MACHINE = (
+    "*/address[@type='pci']",
+    "controller[@type='pci']",
+    "controller[@type='ide']",
+    "disk/target[@bus='ide']",
+)
+
+
 def is_sketch(domain: Any) -> bool:
     """Is this a definition that no libvirt keeps yet, so that nothing can be installed in it?
 
@@ -307,9 +315,9 @@ def is_sketch(domain: Any) -> bool:
         return True
     devices = child(domain, "devices")
     if devices is not None:
-        for place in ("*/address[@type='pci']", "controller[@type='pci']"):
-            if devices.find(place) is not None:
-                return False  # libvirt gave it its place on a machine that it knew
+        # What is only on some machines, or was given its place on one, says which it is.
+        if any(devices.find(one) is not None for one in _OF_A_MACHINE):
+            return False
     os = child(domain, "os")
     kind = None if os is None else child(os, "type")
     return kind is None or kind.get("machine") is None
