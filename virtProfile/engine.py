@@ -91,11 +91,12 @@ class Call:
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
     :ivar complete: also give a sketch what a domain needs to be defined
+    :ivar maker: who completes it instead of virtinst on the context's documents; see `Completion`
     """
 
     __slots__ = (
         "xml", "requests", "store", "context", "name", "auto", "override", "record",
-        "withdraw", "exclude", "everything", "complete",
+        "withdraw", "exclude", "everything", "complete", "maker",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +113,7 @@ class Call:
         exclude: bool = False,
         everything: bool = False,
         complete: bool = False,
+        maker: Callable[[str, bool], str] | None = None,
     ) -> None:
         self.xml = xml
         self.requests = requests
@@ -125,6 +127,7 @@ class Call:
         self.exclude = exclude
         self.everything = everything
         self.complete = complete
+        self.maker = maker
 
 
 def run(call: Call, keep_secrets: bool = True) -> Result:
@@ -152,7 +155,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         wanted = [] if call.everything else entries
         selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
         tree = WorkTree(document)
-        completion = Completion(schema, context, whole=call.complete)
+        completion = Completion(schema, context, whole=call.complete, maker=call.maker)
         taken = None
         if before is not None:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it

@@ -84,6 +84,8 @@ class Sketch:
         return known
 
     def _ask(self, text: str, no_graphics: bool) -> Element:
+        if self.work.maker is not None:
+            return self._without_graphics(self.work.maker(text, no_graphics), no_graphics)
         from .offline import connection
 
         root = self.tree.root
@@ -106,7 +108,11 @@ class Sketch:
                 f"virtinst cannot complete the guest: {fact}",
                 hint="the capabilities that are given, or the connection's, say what the host can",
             ) from None
-        made = etree.fromstring(guest.get_xml().encode())
+        return self._without_graphics(guest.get_xml(), no_graphics)
+
+    @staticmethod
+    def _without_graphics(text: str, no_graphics: bool) -> Element:
+        made = etree.fromstring(text.encode())
         if no_graphics:
             for one in made.findall("devices/graphics"):
                 one.getparent().remove(one)
@@ -127,6 +133,7 @@ class Sketch:
         if text is not None and text_of(ours) is None and not len(ours) and (path, TEXT) not in self.barred:
             self.work.write(ours, TEXT, text, COMPLETER)
             made[(ours, TEXT)] = (path, TEXT)
+        own = {one.tag for one in ours.iterchildren("*")}
         places: dict[str, list[Element]] = {}
         for one in theirs.iterchildren("*"):
             below = f"{path}/{one.tag}" if path else one.tag
@@ -143,7 +150,7 @@ class Sketch:
                 below,
                 etree.tostring(one, encoding="unicode", with_tail=False) if inner.many else PRESENCE,
             )
-            if key in self.barred or (inner.many and path != "devices" and len(ours)):
+            if key in self.barred or (inner.many and path != "devices" and one.tag in own):
                 continue  # a list of the definition's own stays as it is
             if self._excluded(below):
                 continue
