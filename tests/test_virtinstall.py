@@ -11,7 +11,6 @@ import difflib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +51,7 @@ TABLE = {
     "cloud-init": (f"{F37} --cloud-init --import --disk size=2 --print-xml", "--profile guest-agent --profile rng"),
     "override": (f"{F37} --vcpus 2 --import --disk none {XML}", "--profile hard,priority=100"),
     "name-only": (f"{F37} --import --disk none --cpu host-passthrough {XML}", "--profile name=net-multiqueue"),
+    "devices": (f"{F37} --import --disk none {XML}", "--profile devices"),
 }  # fmt: skip
 
 
@@ -163,3 +163,132 @@ def test_help_lists_the_profiles(place: Path) -> None:
 def test_none_is_none(words: str, place: Path) -> None:
     common = f"{F37} --import --disk none {XML}"
     assert canonical(install(place, f"{common} {words}").stdout) == canonical(install(place, common).stdout)
+
+
+VM = """<domain type='test'>
+  <name>test</name>
+  <memory unit='KiB'>8388608</memory>
+  <vcpu>2</vcpu>
+  <os><type arch='i686'>hvm</type></os>
+  <!-- mine -->
+  <devices/>
+</domain>
+"""
+
+
+def edit(place: Path, *words: str, stdin: str = VM) -> subprocess.CompletedProcess[str]:
+    return program("virt-xml", place, "--connect", "test:///default", "--edit", *words, stdin=stdin)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+def test_virtxml_edits_by_profiles(place: Path) -> None:
+    done = edit(place, "--profile", "disk", "--profile", "cache,priority=5")
+    assert done.returncode == 0, done.stderr
+    root = etree.fromstring(done.stdout)
+    assert root.find("devices/disk/driver").get("cache") == "none"
+    assert "<!-- mine -->" in done.stdout
+    listed = {one.get("name"): one.get("priority") for one in root.iterfind("metadata/{*}virtuned/{*}profile")}
+    assert listed == {"disk": None, "cache": "5"}
+    again = edit(place, "--profile", "disk", "--profile", "cache", stdin=done.stdout)
+    assert again.stdout == done.stdout
+    diff = edit(place, "--profile", "disk", "--print-diff")
+    assert "+    <disk" in diff.stdout and "-  <vcpu" not in diff.stdout
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+def test_virtxml_defines_a_domain(place: Path) -> None:
+    shown = program("virt-xml", place, "-c", "test:///default", "test", "--edit", "--profile", "disk", "--print-diff")
+    assert shown.returncode == 0 and "+    <disk" in shown.stdout, shown.stderr
+    done = program("virt-xml", place, "-c", "test:///default", "test", "--edit", "--profile", "disk", "--define")
+    assert done.returncode == 0, done.stderr
+    assert "defined successfully" in done.stdout
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+def test_virtxml_tells_what_is_wrong(place: Path) -> None:
+    clash = edit(place, "--profile", "hard")
+    assert (clash.returncode, clash.stdout) == (3, "") and "/domain/vcpu" in clash.stderr
+    assert edit(place, "--profile", "nix").returncode == 1
+    plain = edit(place, "--vcpus", "3")
+    assert plain.returncode == 0 and "<vcpu>3</vcpu>" in plain.stdout
+
+
+OBJECTS = """
+import sys
+import virtinst, virtinst.cli
+from virtProfile import ProfileStore
+virtinst.cli.setupLogging("t", False, True)
+conn = virtinst.cli.getConnection("test:///default")
+guest = virtinst.Guest(conn)
+guest.name, guest.type, guest.os.os_type = "t", "test", "hvm"
+from virtinst import StorageVolume
+pool = conn.storagePoolLookupByName("default-pool")
+new = StorageVolume(conn)
+new.name, new.capacity, new.pool = "new.img", 1 << 20, pool
+disk = virtinst.DeviceDisk(conn)
+disk.set_vol_install(new)
+nic = virtinst.DeviceInterface(conn)
+nic.type = "user"
+guest.add_device(disk)
+guest.add_device(nic)
+devices, os = guest.devices, guest.os
+result = virtinst.apply_profiles(guest, ["cache", {"name": "disk", "priority": 2}], store=ProfileStore([sys.argv[1]]))
+assert [one.name for one in result.applied] == ["disk", "cache"] or result.applied
+assert guest.devices is devices and guest.os is os and guest.devices.disk[0] is disk
+assert [one.driver_cache for one in guest.devices.disk] == ["none", "none"], guest.get_xml()
+assert disk.driver_cache == "none" and disk.get_vol_install() is new
+assert disk.wants_storage_creation()
+disk.driver_cache = "writeback"
+guest.name = "another"
+assert "writeback" in guest.get_xml() and "<name>another" in guest.get_xml()
+guest.remove_device(nic)
+assert "<interface" not in guest.get_xml()
+disk.build_storage(None)
+assert pool.storageVolLookupByName("new.img")
+print(guest.get_xml())
+"""
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+def test_objects_stay(place: Path) -> None:
+    done = subprocess.run(
+        [PYTHON, "-c", OBJECTS, str(DATA / "profiles")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TOP), "VIRT_PROFILE_VIRTINST": str(place)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "virt-profile:" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "prefix, offered, most",
+    [
+        ("--profile ", ["cache", "usb2", "rng"], 99),
+        ("--profile us", ["usb2"], 1),
+        ("--profile usb2,", ["priority=", "version=", "include=", "model="], 4),
+        ("--profile usb2,priority=3,m", ["model="], 1),
+    ],
+)
+def test_completion(prefix: str, offered: list[str], most: int, tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete")
+    line = "virt-install " + prefix
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(TOP),
+        "VIRT_PROFILE_PATH": str(DATA / "profiles"),
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+    }
+    answer = tmp_path / "answer"
+    subprocess.run(
+        [PYTHON, str(TOP / "virt-install")],
+        env={**environ, "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)},
+        capture_output=True,
+    )
+    words = {one.strip() for one in answer.read_text().split("\n")}
+    assert set(offered) <= words, words
+    assert len(words) <= most, words

@@ -51,14 +51,20 @@ class Sketch:
         for _ in range(_ROUNDS):
             no_graphics = any(key[0] == "devices/graphics" for key in self.barred)
             full = self._guest(text, no_graphics)
-            mark = self.tree.mark()
+            mark, told = self.tree.mark(), len(self.work.actions.losses)
             made: dict[tuple[Element, str], Key] = {}
+            self._bare: list[tuple[Element, Element, Any, str]] = []
             self._merge(full, root, self.work.schema.root, "", made)
+            if self._bare:
+                self.work.default_again()  # before virtinst's own taste in these devices
+                for theirs, ours, node, path in self._bare:
+                    self._merge(theirs, ours, node, path, made, bare=True)
             barred = self._hits(made)
             if not barred - self.barred:
                 return
             self.barred |= barred
             self.tree.undo_since(mark)
+            del self.work.actions.losses[told:]
         raise CompletionError("the guest cannot be completed: what virtinst adds is removed again and again")
 
     def _hits(self, made: dict[tuple[Element, str], Key]) -> set[Key]:
@@ -121,10 +127,21 @@ class Sketch:
     # --- what it gives -----------------------------------------------------------
 
     def _merge(
-        self, theirs: Element, ours: Element, node: Any, path: str, made: dict[tuple[Element, str], Key]
+        self,
+        theirs: Element,
+        ours: Element,
+        node: Any,
+        path: str,
+        made: dict[tuple[Element, str], Key],
+        bare: bool = False,
     ) -> None:
-        """Fill our gaps from their element."""
-        for name, value in theirs.attrib.items():
+        """Fill our gaps from their element.
+
+        :param bare: it is part of a device that virtinst adds: what goes with a value
+            that a profile did not take is not taken either
+        """
+        another = bare and any(ours.get(name, value) != value for name, value in theirs.attrib.items())
+        for name, value in theirs.attrib.items() if not another else ():
             key = (path, "@" + name)
             if ours.get(name) is None and key not in self.barred and self._fits(ours, name, path):
                 self.work.write(ours, "@" + name, value, COMPLETER)
@@ -144,7 +161,7 @@ class Sketch:
             if there is None:
                 there = places[one.tag] = list(ours.iterchildren(one.tag))
             if there:
-                self._merge(one, there.pop(0), inner, below, made)
+                self._merge(one, there.pop(0), inner, below, made, bare)
                 continue
             key = (
                 below,
@@ -156,7 +173,24 @@ class Sketch:
                 continue
             new = self.work.insert(ours, one.tag, COMPLETER)
             made[(new, PRESENCE)] = key
-            self._copy(one, new, inner, below, key if inner.many else None, made)
+            if inner.many and path == "devices" and not _has_companions(one):
+                self._bare.append((one, new, inner, below))
+                for slot in (*inner.binding, *inner.key):
+                    self._copy_slot(one, new, slot)
+            else:
+                self._copy(one, new, inner, below, key if inner.many else None, made)
+
+    def _copy_slot(self, theirs: Element, ours: Element, path: str) -> None:
+        """Copy what stands at a path like ``target/@type``: what the device is."""
+        tag, _, rest = path.partition("/")
+        if tag[:1] == "@":
+            value = theirs.get(tag[1:])
+            if value is not None:
+                self.work.write(ours, tag, value, COMPLETER)
+            return
+        one, below = child(theirs, tag), child(ours, tag)
+        if one is not None and rest:
+            self._copy_slot(one, self.work.insert(ours, tag, COMPLETER) if below is None else below, rest)
 
     def _copy(
         self,
@@ -194,6 +228,13 @@ class Sketch:
         """A fact that stands excludes it: libvirt chooses the loader where firmware= is written."""
         os = child(self.tree.root, "os")
         return path in ("os/loader", "os/nvram") and os is not None and os.get("firmware") is not None
+
+
+def _has_companions(device: Element) -> bool:
+    """Is it one of several controllers that are what they are only together (USB 2)?"""
+    kind = device.get("type")
+    beside = device.getparent().iterchildren("controller") if device.tag == "controller" else ()
+    return any(one.get("type") == kind and child(one, "master") is not None for one in beside)
 
 
 def _recommended_memory(guest: Any, os: Any) -> None:
