@@ -109,6 +109,19 @@ def asked_once() -> Path:
 
 
 @pytest.fixture
+def beside_a_daemon(asked_once: Path) -> list[str]:
+    """What stands before a command that is to find a libvirtd of its own as qemu:///system."""
+    script = Path(__file__).parent / "daemon.sh"
+    before = ["unshare", "--mount", "sh", str(script), str(asked_once / "cache")]
+    if shutil.which("libvirtd") is None or shutil.which("unshare") is None:
+        pytest.skip("no libvirtd, or no unshare")
+    done = subprocess.run([*before, "true"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no daemon of one's own: {done.stderr[-200:]}")
+    return before
+
+
+@pytest.fixture
 def embed(asked_once: Path) -> Iterator[Callable[[str], str]]:
     """Gives URIs of embedded QEMU drivers of one's own, by name; a process may open one of them."""
     with tempfile.TemporaryDirectory(prefix="vp-") as place:  # sockets have short paths

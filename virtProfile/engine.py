@@ -215,7 +215,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         write_record(tree, schema, before, after)
     paths = Paths(tree.root, schema)
     written = write(tree) if found or tree.mark() != mark else None
-    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
+    sketch = fixpoint.conditions.sketch
+    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
 
 
 def _stays(name: str) -> Warning:
@@ -280,12 +281,14 @@ def _report(
     warnings: list[Warning],
     paths: Paths,
     written: Any,
+    sketch: bool,
 ) -> Result:
     text = xml if written is None else written.text
     kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
     if schema.is_partial:
         warnings += _newer(found, paths)
-    warnings += _guest_abi(tree, schema, found, paths)
+    if not sketch:
+        warnings += _guest_abi(tree, schema, found, paths)
     warnings += _no_effect(selection, actions)
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(

@@ -171,6 +171,7 @@ class Sketch:
                 continue  # a list of the definition's own stays as it is
             if self._excluded(below):
                 continue
+            self._keep(ours)
             new = self.work.insert(ours, one.tag, COMPLETER)
             made[(new, PRESENCE)] = key
             if inner.many and path == "devices" and not _has_companions(one):
@@ -191,6 +192,14 @@ class Sketch:
         one, below = child(theirs, tag), child(ours, tag)
         if one is not None and rest:
             self._copy_slot(one, self.work.insert(ours, tag, COMPLETER) if below is None else below, rest)
+
+    def _keep(self, element: Element) -> None:
+        """What a profile made as a container does not go with the profile any more."""
+        while not self.tree.original(element):
+            if self.work.node(element).many:
+                return
+            self.tree.own_slot(element, PRESENCE, COMPLETER)
+            element = element.getparent()
 
     def _copy(
         self,
