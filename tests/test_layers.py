@@ -42,7 +42,7 @@ LAYERS = [
     "placement",
     "conditions rendering bookkeeping recommendations controllers offline addresses supplies",
     "deviceclass sketch refusals",
-    "complete fixpoint",
+    "complete fixpoint reporting",
     "engine",
     "lint lifecycle searchpath calls",
     "options secrecy",

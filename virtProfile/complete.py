@@ -38,8 +38,19 @@ OTHER_BUSES = ("sata", "scsi")
 class Completion:
     """Completes the renderings of one call."""
 
-    def __init__(self, schema: Any, context: Context, whole: bool = False) -> None:
-        """:param whole: ``--complete``: also the defaults of a whole guest"""
+    def __init__(
+        self,
+        schema: Any,
+        context: Context,
+        whole: bool = False,
+        maker: Callable[[str, bool], str] | None = None,
+    ) -> None:
+        """:param whole: ``--complete``: also the defaults of a whole guest
+        :param maker: who knows these defaults, where it is not virtinst without a connection:
+            takes the text of the rendering, and whether a profile wants no graphics; gives the
+            whole guest's text. The slots of drives that no profile speaks of are then left alone
+        """
+        self.maker = maker
         self.schema = schema
         self.context = context
         self.whole = whole
@@ -63,7 +74,7 @@ class Completion:
 
             complete(work, self._sketches)
             default_again()
-        work.run(self.whole)
+        work.run(self.whole and self.maker is None)
 
 
 class Pass:
@@ -79,6 +90,7 @@ class Pass:
         self.schema = completion.schema
         self.context = completion.context
         self.classes = completion.classes
+        self.maker = completion.maker
         self.actions = actions
         self.tree: WorkTree = actions.tree
         self.devices = devices
