@@ -7,7 +7,7 @@ context gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import companions
@@ -155,7 +155,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run)
+        conditions = Conditions(schema, context, document)
+        fixpoint = Fixpoint(tree, selector, conditions, completion.run, completion.whole)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()

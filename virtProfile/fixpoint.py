@@ -51,10 +51,18 @@ class Fixpoint:
     """Finds the stable selection and renders it."""
 
     def __init__(
-        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+        self,
+        tree: WorkTree,
+        selector: Selector,
+        conditions: Conditions,
+        complete: Any = None,
+        whole: bool = False,
     ) -> None:
+        """:param complete: completes a rendering; `whole` where it fills in a whole guest, so
+        that what a profile leaves out is not simply absent: no mask shows that"""
         self.tree = tree
         self.complete = complete
+        self._whole = whole
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -159,7 +167,7 @@ class Fixpoint:
             self._masks = Masks(self.tree, self.actions)
         if isinstance(owner, str) and owner not in state.selected:
             yield self.tree.root
-        elif self._masks.exact(owner):
+        elif not self._whole and self._masks.exact(owner):
             with self._masks.without(owner) as root:
                 yield root
         else:  # seldom: rendered without it, as what yields to it is not in the tree
