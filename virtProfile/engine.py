@@ -210,7 +210,8 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     if after is not None or before is not None:
         write_record(tree, schema, before, after, bool(found))
     paths = Paths(tree.root, schema)
-    written = write(tree) if found or tree.mark() != mark else None
+    unrecorded = before is not None and before.element in tree.graves
+    written = write(tree) if found or unrecorded or tree.mark() != mark else None
     sketch = fixpoint.conditions.sketch
     return report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
 

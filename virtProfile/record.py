@@ -30,8 +30,9 @@ from .xmltree import RECORD_NS
 PREFIX = "vr"
 _OURS = f"{{{RECORD_NS}}}"
 ROOT = _OURS + "record"
-#: How much of a profile's digest stands in the record, in hexadecimal digits: 128 bits.
-DIGEST_DIGITS = 32
+#: How much of a profile's digest stands in the record, in hexadecimal digits: it tells texts
+#: of a version apart, and is no seal.
+DIGEST_DIGITS = 16
 #: More things than libvirt takes in a domain are no record of ours.
 MAX_ENTRIES = 100_000
 #: The tag of the values before.
@@ -336,8 +337,13 @@ def _read_entry(element: Element) -> list[Entry]:
     at = element.get(name, "")
     read_place(at)
     number = int(element.get("n", "1"))
+    words = element.get("of")
+    places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
+    for where in places:
+        read_place(where)
     return [
-        Entry(kind, at, _read_written(one), None, number + place, gone, hidden, also)
+        Entry(kind, where, _read_written(one), None, number + place, gone, hidden, also)
+        for where in places
         for place, one in enumerate(parts)
     ]
 
