@@ -42,6 +42,7 @@ LAYERS = [
     "placement",
     "conditions rendering bookkeeping recommendations controllers offline addresses supplies",
     "deviceclass sketch refusals",
+    "facts",
     "complete fixpoint reporting",
     "engine",
     "lint lifecycle searchpath calls",

@@ -13,7 +13,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
+from .errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_PENDING,
+    NotFoundError,
+    ProfileError,
+    UsageError,
+    VersionError,
+)
 from .output import Closed, Output, Talk, encoded, tell
 
 if TYPE_CHECKING:
@@ -141,7 +149,24 @@ class Run:
             from .hostcommands import merge
 
             return merge(self.out, self.talk, options)
-        return self.apply()
+        try:
+            return self.apply()
+        except (NotFoundError, VersionError) as problem:
+            if options.explain is None or options.profile or options.domain is None and not options.input:
+                raise
+            return self._explain_record(problem)
+
+    def _explain_record(self, problem: ProfileError) -> int:
+        """A profile is not at hand any more: what its record tells."""
+        from .context import Context
+        from .explain import explain_record
+
+        text = explain_record(self._text()[0], Context().domain_schema, self.options.explain)
+        if not text:
+            raise problem
+        self.talk.warning(f"{problem.message}; what follows is from the record in the VM's metadata")
+        self.out.write(text)
+        return EXIT_DONE
 
     @property
     def store(self) -> ProfileStore:

@@ -62,7 +62,7 @@ def report(
         kept_out=kept_out,
         changes=lambda: describe(found, tree, schema, written, paths) if found else (),
         overridden=overridden,
-        owned=lambda: _owned(tree, paths, overridden()),
+        owned=lambda: _owned(tree, paths, overridden(), _conditions(selection, tree)),
     )
 
 
@@ -162,7 +162,32 @@ def _no_effect(selection: Selection, actions: Actions) -> list[Warning]:
     ]
 
 
-def _owned(tree: WorkTree, paths: Paths, overridden: Sequence[Overridden]) -> list[Owned]:
+def _conditions(selection: Selection, tree: WorkTree) -> dict[tuple[str, int], tuple[str, ...]]:
+    """(profile, number of an action) -> its conditions, each with what it looked at."""
+    from .facts import facts
+
+    found = {}
+    for one in selection.selected:
+        profile = one.profile
+        tests = [(match.test, f"{profile.file}:{match.line}") for match in profile.matches if match.test]
+        for number, action in enumerate(profile.actions):
+            mine = [*tests]
+            if action.when is not None:
+                mine.append((action.when, f"{action.file}:{action.line}"))
+            told = []
+            for text, place in mine:
+                seen = ", ".join(facts(text, tree.root))
+                told.append(f"{text} at {place}" + (f" ({seen})" if seen else ""))
+            found[(profile.name, number)] = tuple(told)
+    return found
+
+
+def _owned(
+    tree: WorkTree,
+    paths: Paths,
+    overridden: Sequence[Overridden],
+    conditions: dict[tuple[str, int], tuple[str, ...]],
+) -> list[Owned]:
     """Every value that a profile wants or wanted, for explanations."""
     losers: dict[str, list[Overridden]] = {}
     for loss in overridden:
@@ -191,7 +216,12 @@ def _owned(tree: WorkTree, paths: Paths, overridden: Sequence[Overridden]) -> li
                 )
                 for one in owners
             )
-            rows.append(Owned(path, value, claims, tuple(losers.pop(path, ()))))
+            told = [
+                text for one in owners for text in conditions.get((one.origin.profile, one.number), ())
+            ]
+            rows.append(
+                Owned(path, value, claims, tuple(losers.pop(path, ())), tuple(dict.fromkeys(told)))
+            )
     for path, losses in losers.items():
         winner = losses[0].winner
         who: Origin | str = winner
