@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Learns a profile from two definitions: what to do to one so that it becomes the other.
+
+Beside the flow: `likeness` tells the differences, each place is worded in the
+simplest way that there is, and the engine is the judge: what it does not make of
+the first definition is worded in a plainer, longer way, or told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lxml import etree
+
+from .context import Context
+from .engine import apply
+from .errors import InvalidDomainError, ProfileError, UsageError
+from .finding import read
+from .learnwriter import Snippet, add, copy, profile, put, remove
+from .likeness import Gap, children, gaps, is_ours, pairs, slots
+from .lint import lint_text
+from .locating import child_node
+from .paths import Paths
+from .profile import parse_profiles
+from .records import record
+from .store import ProfileStore
+from .worktree import PRESENCE, TEXT, Element, child, text_of
+from .xmltree import parse
+
+if TYPE_CHECKING:
+    from .domainschema import Schema
+    from .profile import Profile
+    from .provenance import Warning
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+#: What makes a VM the one that it is: never the same on another.
+_IDENTITY = ("name", "uuid", "genid", "hwuuid", "@id")
+PRIORITY = 100
+
+
+@record
+class Left:
+    """What the profile does not make: the path, and why."""
+
+    path: str
+    reason: str
+
+
+@record
+class Learned:
+    """A profile that turns one definition into the other, as far as `left` is empty.
+
+    `text` is "" where there is nothing to learn.
+    """
+
+    text: str
+    left: tuple[Left, ...]
+
+
+def learn(before: str, after: str, name: str, *, context: Context | None = None) -> Learned:
+    """A small profile that turns `before` into `after` at priority 100.
+
+    :raises UsageError: `name` is no name of a profile
+    :raises ProfileError: one of the two is no domain, or is not valid
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no name of a profile",
+            hint="letters, digits, and . _ + - behind the first; at most 64",
+        )
+    return _Learner(before, after, name, context or Context()).run()
+
+
+class _OneProfile(ProfileStore):
+    """A store of the learned profile alone."""
+
+    def __init__(self, one: Profile) -> None:
+        super().__init__([])
+        self.one = one
+
+    def resolve(self, name: str, version: str | None = None) -> tuple[Profile, list[Warning]]:
+        return self.one, []
+
+
+class _Place:
+    """One place that differs, with ever plainer wordings of what to do there."""
+
+    def __init__(self, tags: str, path: str, wordings: Sequence[list[Element]]) -> None:
+        self.tags = tags
+        self.path = path
+        self.wordings = [one for one in wordings if one]
+        self.level = 0
+        self.reason = ""
+
+    @property
+    def actions(self) -> list[Element]:
+        return [] if self.reason or not self.wordings else self.wordings[self.level]
+
+    def plainer(self, reason: str) -> bool:
+        """Go to the next wording; False where there is none."""
+        if self.level + 1 < len(self.wordings):
+            self.level += 1
+            return True
+        self.reason = self.reason or reason
+        return False
+
+
+def _read(text: str, name: str, schema: Schema) -> Element:
+    root = parse(text, name=name).root
+    if root.tag != "domain":
+        raise InvalidDomainError(f"{name}: the root element is <{root.tag}>, not <domain>")
+    for one in root.findall("metadata/*"):
+        if is_ours(one.tag):
+            one.getparent().remove(one)
+    metadata = child(root, "metadata")
+    if metadata is not None and not len(metadata):
+        root.remove(metadata)
+    problems = schema.validate(root)
+    if problems:
+        raise InvalidDomainError(f"{name}: not valid: {problems[0]}")
+    return root
+
+
+class _Learner:
+    def __init__(self, before: str, after: str, name: str, context: Context) -> None:
+        self.context = context
+        self.name = name
+        self.schema: Schema = context.domain_schema
+        self.before = _read(before, "BEFORE", self.schema)
+        self.after = _read(after, "AFTER", self.schema)
+        self.text = etree.tostring(self.before, encoding="unicode")
+        self.old = Paths(self.before, self.schema)
+        self.new = Paths(self.after, self.schema)
+        self.left: list[Left] = []
+        self.places: list[_Place] = []
+
+    def run(self) -> Learned:
+        self.domain()
+        result = None
+        for _ in range(4 * len(self.places) + 2):
+            result = self.judge()
+            if result is not None and not self.reword(result):
+                break
+        for place in self.places:
+            if place.reason:
+                self.left.append(Left(place.path, place.reason))
+        if result is not None:
+            self.left += self.missing(result)
+        actions = [one for place in self.places for one in place.actions]
+        return Learned(self.written(actions) if actions else "", tuple(dict.fromkeys(self.left)))
+
+    # --- the engine as the judge -----------------------------------------------
+
+    def written(self, actions: Sequence[Element]) -> str:
+        return profile(self.name, [copy_action(one) for one in actions])
+
+    def tried(self, actions: Sequence[Element]) -> tuple[Element | None, str]:
+        """(what the actions make of the first definition, why they cannot)."""
+        if not actions:
+            return self.before, ""
+        text = self.written(actions)
+        for problem in lint_text(text, f"{self.name}.xml", self.schema):
+            return None, problem.message
+        try:
+            one = parse_profiles(text, f"{self.name}.xml").profiles[0]
+            wish = {"name": self.name, "priority": PRIORITY}
+            done = apply(self.text, [wish], store=_OneProfile(one), context=self.context, record=False)
+        except ProfileError as problem:
+            return None, str(problem.message)
+        return parse(done.xml).root, ""
+
+    def judge(self) -> Element | None:
+        """What all places together make; None where one of them had to be reworded first."""
+        result, reason = self.tried([one for place in self.places for one in place.actions])
+        if result is not None:
+            return result
+        guilty = []
+        for place in self.places:
+            if place.actions:
+                alone, why = self.tried(place.actions)
+                if alone is None:
+                    guilty.append((place, why))
+        for place, why in guilty or [(one, reason) for one in self.places if one.actions][-1:]:
+            place.plainer(why)
+        return None
+
+    def reword(self, result: Element) -> bool:
+        """Word plainer what did not become as wanted; False where nothing can be."""
+        changed = False
+        for gap in gaps(result, self.after, self.schema.root):
+            for place in self.places:
+                if not place.reason and _touches(place.tags, gap.tags) and place.level + 1 < len(place.wordings):
+                    changed = place.plainer("") or changed
+        return changed
+
+    def missing(self, result: Element) -> Iterator[Left]:
+        """What differs in the end, where no reason was told yet."""
+        told = [one.path for one in self.left]
+        made = Paths(result, self.schema)
+        for gap in gaps(result, self.after, self.schema.root):
+            here, paths = (gap.after, self.new) if gap.after is not None else (gap.before, made)
+            path = paths.of(here, gap.slot if gap.slot != "order" else "")
+            if any(path == one or path.startswith((one + "/", one + "[")) for one in told):
+                continue
+            yield Left(path, _why(gap))
+
+    # --- what differs, place by place ------------------------------------------
+
+    def domain(self) -> None:
+        """A place for the domain's attributes, each single element, each element of a list."""
+        root = self.schema.root
+        sets, removes = Snippet("domain").root, []
+        for slot in slots(self.before, self.after):
+            if all(one.tags or one.slot != slot for one in gaps(self.before, self.after, root)):
+                continue
+            if slot in _IDENTITY:
+                self.left.append(Left(f"/domain/{slot}", "is this VM's own"))
+            elif read(self.after, slot, root)[0] is None:
+                removes.append(remove(slot))
+            else:
+                put(sets, slot, read(self.after, slot, root)[0] or "")
+        if len(sets.attrib) or removes:
+            self.places.append(
+                _Place("", "/domain", [([add(sets, "no")] if len(sets.attrib) else []) + removes])
+            )
+        self.below(self.before, self.after, root, "")
+
+    def below(self, before: Element, after: Element, node: Any, tags: str) -> None:
+        for tag in children(before, after):
+            inner = child_node(node, tag)
+            if inner is None:
+                continue
+            there, wanted = list(before.iterchildren(tag)), list(after.iterchildren(tag))
+            path = f"{tags}/{tag}" if tags else tag
+            if path in _IDENTITY:
+                if not _same(there, wanted, inner):
+                    self.left.append(Left(f"/domain/{tag}", "is this VM's own"))
+            elif path == "metadata":
+                self.metadata(before, after, inner)
+            elif path == "devices" and there and wanted:
+                self.below(there[0], wanted[0], inner, path)
+            elif inner.many:
+                self.list_of(there, wanted, inner, path)
+            elif not _same(there, wanted, inner):
+                self.single(there, wanted, inner, path)
+
+    def metadata(self, before: Element, after: Element, node: Any) -> None:
+        """Roots that are new can be added; what others wrote is theirs."""
+        there, wanted = child(before, "metadata"), child(after, "metadata")
+        has = {} if there is None else {one.tag: one for one in there.iterchildren("*")}
+        wants = {} if wanted is None else {one.tag: one for one in wanted.iterchildren("*")}
+        for tag in {**has, **wants}:
+            if tag not in has:
+                path = self.new.of(wants[tag])
+                self.places.append(_Place(f"metadata/{tag}", path, [[self.wrapped(copy(wants[tag]), ["metadata"])]]))
+            elif tag not in wants or etree.tostring(has[tag], method="c14n") != etree.tostring(
+                wants[tag], method="c14n"
+            ):
+                self.left.append(Left(self.old.of(has[tag]), "metadata that another program wrote is its own"))
+
+    def single(self, there: list[Element], wanted: list[Element], node: Any, path: str) -> None:
+        above = path.split("/")[:-1]
+        if not wanted:
+            self.places.append(_Place(path, self.old.of(there[0]), [[remove(self.select(there[0]))]]))
+            return
+        if not there:
+            whole = self.wrapped(copy(wanted[0]), above, "no")
+            self.places.append(_Place(path, self.new.of(wanted[0]), [[whole]]))
+            return
+        part = self.part(there[0], wanted[0], node)
+        wordings = []
+        if part is not None:
+            said, removes, more = part
+            sets = [] if said is None else [self.wrapped(said, above, "no")]
+            wordings = [sets + removes + self.extra(more, above, there[0]), sets]
+        wordings.append([self.wrapped(copy(wanted[0]), above, "no")])
+        self.places.append(_Place(path, self.new.of(wanted[0]), wordings))
+
+    def list_of(self, there: list[Element], wanted: list[Element], node: Any, path: str) -> None:
+        above = path.split("/")[:-1]
+        rows = pairs(there, wanted, node)
+        if _same(there, wanted, node):
+            return
+        last = self.again(there, wanted, node, above)
+        where = self.old.of(there[0]) if there else self.new.of(wanted[0])
+        if node.key_class == "O":
+            run = [self.wrapped_all([copy(one) for one in wanted], above)] if wanted else []
+            gone = [] if wanted else [remove(self.select(one)) for one in reversed(there)]
+            self.places.append(_Place(path, where, [run + gone, last]))
+            return
+        for one, other in rows:
+            if other is None:
+                assert one is not None
+                self.places.append(_Place(path, self.old.of(one), [[remove(self.select(one))]]))
+            elif one is None:
+                new = copy(other)
+                found = node.key_class in ("E", "N") and bool(self.identity(other, node))
+                wordings = [[self.wrapped(copy(other), above, "" if found else "yes")]]
+                if found:
+                    wordings.append([self.wrapped(new, above, "yes")])
+                self.places.append(_Place(path, self.new.of(other), wordings))
+            elif next(gaps(one, other, node), None) is not None:
+                wordings = []
+                alone = len(there) == 1 or self.identity(one, node)
+                part = self.part(one, other, node) if alone else None
+                if part is not None:
+                    said, removes, more = part
+                    sets = [] if said is None else [self.wrapped(self.known(said, one, node), above, "no")]
+                    wordings = [sets + removes + self.extra(more, above, one, node)]
+                wordings.append([remove(self.select(one)), self.wrapped(copy(other), above, "yes")])
+                self.places.append(_Place(path, self.new.of(other), wordings))
+        if not any(place.tags == path for place in self.places) or node.key_class not in ("E", "N"):
+            self.places.append(_Place(path, where, [[], last]))
+            self.anew(path, last)
+
+    def anew(self, path: str, last: list[Element]) -> None:
+        """The last resort of a list without keys: its end anew, in the wanted order.
+
+        The place's single wordings give way to it together.
+        """
+        self.places.pop()
+        mine = [place for place in self.places if place.tags == path]
+        if not mine:
+            self.places.append(_Place(path, f"/domain/{path}", [last]))
+
+    def again(self, there: list[Element], wanted: list[Element], node: Any, above: list[str]) -> list[Element]:
+        """Take away the list from its first difference on, and add what is wanted there."""
+        same = 0
+        while (
+            same < min(len(there), len(wanted))
+            and next(gaps(there[same], wanted[same], node), None) is None
+        ):
+            same += 1
+        gone = [remove(self.select(one)) for one in there[same:]]
+        return gone + [self.wrapped(copy(one), above, "yes") for one in wanted[same:]]
+
+    # --- wordings --------------------------------------------------------------
+
+    def select(self, element: Element, slot: str = "") -> str:
+        path = self.old.of(element, slot).removeprefix("/domain/")
+        return f"{path}/text()" if slot == TEXT else path
+
+    def wrapped(self, snippet: Element, above: Sequence[str], multiple: str = "") -> Element:
+        return self.wrapped_all([snippet], above, multiple)
+
+    def wrapped_all(self, snippets: list[Element], above: Sequence[str], multiple: str = "no") -> Element:
+        """An add of snippets below the single elements `above`."""
+        if not above:
+            action = add(snippets[0], multiple)
+            action.extend(snippets[1:])
+            return action
+        top = here = etree.Element(above[0])
+        for tag in above[1:]:
+            here = etree.SubElement(here, tag)
+        here.extend(snippets)
+        return add(top, multiple)
+
+    def extra(self, more: list[list[Element]], above: list[str], one: Element, node: Any = None) -> list[Element]:
+        """Adds of elements of inner lists: each the way down, and the new one."""
+        actions = []
+        for way in more:
+            top = here = etree.Element(one.tag)
+            if node is not None:
+                self.known(top, one, node)
+            for step in way[:-1]:
+                here = Snippet.below(here, step)
+            here.append(copy(way[-1]))
+            actions.append(self.wrapped(top, above, "yes"))
+        return actions
+
+    def identity(self, element: Element, node: Any) -> list[str]:
+        """The slots that say which one of a list an element is, as far as it writes them."""
+        if node.key_class not in ("E", "N", "S"):
+            return []
+        parts = [one for one in (*node.key, *node.binding) if not one.endswith("/*")]
+        return [part for part in parts if _value(element, part) is not None]
+
+    def known(self, snippet: Element, element: Element, node: Any) -> Element:
+        """Make a snippet speak of that one element of a list."""
+        parts = [one for one in (*node.key, *node.binding) if not one.endswith("/*")]
+        for part in parts:
+            value = _value(element, part)
+            if value is None:
+                continue
+            here = snippet
+            for tag in part.split("/")[:-1]:
+                here = Snippet.below(here, etree.Element(tag))
+            slot = part.rpartition("/")[2]
+            if (here.text if slot == TEXT else here.get(slot[1:])) is None:
+                put(here, slot, value)
+        return snippet
+
+    def part(
+        self, one: Element, other: Element, node: Any
+    ) -> tuple[Element | None, list[Element], list[list[Element]]] | None:
+        """(a snippet of what to set, removes, additions to inner lists), None where that cannot say it."""
+        said = etree.Element(one.tag, nsmap=None)
+        removes: list[Element] = []
+        more: list[list[Element]] = []
+        if not self.fill(one, other, node, said, removes, more, []):
+            return None
+        return (said if len(said) or len(said.attrib) or said.text else None), removes, more
+
+    def fill(
+        self, one: Element, other: Element, node: Any, said: Element, removes: list[Element],
+        more: list[list[Element]], way: list[Element],
+    ) -> bool:  # fmt: skip
+        halves = {slot: pair for number, (unit, _) in node.unit.items() for pair in [(number, unit)] for slot in pair}
+        for slot in slots(one, other):
+            gap = Gap(one, other, node, slot, "")
+            if not any(each.slot == gap.slot and each.before is one for each in gaps(one, other, node)):
+                continue
+            for each in halves.get(slot, (slot,)):
+                value = text_of(other) if each == TEXT else other.get(each[1:])
+                if value is not None:
+                    put(said, each, value)
+                elif (text_of(one) if each == TEXT else one.get(each[1:])) is not None:
+                    implied = read(other, each, node)[0]
+                    if implied is not None:
+                        put(said, each, implied)
+                    else:
+                        removes.append(remove(self.select(one, each)))
+        for tag in children(one, other):
+            inner = child_node(node, tag)
+            if inner is None:
+                return False
+            there, wanted = list(one.iterchildren(tag)), list(other.iterchildren(tag))
+            for a, b in pairs(there, wanted, inner):
+                if b is None:
+                    assert a is not None
+                    removes.append(remove(self.select(a)))
+                elif a is None:
+                    if inner.many:
+                        more.append([*way, b])
+                    else:
+                        copy(b, said)
+                elif next(gaps(a, b, inner), None) is not None:
+                    if inner.many and not self.identity(a, inner) and len(there) > 1:
+                        return False
+                    below = etree.SubElement(said, tag)
+                    if not self.fill(a, b, inner, below, removes, more, [*way, b]):
+                        return False
+                    if not (len(below) or len(below.attrib) or below.text):
+                        said.remove(below)
+                    elif inner.many:
+                        self.known(below, a, inner)
+        return True
+
+
+def copy_action(action: Element) -> Element:
+    """An action may stand in one document only; wordings are tried in many."""
+    text = etree.tostring(action)
+    return etree.fromstring(text)
+
+
+def _value(element: Element, part: str) -> str | None:
+    here: Element | None = element
+    *tags, slot = part.split("/")
+    for tag in tags:
+        here = None if here is None else child(here, tag)
+    if here is None:
+        return None
+    value: str | None = text_of(here) if slot == TEXT else here.get(slot[1:])
+    return value
+
+
+def _same(there: list[Element], wanted: list[Element], node: Any) -> bool:
+    """Are both lists equal, in order where no key tells their elements apart?"""
+    rows = pairs(there, wanted, node)
+    if any(a is None or b is None or next(gaps(a, b, node), None) is not None for a, b in rows):
+        return False
+    return node.key_class in ("E", "N") or [a for a, _ in rows] == there
+
+
+def _touches(place: str, tags: str) -> bool:
+    return place == tags or tags.startswith(place + "/") or place.startswith(tags + "/")
+
+
+def _why(gap: Gap) -> str:
+    if gap.slot == "order":
+        return f"the order of <{gap.tags.rpartition('/')[2]}> elements, which no key tells apart"
+    if gap.before is None:
+        return "no profile adds this one beside the others"
+    if gap.after is None:
+        return "stays, or comes with what the profile adds"
+    return "a profile makes another value of it"
