@@ -18,15 +18,15 @@ from .context import Context
 from .engine import apply
 from .errors import InvalidDomainError, ProfileError, UsageError
 from .finding import read
-from .learnwriter import Snippet, add, copy, profile, put, remove
-from .likeness import Gap, children, gaps, is_ours, pairs, slots
+from .learnwriter import Snippet, add, copy, joined, profile, put, remove
+from .likeness import Gap, children, gaps, is_ours, pairs, same_slot, slots
 from .lint import lint_text
 from .locating import child_node
 from .paths import Paths
 from .profile import parse_profiles
 from .records import record
 from .store import ProfileStore
-from .worktree import PRESENCE, TEXT, Element, child, text_of
+from .worktree import TEXT, Element, child, text_of
 from .xmltree import parse
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Learner:
     # --- the engine as the judge -----------------------------------------------
 
     def written(self, actions: Sequence[Element]) -> str:
-        return profile(self.name, [copy_action(one) for one in actions])
+        return profile(self.name, joined(actions))
 
     def tried(self, actions: Sequence[Element]) -> tuple[Element | None, str]:
         """(what the actions make of the first definition, why they cannot)."""
@@ -213,7 +213,7 @@ class _Learner:
         root = self.schema.root
         sets, removes = Snippet("domain").root, []
         for slot in slots(self.before, self.after):
-            if all(one.tags or one.slot != slot for one in gaps(self.before, self.after, root)):
+            if same_slot(self.before, self.after, slot, root):
                 continue
             if slot in _IDENTITY:
                 self.left.append(Left(f"/domain/{slot}", "is this VM's own"))
@@ -270,13 +270,23 @@ class _Learner:
             self.places.append(_Place(path, self.new.of(wanted[0]), [[whole]]))
             return
         part = self.part(there[0], wanted[0], node)
-        wordings = []
-        if part is not None:
-            said, removes, more = part
-            sets = [] if said is None else [self.wrapped(said, above, "no")]
-            wordings = [sets + removes + self.extra(more, above, there[0]), sets]
-        wordings.append([self.wrapped(copy(wanted[0]), above, "no")])
-        self.places.append(_Place(path, self.new.of(wanted[0]), wordings))
+        if part is None or part[2] or _lists_differ(there[0], wanted[0], node):
+            self.own(there[0], wanted[0], node, path)
+            self.below(there[0], wanted[0], node, path)
+            return
+        said, removes, _ = part
+        sets = [] if said is None else [self.wrapped(said, above, "no")]
+        whole = [self.wrapped(copy(wanted[0]), above, "no")]
+        self.places.append(_Place(path, self.new.of(wanted[0]), [sets + removes, sets, whole]))
+
+    def own(self, one: Element, other: Element, node: Any, path: str) -> None:
+        """A place for the element's own values alone."""
+        said = etree.Element(one.tag)
+        removes: list[Element] = []
+        self.values(one, other, node, said, removes)
+        sets = [self.wrapped(said, path.split("/")[:-1], "no")] if said.attrib or said.text else []
+        if sets or removes:
+            self.places.append(_Place(path, self.new.of(other), [sets + removes]))
 
     def list_of(self, there: list[Element], wanted: list[Element], node: Any, path: str) -> None:
         above = path.split("/")[:-1]
@@ -290,40 +300,44 @@ class _Learner:
             gone = [] if wanted else [remove(self.select(one)) for one in reversed(there)]
             self.places.append(_Place(path, where, [run + gone, last]))
             return
+        several: list[_Place] = []
         for one, other in rows:
-            if other is None:
-                assert one is not None
-                self.places.append(_Place(path, self.old.of(one), [[remove(self.select(one))]]))
-            elif one is None:
-                new = copy(other)
-                found = node.key_class in ("E", "N") and bool(self.identity(other, node))
-                wordings = [[self.wrapped(copy(other), above, "" if found else "yes")]]
-                if found:
-                    wordings.append([self.wrapped(new, above, "yes")])
-                self.places.append(_Place(path, self.new.of(other), wordings))
-            elif next(gaps(one, other, node), None) is not None:
-                wordings = []
-                alone = len(there) == 1 or self.identity(one, node)
-                part = self.part(one, other, node) if alone else None
-                if part is not None:
-                    said, removes, more = part
-                    sets = [] if said is None else [self.wrapped(self.known(said, one, node), above, "no")]
-                    wordings = [sets + removes + self.extra(more, above, one, node)]
-                wordings.append([remove(self.select(one)), self.wrapped(copy(other), above, "yes")])
-                self.places.append(_Place(path, self.new.of(other), wordings))
-        if not any(place.tags == path for place in self.places) or node.key_class not in ("E", "N"):
-            self.places.append(_Place(path, where, [[], last]))
-            self.anew(path, last)
+            if one is None or other is None or next(gaps(one, other, node), None) is not None:
+                several.append(self.one_of(one, other, node, path, len(there) == 1))
+        if node.key_class in ("E", "N"):
+            self.places += several
+            return
+        # Without keys an order means something, so the list stands or falls as a whole.
+        longest = max((len(one.wordings) for one in several), default=0)
+        steps = [
+            [action for one in several for action in one.wordings[min(level, len(one.wordings) - 1)]]
+            for level in range(longest)
+        ]
+        first = several[0].path if len(several) == 1 else where
+        self.places.append(_Place(path, first, [*steps, last]))
 
-    def anew(self, path: str, last: list[Element]) -> None:
-        """The last resort of a list without keys: its end anew, in the wanted order.
-
-        The place's single wordings give way to it together.
-        """
-        self.places.pop()
-        mine = [place for place in self.places if place.tags == path]
-        if not mine:
-            self.places.append(_Place(path, f"/domain/{path}", [last]))
+    def one_of(self, one: Element | None, other: Element | None, node: Any, path: str, alone: bool) -> _Place:
+        """The place of one element of a list: it goes, comes, or changes."""
+        above = path.split("/")[:-1]
+        if other is None:
+            assert one is not None
+            return _Place(path, self.old.of(one), [[remove(self.select(one))]])
+        if one is None:
+            found = node.key_class in ("E", "N") and bool(self.identity(other, node))
+            wordings = [[self.wrapped(copy(other), above, "yes")]]
+            if found:
+                wordings.insert(0, [self.wrapped(copy(other), above)])
+            return _Place(path, self.new.of(other), wordings)
+        wordings = []
+        part = self.part(one, other, node)
+        if part is not None:
+            said, removes, more = part
+            if alone or self.identity(one, node) or said is None and not more:
+                sets = [] if said is None else [self.wrapped(self.known(said, one, node), above, "no")]
+                wordings = [sets + removes + self.extra(more, above, one, node), sets]
+            wordings.append([self.wrapped(copy(other), above, "no"), *removes])
+        wordings.append([remove(self.select(one)), self.wrapped(copy(other), above, "yes")])
+        return _Place(path, self.new.of(other), wordings)
 
     def again(self, there: list[Element], wanted: list[Element], node: Any, above: list[str]) -> list[Element]:
         """Take away the list from its first difference on, and add what is wanted there."""
@@ -403,14 +417,12 @@ class _Learner:
             return None
         return (said if len(said) or len(said.attrib) or said.text else None), removes, more
 
-    def fill(
-        self, one: Element, other: Element, node: Any, said: Element, removes: list[Element],
-        more: list[list[Element]], way: list[Element],
-    ) -> bool:  # fmt: skip
-        halves = {slot: pair for number, (unit, _) in node.unit.items() for pair in [(number, unit)] for slot in pair}
+    def values(self, one: Element, other: Element, node: Any, said: Element, removes: list[Element]) -> None:
+        """Set and remove the element's own attributes and text; a number goes with its unit."""
+        twos = [(number, unit) for number, (unit, _) in node.unit.items()]
+        halves = {slot: pair for pair in twos for slot in pair}
         for slot in slots(one, other):
-            gap = Gap(one, other, node, slot, "")
-            if not any(each.slot == gap.slot and each.before is one for each in gaps(one, other, node)):
+            if same_slot(one, other, slot, node):
                 continue
             for each in halves.get(slot, (slot,)):
                 value = text_of(other) if each == TEXT else other.get(each[1:])
@@ -422,6 +434,12 @@ class _Learner:
                         put(said, each, implied)
                     else:
                         removes.append(remove(self.select(one, each)))
+
+    def fill(
+        self, one: Element, other: Element, node: Any, said: Element, removes: list[Element],
+        more: list[list[Element]], way: list[Element],
+    ) -> bool:  # fmt: skip
+        self.values(one, other, node, said, removes)
         for tag in children(one, other):
             inner = child_node(node, tag)
             if inner is None:
@@ -449,12 +467,6 @@ class _Learner:
         return True
 
 
-def copy_action(action: Element) -> Element:
-    """An action may stand in one document only; wordings are tried in many."""
-    text = etree.tostring(action)
-    return etree.fromstring(text)
-
-
 def _value(element: Element, part: str) -> str | None:
     here: Element | None = element
     *tags, slot = part.split("/")
@@ -472,6 +484,16 @@ def _same(there: list[Element], wanted: list[Element], node: Any) -> bool:
     if any(a is None or b is None or next(gaps(a, b, node), None) is not None for a, b in rows):
         return False
     return node.key_class in ("E", "N") or [a for a, _ in rows] == there
+
+
+def _lists_differ(one: Element, other: Element, node: Any) -> bool:
+    """Does a list right below differ? It has wordings of its own."""
+    for tag in children(one, other):
+        inner = child_node(node, tag)
+        if inner is not None and inner.many:
+            if not _same(list(one.iterchildren(tag)), list(other.iterchildren(tag)), inner):
+                return True
+    return False
 
 
 def _touches(place: str, tags: str) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from lxml import etree
@@ -71,6 +72,21 @@ def add(snippet: Element, multiple: str = "") -> Element:
 
 def remove(select: str) -> Element:
     return etree.Element("remove", select=select)
+
+
+def joined(actions: Sequence[Element]) -> list[Element]:
+    """Copies of the actions, what is added to one list in one action: a wording is tried often."""
+    made: list[Element] = []
+    lists: dict[tuple[str, str], Element] = {}
+    for action in actions:
+        one = deepcopy(action)
+        if action.tag == "add" and action.get("multiple") != "no" and len(one) == 1 and one[0].tag == "devices":
+            first = lists.setdefault(("devices", action.get("multiple") or ""), one)
+            if first is not one:
+                first[0].extend(list(one[0]))
+                continue
+        made.append(one)
+    return made
 
 
 def profile(name: str, actions: Sequence[Element]) -> str:
