@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from copy import deepcopy
 from typing import Any
 
@@ -52,13 +53,29 @@ def edited(text: str, seed: int) -> str | None:
         if done < wanted and _edit(trial, chance) and not schema.validate(trial):
             if etree.tostring(trial) != etree.tostring(root):
                 root, done = trial, done + 1
-    return etree.tostring(root, encoding="unicode") if done else None
+    after = etree.tostring(root, encoding="unicode")
+    return after if done and flat(after) != flat(text) else None
+
+
+def flat(text: str) -> Counter[Any]:
+    """All elements with their values: another way to compare than the one under test."""
+    root = etree.fromstring(text.encode())
+    return Counter(
+        (
+            "/".join([*(str(up.tag) for up in reversed(list(one.iterancestors()))), str(one.tag)]),
+            tuple(sorted(one.attrib.items())),
+            (one.text or "").strip(),
+        )
+        for one in root.iter("*")
+    )
 
 
 def _edit(root: Any, chance: random.Random) -> bool:
     inner = [one for one in root.iter("*") if one is not root and one.tag not in ("name", "uuid", "devices")]
     inner = [one for one in inner if not any(up.tag == "metadata" for up in one.iterancestors())]
-    what = chance.choice(("value", "value", "text", "drop", "drop-attribute", "device", "device", "element", "gone"))
+    what = chance.choice(
+        ("value", "value", "text", "drop", "drop-attribute", "device", "device", "element", "gone")
+    )
     if what in ("value", "drop-attribute"):
         slots = [(one, name) for one in inner for name in one.attrib]
         if not slots:

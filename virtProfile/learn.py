@@ -18,6 +18,7 @@ from .context import Context
 from .engine import apply
 from .errors import InvalidDomainError, ProfileError, UsageError
 from .finding import read
+from .learnwording import Wordings
 from .learnwriter import Snippet, add, copy, joined, profile, put, remove
 from .likeness import Gap, children, gaps, is_ours, pairs, same_slot, slots
 from .lint import lint_text
@@ -26,7 +27,7 @@ from .paths import Paths
 from .profile import parse_profiles
 from .records import record
 from .store import ProfileStore
-from .worktree import TEXT, Element, child, text_of
+from .worktree import Element, child
 from .xmltree import parse
 
 if TYPE_CHECKING:
@@ -59,9 +60,17 @@ class Learned:
     left: tuple[Left, ...]
 
 
-def learn(before: str, after: str, name: str, *, context: Context | None = None) -> Learned:
+def learn(
+    before: str,
+    after: str,
+    name: str,
+    *,
+    context: Context | None = None,
+    files: tuple[str, str] = ("BEFORE", "AFTER"),
+) -> Learned:
     """A small profile that turns `before` into `after` at priority 100.
 
+    :param files: stand in messages for the two documents
     :raises UsageError: `name` is no name of a profile
     :raises ProfileError: one of the two is no domain, or is not valid
     """
@@ -70,7 +79,7 @@ def learn(before: str, after: str, name: str, *, context: Context | None = None)
             f"'{name}' is no name of a profile",
             hint="letters, digits, and . _ + - behind the first; at most 64",
         )
-    return _Learner(before, after, name, context or Context()).run()
+    return _Learner((before, after), name, context or Context(), files).run()
 
 
 class _OneProfile(ProfileStore):
@@ -123,15 +132,15 @@ def _read(text: str, name: str, schema: Schema) -> Element:
     return root
 
 
-class _Learner:
-    def __init__(self, before: str, after: str, name: str, context: Context) -> None:
+class _Learner(Wordings):
+    def __init__(self, texts: tuple[str, str], name: str, context: Context, files: tuple[str, str]) -> None:
         self.context = context
         self.name = name
         self.schema: Schema = context.domain_schema
-        self.before = _read(before, "BEFORE", self.schema)
-        self.after = _read(after, "AFTER", self.schema)
+        self.before = _read(texts[0], files[0], self.schema)
+        self.after = _read(texts[1], files[1], self.schema)
         self.text = etree.tostring(self.before, encoding="unicode")
-        self.old = Paths(self.before, self.schema)
+        super().__init__(Paths(self.before, self.schema))
         self.new = Paths(self.after, self.schema)
         self.left: list[Left] = []
         self.places: list[_Place] = []
@@ -191,7 +200,11 @@ class _Learner:
         changed = False
         for gap in gaps(result, self.after, self.schema.root):
             for place in self.places:
-                if not place.reason and _touches(place.tags, gap.tags) and place.level + 1 < len(place.wordings):
+                if (
+                    not place.reason
+                    and _touches(place.tags, gap.tags)
+                    and place.level + 1 < len(place.wordings)
+                ):
                     changed = place.plainer("") or changed
         return changed
 
@@ -254,11 +267,15 @@ class _Learner:
         for tag in {**has, **wants}:
             if tag not in has:
                 path = self.new.of(wants[tag])
-                self.places.append(_Place(f"metadata/{tag}", path, [[self.wrapped(copy(wants[tag]), ["metadata"])]]))
+                self.places.append(
+                    _Place(f"metadata/{tag}", path, [[self.wrapped(copy(wants[tag]), ["metadata"])]])
+                )
             elif tag not in wants or etree.tostring(has[tag], method="c14n") != etree.tostring(
                 wants[tag], method="c14n"
             ):
-                self.left.append(Left(self.old.of(has[tag]), "metadata that another program wrote is its own"))
+                self.left.append(
+                    Left(self.old.of(has[tag]), "metadata that another program wrote is its own")
+                )
 
     def single(self, there: list[Element], wanted: list[Element], node: Any, path: str) -> None:
         above = path.split("/")[:-1]
@@ -339,143 +356,17 @@ class _Learner:
         wordings.append([remove(self.select(one)), self.wrapped(copy(other), above, "yes")])
         return _Place(path, self.new.of(other), wordings)
 
-    def again(self, there: list[Element], wanted: list[Element], node: Any, above: list[str]) -> list[Element]:
+    def again(
+        self, there: list[Element], wanted: list[Element], node: Any, above: list[str]
+    ) -> list[Element]:
         """Take away the list from its first difference on, and add what is wanted there."""
         same = 0
         while (
-            same < min(len(there), len(wanted))
-            and next(gaps(there[same], wanted[same], node), None) is None
+            same < min(len(there), len(wanted)) and next(gaps(there[same], wanted[same], node), None) is None
         ):
             same += 1
         gone = [remove(self.select(one)) for one in there[same:]]
         return gone + [self.wrapped(copy(one), above, "yes") for one in wanted[same:]]
-
-    # --- wordings --------------------------------------------------------------
-
-    def select(self, element: Element, slot: str = "") -> str:
-        path = self.old.of(element, slot).removeprefix("/domain/")
-        return f"{path}/text()" if slot == TEXT else path
-
-    def wrapped(self, snippet: Element, above: Sequence[str], multiple: str = "") -> Element:
-        return self.wrapped_all([snippet], above, multiple)
-
-    def wrapped_all(self, snippets: list[Element], above: Sequence[str], multiple: str = "no") -> Element:
-        """An add of snippets below the single elements `above`."""
-        if not above:
-            action = add(snippets[0], multiple)
-            action.extend(snippets[1:])
-            return action
-        top = here = etree.Element(above[0])
-        for tag in above[1:]:
-            here = etree.SubElement(here, tag)
-        here.extend(snippets)
-        return add(top, multiple)
-
-    def extra(self, more: list[list[Element]], above: list[str], one: Element, node: Any = None) -> list[Element]:
-        """Adds of elements of inner lists: each the way down, and the new one."""
-        actions = []
-        for way in more:
-            top = here = etree.Element(one.tag)
-            if node is not None:
-                self.known(top, one, node)
-            for step in way[:-1]:
-                here = Snippet.below(here, step)
-            here.append(copy(way[-1]))
-            actions.append(self.wrapped(top, above, "yes"))
-        return actions
-
-    def identity(self, element: Element, node: Any) -> list[str]:
-        """The slots that say which one of a list an element is, as far as it writes them."""
-        if node.key_class not in ("E", "N", "S"):
-            return []
-        parts = [one for one in (*node.key, *node.binding) if not one.endswith("/*")]
-        return [part for part in parts if _value(element, part) is not None]
-
-    def known(self, snippet: Element, element: Element, node: Any) -> Element:
-        """Make a snippet speak of that one element of a list."""
-        parts = [one for one in (*node.key, *node.binding) if not one.endswith("/*")]
-        for part in parts:
-            value = _value(element, part)
-            if value is None:
-                continue
-            here = snippet
-            for tag in part.split("/")[:-1]:
-                here = Snippet.below(here, etree.Element(tag))
-            slot = part.rpartition("/")[2]
-            if (here.text if slot == TEXT else here.get(slot[1:])) is None:
-                put(here, slot, value)
-        return snippet
-
-    def part(
-        self, one: Element, other: Element, node: Any
-    ) -> tuple[Element | None, list[Element], list[list[Element]]] | None:
-        """(a snippet of what to set, removes, additions to inner lists), None where that cannot say it."""
-        said = etree.Element(one.tag, nsmap=None)
-        removes: list[Element] = []
-        more: list[list[Element]] = []
-        if not self.fill(one, other, node, said, removes, more, []):
-            return None
-        return (said if len(said) or len(said.attrib) or said.text else None), removes, more
-
-    def values(self, one: Element, other: Element, node: Any, said: Element, removes: list[Element]) -> None:
-        """Set and remove the element's own attributes and text; a number goes with its unit."""
-        twos = [(number, unit) for number, (unit, _) in node.unit.items()]
-        halves = {slot: pair for pair in twos for slot in pair}
-        for slot in slots(one, other):
-            if same_slot(one, other, slot, node):
-                continue
-            for each in halves.get(slot, (slot,)):
-                value = text_of(other) if each == TEXT else other.get(each[1:])
-                if value is not None:
-                    put(said, each, value)
-                elif (text_of(one) if each == TEXT else one.get(each[1:])) is not None:
-                    implied = read(other, each, node)[0]
-                    if implied is not None:
-                        put(said, each, implied)
-                    else:
-                        removes.append(remove(self.select(one, each)))
-
-    def fill(
-        self, one: Element, other: Element, node: Any, said: Element, removes: list[Element],
-        more: list[list[Element]], way: list[Element],
-    ) -> bool:  # fmt: skip
-        self.values(one, other, node, said, removes)
-        for tag in children(one, other):
-            inner = child_node(node, tag)
-            if inner is None:
-                return False
-            there, wanted = list(one.iterchildren(tag)), list(other.iterchildren(tag))
-            for a, b in pairs(there, wanted, inner):
-                if b is None:
-                    assert a is not None
-                    removes.append(remove(self.select(a)))
-                elif a is None:
-                    if inner.many:
-                        more.append([*way, b])
-                    else:
-                        copy(b, said)
-                elif next(gaps(a, b, inner), None) is not None:
-                    if inner.many and not self.identity(a, inner) and len(there) > 1:
-                        return False
-                    below = etree.SubElement(said, tag)
-                    if not self.fill(a, b, inner, below, removes, more, [*way, b]):
-                        return False
-                    if not (len(below) or len(below.attrib) or below.text):
-                        said.remove(below)
-                    elif inner.many:
-                        self.known(below, a, inner)
-        return True
-
-
-def _value(element: Element, part: str) -> str | None:
-    here: Element | None = element
-    *tags, slot = part.split("/")
-    for tag in tags:
-        here = None if here is None else child(here, tag)
-    if here is None:
-        return None
-    value: str | None = text_of(here) if slot == TEXT else here.get(slot[1:])
-    return value
 
 
 def _same(there: list[Element], wanted: list[Element], node: Any) -> bool:

@@ -80,7 +80,12 @@ def joined(actions: Sequence[Element]) -> list[Element]:
     lists: dict[tuple[str, str], Element] = {}
     for action in actions:
         one = deepcopy(action)
-        if action.tag == "add" and action.get("multiple") != "no" and len(one) == 1 and one[0].tag == "devices":
+        if (
+            action.tag == "add"
+            and action.get("multiple") != "no"
+            and len(one) == 1
+            and one[0].tag == "devices"
+        ):
             first = lists.setdefault(("devices", action.get("multiple") or ""), one)
             if first is not one:
                 first[0].extend(list(one[0]))
@@ -96,4 +101,5 @@ def profile(name: str, actions: Sequence[Element]) -> str:
     for one in actions:
         root.append(one)
     etree.indent(root, "  ")
-    return etree.tostring(root, encoding="unicode").replace("\r", "&#13;") + "\n"
+    text: str = etree.tostring(root, encoding="unicode")
+    return text + "\n"

@@ -48,7 +48,9 @@ def same_slot(one: Element, other: Element, slot: str, node: Any) -> bool:
             amounts = [read(each, number, node)[0] for each in (one, other)]
             if None in amounts:
                 break
-            return same_size(amounts[0] or "", one.get(unit[1:]), amounts[1] or "", other.get(unit[1:]), default)
+            return same_size(
+                amounts[0] or "", one.get(unit[1:]), amounts[1] or "", other.get(unit[1:]), default
+            )
     has, wants = read(one, slot, node)[0], read(other, slot, node)[0]
     if has is None or wants is None or has == wants:
         return has == wants
