@@ -145,6 +145,11 @@ class Run:
             return catalogue.listing(self.out, self.store, options.json, self.talk)
         if options.info is not None:
             return catalogue.info(self.out, self.store, options.info, options.json)
+        if options.learn is not None:
+            from .gathering import given
+            from .learncommand import show
+
+            return show(self.out, self.talk, options, given(options))
         if options.merge_capabilities is not None:
             from .hostcommands import merge
 

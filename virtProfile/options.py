@@ -261,6 +261,15 @@ OPTIONS: tuple[Option, ...] = (
         one_of="task",
         completes="file",
     ),
+    Option(
+        ("--learn",),
+        Kind.MANY,
+        _ABOUT,
+        "print a small profile NAME that turns the domain XML of BEFORE into AFTER",
+        "BEFORE AFTER NAME",
+        one_of="task",
+        completes="file",
+    ),
     Option(("--all",), Kind.FLAG, _FLEET, "every domain of each --connect"),
     Option(
         ("--output",),

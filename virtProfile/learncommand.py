@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The front of ``--learn BEFORE AFTER NAME``: the profile on stdout, what it cannot say on stderr."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import EXIT_DONE, EXIT_FAILED, UsageError
+from .learn import learn
+from .xmltree import read_file
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .context import Context
+    from .output import Output, Talk
+
+
+def show(out: Output, talk: Talk, options: argparse.Namespace, context: Context) -> int:
+    """Learn and print; fails where there is no profile, as nothing (else) can be learned."""
+    if len(options.learn) != 3:
+        raise UsageError(
+            f"--learn takes three words, here are {len(options.learn)}",
+            hint="--learn BEFORE.xml AFTER.xml NAME",
+        )
+    before, after, name = options.learn
+    found = learn(read_file(before)[0], read_file(after)[0], name, context=context, files=(before, after))
+    if options.json:
+        left = [{"path": one.path, "reason": one.reason} for one in found.left]
+        out.json({"profile": found.text, "left": left})
+    else:
+        out.write(found.text)
+    for one in found.left:
+        talk.warning(f"not learned: {one.path}: {one.reason}")
+    if not found.text:
+        rest = " that a profile could say" if found.left else ": both mean the same"
+        talk.failure(f"nothing to learn{rest}")
+    return EXIT_DONE if found.text else EXIT_FAILED

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The text of a learned profile: snippets of the two documents, escaped and indented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from lxml import etree
+
+from .worktree import TEXT, Element, text_of
+
+
+class Snippet:
+    """A snippet as it is put together: a tree of what an action says, children by tag and key."""
+
+    def __init__(self, tag: str, nsmap: Any = None) -> None:
+        self.root = etree.Element(tag, nsmap=nsmap)
+
+    @staticmethod
+    def below(parent: Element, like: Element) -> Element:
+        """The child of a snippet that stands for `like`, made where it is not there."""
+        for one in parent.iterchildren(like.tag):
+            return one
+        return etree.SubElement(parent, like.tag, nsmap=_named(like))
+
+
+def escaped(value: str) -> str:
+    """A value as a profile spells it: braces are expressions there."""
+    return value.replace("{", "{{").replace("}", "}}")
+
+
+def put(element: Element, slot: str, value: str) -> None:
+    if slot == TEXT:
+        element.text = escaped(value)
+    else:
+        element.set(slot[1:], escaped(value))
+
+
+def copy(source: Element, parent: Element | None = None) -> Element:
+    """All of an element, without comments and white space, as a snippet."""
+    made = (
+        etree.Element(source.tag, nsmap=_named(source))
+        if parent is None
+        else etree.SubElement(parent, source.tag, nsmap=_named(source))
+    )
+    for name, value in source.attrib.items():
+        made.set(name, escaped(value))
+    text = text_of(source)
+    if text is not None:
+        made.text = escaped(text)
+    for one in source.iterchildren("*"):
+        copy(one, made)
+    return made
+
+
+def _named(element: Element) -> dict[str, str] | None:
+    """The element's own prefix alone; what others stand around says nothing."""
+    if element.prefix and element.tag[:1] == "{":
+        return {element.prefix: element.tag[1:].partition("}")[0]}
+    return None
+
+
+def add(snippet: Element, multiple: str = "") -> Element:
+    action = etree.Element("add")
+    if multiple:
+        action.set("multiple", multiple)
+    action.append(snippet)
+    return action
+
+
+def remove(select: str) -> Element:
+    return etree.Element("remove", select=select)
+
+
+def joined(actions: Sequence[Element]) -> list[Element]:
+    """Copies of the actions, what is added to one list in one action: a wording is tried often."""
+    made: list[Element] = []
+    lists: dict[tuple[str, str], Element] = {}
+    for action in actions:
+        one = deepcopy(action)
+        if (
+            action.tag == "add"
+            and action.get("multiple") != "no"
+            and len(one) == 1
+            and one[0].tag == "devices"
+        ):
+            first = lists.setdefault(("devices", action.get("multiple") or ""), one)
+            if first is not one:
+                first[0].extend(list(one[0]))
+                continue
+        made.append(one)
+    return made
+
+
+def profile(name: str, actions: Sequence[Element]) -> str:
+    """The document of a profile, with a final newline."""
+    root = etree.Element("profile", name=name, version="1")
+    etree.SubElement(root, "title").text = f"{name}, learned from two definitions"
+    for one in actions:
+        root.append(one)
+    etree.indent(root, "  ")
+    text: str = etree.tostring(root, encoding="unicode")
+    return text + "\n"
