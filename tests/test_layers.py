@@ -15,7 +15,7 @@ MODULES = sorted((TOP / "virtProfile").glob("*.py"))
 #: Every module imports only from lines above its own (at the top of the file).
 LAYERS = [
     "",
-    "version records valuetypes machines cpuset",
+    "version records valuetypes machines cpuset marks",
     "capsearch",
     "errors",
     "template xpathsyntax",
@@ -47,7 +47,7 @@ LAYERS = [
     "lint lifecycle searchpath calls",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion standing hostcommands workers fleetreport hooks",
+    "catalogue completion standing hostcommands workers fleetreport hooks hotplug",
     "domains",
     "defining gathering",
     "fleetwork",

@@ -169,6 +169,8 @@ class Run:
             from .gathering import read_secrets
 
             read_secrets(wishes, self.store)
+        if options.device is not None:
+            return self._device(wishes)
         if is_fleet(options):
             from .fleet import Fleet
             from .gathering import given
@@ -218,6 +220,40 @@ class Run:
             text,
             lambda context: self._engine(text, wishes, name, None, context),
         )
+
+    def _device(self, wishes: list[dict[str, Any]]) -> int:
+        from .hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, printed, to_attach
+        from .pcitopology import machine_family
+        from .xmltree import parse, read_file
+
+        file = self.options.device
+        store = WithDevice(self.store, device_profile(read_file(file)[0], file))
+        running = False
+        if self.options.domain is None and self.options.connect is None:
+            text, name, connection = *self._text(), None
+        else:
+            connection = self._connect(read_only=True)
+            if self.options.domain is None:
+                text, name = self._text()
+            else:
+                domain = connection.find(self.options.domain)
+                running, name = domain.active, domain.name
+                text = connection.live_xml(domain) if running else domain.xml
+        context = self._context(text, name, connection)
+        before = self._engine(text, wishes, name, connection, context)
+        device = {"name": DEVICE_PROFILE, "params": {}}
+        after = self._engine(text, [*wishes, device], name, connection, context, store)
+        family = machine_family(parse(text, name=name).root, context.documents)
+        devices = to_attach(before, after, family, running)
+        for one in devices if running else ():
+            if not pluggable(one):
+                kind = f" of type '{one.get('type')}'" if one.get("type") else ""
+                self.talk.warning(f"a running VM takes no {one.tag}{kind}: it waits for the next boot")
+        if self.options.json:
+            self.out.json({"devices": [printed(one) for one in devices]})
+        else:
+            self.out.write("".join(printed(one) for one in devices))
+        return EXIT_DONE
 
     def _status(self) -> int:
         from .lifecycle import status
@@ -271,11 +307,12 @@ class Run:
         name: str,
         connection: Connection | None,
         context: Context | None = None,
+        store: Any = None,
     ) -> Result:
         from .calls import call
 
         context = context or self._context(text, name, connection)
-        result = call(self.options, wishes, text, store=self.store, context=context, name=name)
+        result = call(self.options, wishes, text, store=store or self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source

@@ -108,6 +108,14 @@ class Connection:
             hint=nearest(wanted, self.names()) or "'virsh list --all' lists the domains",
         )
 
+    def live_xml(self, domain: Domain) -> str:
+        """What a running domain is now, with passwords where the connection may tell them.
+
+        :raises LibvirtError: libvirt does not tell
+        """
+        flags = self._libvirt.VIR_DOMAIN_XML_SECURE if domain.secure else 0
+        return str(self._call(domain.handle.XMLDesc, flags))
+
     @property
     def is_local(self) -> bool:
         """Is it the libvirt of this machine, so that what is installed here tells about it?"""
