@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .domains import Connection, Domain
     from .provenance import Result
     from .store import ProfileStore
+    from .updating import Live
 
 #: The exit status of a shell's command that was interrupted.
 _INTERRUPTED = 130
@@ -182,6 +183,8 @@ class Run:
             prints = options.print_xml or options.print_diff or options.json
             prints = prints or options.explain is not None or options.check
             define = not from_file and not prints or options.confirm
+        elif options.update and not define:
+            define = True  # live, and then no further
             if options.upgrade is not None and define and not options.yes:
                 options.confirm = True  # the difference first
         if options.start and not define:
@@ -193,7 +196,8 @@ class Run:
         with self._connect(read_only=not define) as connection:
             domain = connection.find(options.domain)
             result = self._engine(domain.xml, wishes, domain.name, connection)
-            return self._deliver(result, wishes, connection if define else None, domain)
+            live = self._live(result, wishes, connection, domain) if options.update else None
+            return self._deliver(result, wishes, connection if define else None, domain, live=live)
 
     def _apply_file(self, wishes: list[dict[str, Any]], define: bool) -> int:
         from .xmltree import decode
@@ -220,6 +224,26 @@ class Run:
             text,
             lambda context: self._engine(text, wishes, name, None, context),
         )
+
+    def _live(
+        self, result: Result, wishes: list[dict[str, Any]], connection: Connection, domain: Domain
+    ) -> Live | None:
+        """What the running domain is to get; its plan is told."""
+        from .liveplan import marked, plan
+        from .pcitopology import machine_family
+        from .updating import Live
+        from .xmltree import parse
+
+        if not domain.active:
+            self.talk.warning(f"domain '{domain.name}' is not running: --update has nothing to change live")
+            return None
+        text = marked(connection.live_xml(domain))
+        context = self._context(text, domain.name, connection)
+        now = self._engine(text, wishes, domain.name, connection, context)
+        steps = plan(now, result, machine_family(parse(text).root, context.documents))
+        for line in steps.lines():
+            self.talk.note(line)
+        return Live(connection, domain, steps, self.talk)
 
     def _device(self, wishes: list[dict[str, Any]]) -> int:
         from .hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, printed, to_attach
@@ -337,6 +361,7 @@ class Run:
         domain: Domain | None = None,
         data: bytes = b"",
         encoding: str = "utf-8",
+        live: Live | None = None,
     ) -> int:
         """Print what is to be printed, then define, if there is a `connection` to define on."""
         from .secrecy import veil_result
@@ -359,6 +384,7 @@ class Run:
                 talk=self.talk,
                 stdin=self.stdin,
                 again=lambda xml: self._engine(xml, wishes, "", connection),
+                live=live,
             )
         return EXIT_DONE
 

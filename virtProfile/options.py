@@ -244,6 +244,13 @@ OPTIONS: tuple[Option, ...] = (
         completes="profile",
     ),
     Option(
+        ("--update",),
+        Kind.FLAG,
+        _LIVE,
+        "change the running VM too, as far as it can be; tells first what happens now, what at the"
+        " next boot, and what hardware the guest will see changed",
+    ),
+    Option(
         ("--device",),
         Kind.VALUE,
         _LIVE,
@@ -359,10 +366,16 @@ CLASHES: tuple[tuple[str, str], ...] = (
     *(
         ("--device", flag)
         for flag in (
-            "--status", "--unapply", "--upgrade", "--define", "--start", "--confirm", "--check",
+            "--update", "--status", "--unapply", "--upgrade", "--define", "--start", "--confirm", "--check",
             "--print-xml", "--print-diff", "--explain", "--hosts", "--complete", "--all", "--output",
         )
     ),
+    ("--update", "--start"),
+    ("--update", "--check"),
+    ("--update", "--input"),
+    ("--update", "--hosts"),
+    ("--update", "--status"),
+    ("--update", "--all"),
     ("--status", "--profile"),
     ("--status", "--define"),
     ("--status", "--start"),
