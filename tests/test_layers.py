@@ -34,7 +34,7 @@ LAYERS = [
     "record",
     "meeting changes masking locating recordwriter buses capmerge hostfiles",
     "companions pcitopology",
-    "reviving withdrawal recording",
+    "reviving withdrawal recording respelling",
     "removing",
     "wishlist",
     "actions selector judging placementcheck needs doubts mirroring",

@@ -8,15 +8,14 @@ listed with the reason, and is defined all the same.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
-import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import library
+import matrix
 import pytest
 from library import NAMES, apply
 
@@ -49,35 +48,8 @@ NEEDS = {"tpm-2.0": "swtpm", "windows-11": "swtpm"}
 
 
 @pytest.fixture(scope="module")
-def qemu() -> Iterator[Any]:
-    """A QEMU driver of its own, in a directory with a short name, as sockets need."""
-    root = tempfile.mkdtemp(prefix="vp-", dir="/tmp")
-    (Path(root) / "etc").mkdir()
-    (Path(root) / "etc" / "qemu.conf").write_text(
-        'stdio_handler = "file"\nsecurity_driver = "none"\nuser = "root"\ngroup = "root"\n'
-        "remember_owner = 0\ncgroup_controllers = []\n"
-        'swtpm_user = "root"\nswtpm_group = "root"\n'
-    )
-    libvirt.virEventRegisterDefaultImpl()
-    over = threading.Event()
-
-    def serve() -> None:
-        while not over.is_set():
-            libvirt.virEventRunDefaultImpl()
-
-    timer = libvirt.virEventAddTimeout(500, lambda *_: None, None)
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        handle = libvirt.open(f"qemu:///embed?root={root}")
-    except libvirt.libvirtError as problem:
-        pytest.skip(f"no embedded QEMU driver: {problem}")
-    yield handle
-    handle.close()
-    over.set()
-    thread.join(5)
-    libvirt.virEventRemoveTimeout(timer)
-    shutil.rmtree(root, ignore_errors=True)
+def qemu(embedded_qemu: Any) -> Any:
+    return embedded_qemu
 
 
 def guest(kind: str, image: Path) -> str:
@@ -187,3 +159,37 @@ def test_windows_where_the_host_lacks_some(qemu: Any, tmp_path: Path) -> None:
         told & {"relaxed", "vapic", "vpindex", "reset"} == {"relaxed", "vapic", "vpindex", "reset"} - listed
     )
     start(qemu, result.xml, starts=True)
+
+
+@pytest.mark.parametrize("override", [False, True], ids=["", "override"])
+def test_vms_that_are_there(qemu: Any, override: bool) -> None:
+    """Each profile on VMs that libvirt takes, also where it has its way: libvirt takes them still."""
+    documents = dict(library.documents())
+    for path in sorted((library.DATA / "bundles").glob("like-*-linux.xml")):
+        documents[path.stem] = path.read_text()
+    flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+    taken = 0
+    for document, xml in documents.items():
+        try:
+            qemu.defineXMLFlags(xml, flags).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        except libvirt.libvirtError:
+            continue  # a sketch, or of an arch that is not installed
+        taken += 1
+        for name in NAMES:
+            here = known(qemu) if name == "sev" else None
+            result = apply(xml, [name], override=override, record=False, context=here)
+            try:
+                start(qemu, result.xml, starts=False)
+            except libvirt.libvirtError as problem:
+                problem.add_note(f"{name} on {document}")
+                raise
+    assert taken >= 6
+
+
+@pytest.mark.parametrize("base", sorted(matrix.BASES))
+def test_every_pair_on_qemu(qemu: Any, base: str) -> None:
+    """The whole of ./dev matrix: nothing but what works, and conflicts by design."""
+    judge = matrix.Matrix(qemu)
+    for pair in itertools.combinations(NAMES, 2):
+        judge.outcome(base, pair, True)
+    assert judge.bad == []

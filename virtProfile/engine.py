@@ -34,6 +34,7 @@ from .recommendations import recommended
 from .record import Record, read_record
 from .recording import keep_record
 from .rendering import explain_conflicts, render, where
+from .respelling import respell
 from .selector import Selection, Selector
 from .splice import write
 from .wishlist import read_list, read_requests, together
@@ -185,6 +186,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         raise problem
     if before is not None:
         companions.part(tree, before, withdrawer)
+        respell(tree, Paths(tree.root, schema))
     if actions.unmet:
         raise together(actions.unmet)
     found = differences(tree)
@@ -212,7 +214,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         stay = unlist(tree, schema, entries, sorted(call.withdraw), call.exclude, before or Record())
         warnings += [_stays(one) for one in stay]
     if after is not None or before is not None:
-        write_record(tree, schema, before, after)
+        write_record(tree, schema, before, after, bool(found))
     paths = Paths(tree.root, schema)
     written = write(tree) if found or tree.mark() != mark else None
     sketch = fixpoint.conditions.sketch
