@@ -79,7 +79,7 @@ def define(
         if domain is not None and not domain.persistent or options.define is False:
             return  # nothing is kept for the next boot
     try:
-        defined = connection.define(result.xml)
+        defined = connection.define(result.xml if live is None else live.definition(result))
     except LibvirtError as problem:
         raise problem if live is None else live.take_back(problem) from problem
     talk.note(f"Domain '{defined.name}' defined successfully.")

@@ -91,8 +91,7 @@ class Call:
     :ivar withdraw: profiles that do not apply this time, whatever the list says
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
-    :ivar complete: also give a sketch what a domain needs to be defined
-    :ivar maker: who completes it instead of virtinst on the context's documents; see `Completion`
+    :ivar complete: also give a sketch what a domain needs to be defined; `maker`: see `Completion`
     """
 
     __slots__ = (

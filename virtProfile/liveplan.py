@@ -6,6 +6,7 @@ Pure: two renderings in, steps out. `updating` carries them out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from .buses import name_of
 from .errors import CompletionError
 from .hotplug import pluggable, printed, said, seat, updatable
 from .marks import mark, unmark
+from .pcitopology import place_of
 from .records import record
 from .xmltree import RECORD_NS, VIRTUNED_NS, parse
 
@@ -160,6 +162,48 @@ def _sits_on(device: Element) -> set[tuple[str, str]]:
     if bus == "usb" or device.get("bus") == "usb":
         return {("usb", "0")}
     return set()
+
+
+def as_live(xml: str, before: str, live: str) -> str:
+    """The new definition, its new devices where the running VM has them: address and MAC.
+
+    Else the guest would see its hardware move at the next boot.
+
+    :param xml: the new definition, of which `before` was the old one
+    :param live: the running VM's XML, with all that was attached
+    """
+    root = parse(xml).root
+    known = Counter(said(one) for one in parse(before).root.iterfind("devices/*"))
+    running = list(parse(live).root.iterfind("devices/*"))
+    here = {place_of(one.find("address")) for one in root.iterfind("devices/*")} - {None}
+    changed = False
+    for device in root.iterfind("devices/*"):
+        text = said(device)
+        if known[text]:
+            known[text] -= 1
+            continue
+        there = next((one for one in running if _within(device, one)), None)
+        if there is None:
+            continue
+        running.remove(there)
+        for tag in ("mac", "address"):
+            found = there.find(tag)
+            if found is None or device.find(tag) is not None:
+                continue
+            if tag == "address" and place_of(found) in here:
+                continue
+            device.insert(0 if tag == "mac" else len(device), etree.fromstring(etree.tostring(found)))
+            changed = True
+    return str(etree.tostring(root, encoding="unicode")) if changed else xml
+
+
+def _within(part: Element, whole: Element) -> bool:
+    """Does the second element say all that the first does?"""
+    if part.tag != whole.tag or any(whole.get(name) != value for name, value in part.attrib.items()):
+        return False
+    if (part.text or "").strip() and (part.text or "").strip() != (whole.text or "").strip():
+        return False
+    return all(any(_within(one, other) for other in whole) for one in part.iterchildren("*"))
 
 
 def _quoted(value: str | None) -> str:

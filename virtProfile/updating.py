@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from .errors import LibvirtError
+from .liveplan import as_live
 from .xmltree import parse
 
 if TYPE_CHECKING:
     from .domains import Connection, Domain
     from .liveplan import Plan, Step
     from .output import Talk
+    from .provenance import Result
 
 #: How long a guest may take to let go of a device, in seconds.
 PATIENCE = 10.0
@@ -29,6 +31,8 @@ class Live:
         self.plan = plan
         self.talk = talk
         self._done: list[Step] = []
+        #: what libvirt made of the devices that were attached, by their step: alias and XML
+        self._made: dict[Step, tuple[str, str]] = {}
         self._metadata: list[tuple[str, str, str | None]] = []
 
     @property
@@ -56,6 +60,10 @@ class Live:
                 raise self._taken_back(f"the list of profiles: {problem.message}") from problem
             self._metadata.append((key, uri, before))
 
+    def definition(self, result: Result) -> str:
+        """The result, with what was attached where it is now: for libvirt to define."""
+        return as_live(result.xml, result.input, self.connection.live_xml(self.domain))
+
     def take_back(self, problem: LibvirtError) -> LibvirtError:
         """The definition failed: the running VM goes back too. Gives the error to raise."""
         if not self._done and not self._metadata:
@@ -64,30 +72,35 @@ class Live:
 
     def _do(self, step: Step) -> None:
         if step.kind == "attach":
+            before = self._devices()
             self.connection.attach(self.domain, step.xml)
+            new = {alias: xml for alias, xml in self._devices().items() if alias not in before}
+            if len(new) == 1:
+                self._made[step] = next(iter(new.items()))
         elif step.kind == "update":
             self.connection.update(self.domain, step.xml)
         else:
             self.connection.detach(self.domain, step.xml)
-            self._wait_for(step)
+            self._wait_for(step.name, step.alias)
 
-    def _wait_for(self, step: Step) -> None:
+    def _wait_for(self, name: str, alias: str) -> None:
         """A guest lets go of a device when it wants to.
 
         :raises LibvirtError: it does not
         """
         until = time.monotonic() + PATIENCE
-        while step.alias and self._is_there(step.alias):
+        while alias and alias in self._devices():
             if time.monotonic() > until:
-                raise LibvirtError(
-                    f"the guest does not let go of {step.name}",
-                    hint="a guest that has not booted, or waits, cannot: it goes at the next boot",
-                )
+                raise LibvirtError(f"the guest does not let go of {name} (one that has not booted cannot)")
             time.sleep(0.1)
 
-    def _is_there(self, alias: str) -> bool:
+    def _devices(self) -> dict[str, str]:
+        """The running VM's devices by alias, as libvirt has them."""
         root = parse(self.connection.live_xml(self.domain)).root
-        return any(one.get("name") == alias for one in root.iterfind("devices/*/alias"))
+        return {
+            one.get("name", ""): str(etree.tostring(one.getparent(), encoding="unicode", with_tail=False))
+            for one in root.iterfind("devices/*/alias")
+        }
 
     def _taken_back(self, fact: str) -> LibvirtError:
         """Undo what was done, last first; gives the error that tells of it."""
@@ -119,17 +132,9 @@ class Live:
         elif step.kind == "detach":
             self.connection.attach(self.domain, _without_alias(step.before))
         else:
-            before = self._aliases()
-            self.connection.detach(self.domain, step.xml)
-            until = time.monotonic() + PATIENCE
-            while self._aliases() == before:
-                if time.monotonic() > until:
-                    raise LibvirtError(f"the guest does not let go of {step.name}")
-                time.sleep(0.1)
-
-    def _aliases(self) -> list[str | None]:
-        root = parse(self.connection.live_xml(self.domain)).root
-        return [one.get("name") for one in root.iterfind("devices/*/alias")]
+            alias, xml = self._made.get(step, ("", step.xml))
+            self.connection.detach(self.domain, xml)
+            self._wait_for(step.name, alias)
 
 
 def _without_alias(xml: str) -> str:
