@@ -51,8 +51,15 @@ class Fixpoint:
     """Finds the stable selection and renders it."""
 
     def __init__(
-        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+        self,
+        tree: WorkTree,
+        selector: Selector,
+        conditions: Conditions,
+        complete: Any = None,
+        whole: bool = False,
     ) -> None:
+        #: a whole guest is completed, by all that stands: no mask is exact
+        self._whole = whole
         self.tree = tree
         self.complete = complete
         self.selector = selector
@@ -159,7 +166,7 @@ class Fixpoint:
             self._masks = Masks(self.tree, self.actions)
         if isinstance(owner, str) and owner not in state.selected:
             yield self.tree.root
-        elif self._masks.exact(owner):
+        elif not self._whole and self._masks.exact(owner):
             with self._masks.without(owner) as root:
                 yield root
         else:  # seldom: rendered without it, as what yields to it is not in the tree
