@@ -161,7 +161,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run, call.complete)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
