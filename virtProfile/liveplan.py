@@ -132,9 +132,10 @@ def _attached(
     root: Element, new: Sequence[Element], family: str | None, later: list[str]
 ) -> Iterator[Step]:
     """Steps for what is new: what cannot come takes along what sits on it."""
-    missing: set[tuple[str, str]] = set()
+    there = {(one.get("type"), one.get("index", "0")) for one in root.iterfind("devices/controller")}
     for device in _ordered(new):
-        if _sits_on(device) & missing:
+        needed = _sits_on(device)
+        if needed is not None and needed not in there:
             later.append(f"{name_of(device)} comes, on a controller that comes then")
             continue
         fits = _can(device, "comes", later)
@@ -147,21 +148,21 @@ def _attached(
         if fits:
             yield Step("attach", name_of(device), printed(device), "")
         elif device.tag == "controller":
-            missing.add((device.get("type", ""), device.get("index", "0")))
+            there.discard((device.get("type"), device.get("index", "0")))
 
 
-def _sits_on(device: Element) -> set[tuple[str, str]]:
-    """The controllers that a device may not be without: by its address, else by its kind."""
+def _sits_on(device: Element) -> tuple[str, str] | None:
+    """The controller that a device may not be without: by its address, else by its kind."""
     address, target = device.find("address"), device.find("target")
     bus = None if target is None else target.get("bus")
     if address is not None and bus and address.get("type") == "drive":
-        return {(bus, address.get("controller", "0"))}
+        return bus, address.get("controller", "0")
     if device.tag in ("channel", "console") and target is not None and target.get("type") == "virtio":
         index = "0" if address is None else address.get("controller", "0")
-        return {("virtio-serial", index)}
+        return "virtio-serial", index
     if bus == "usb" or device.get("bus") == "usb":
-        return {("usb", "0")}
-    return set()
+        return "usb", "0"
+    return None
 
 
 def as_live(xml: str, before: str, live: str) -> str:
@@ -177,11 +178,17 @@ def as_live(xml: str, before: str, live: str) -> str:
     running = list(parse(live).root.iterfind("devices/*"))
     here = {place_of(one.find("address")) for one in root.iterfind("devices/*")} - {None}
     changed = False
+    new = []
     for device in root.iterfind("devices/*"):
         text = said(device)
-        if known[text]:
-            known[text] -= 1
+        if not known[text]:
+            new.append(device)
             continue
+        known[text] -= 1
+        same = next((one for one in running if _within(device, one)), None)
+        if same is not None:
+            running.remove(same)
+    for device in new:
         there = next((one for one in running if _within(device, one)), None)
         if there is None:
             continue
