@@ -15,7 +15,7 @@ MODULES = sorted((TOP / "virtProfile").glob("*.py"))
 #: Every module imports only from lines above its own (at the top of the file).
 LAYERS = [
     "",
-    "version records valuetypes machines cpuset",
+    "version records valuetypes machines cpuset marks",
     "capsearch",
     "errors",
     "template xpathsyntax",
@@ -50,8 +50,10 @@ LAYERS = [
     "learn",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion standing hostcommands learncommand workers fleetreport hooks",
+    "catalogue completion standing hostcommands learncommand workers fleetreport hooks hotplug",
+    "liveplan",
     "domains",
+    "updating",
     "defining gathering",
     "fleetwork",
     "fleet",

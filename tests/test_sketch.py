@@ -109,6 +109,13 @@ def test_defaults_of_profiles_reach_the_devices_that_virtinst_adds() -> None:
     assert usb == ["ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3"]  # one thing of four
 
 
+def test_a_default_that_its_own_condition_sees_of_virtinst_too() -> None:
+    nic = "<default when=\"devices/interface/model/@type = 'e1000'\"><devices>{}</devices></default>"
+    wish = nic.format("<interface><model type='e1000'/><driver queues='2'/></interface>")
+    result = complete(SKETCH.replace("</domain>", "<devices><interface type='user'/></devices></domain>"), wish)
+    assert [one.find("driver").get("queues") for one in devices(result, "interface")] == ["2"]
+
+
 def test_a_list_that_is_not_begun_is_filled() -> None:
     clock = SKETCH.replace("</domain>", "  <clock offset='localtime'/>\n</domain>")
     made = etree.fromstring(complete(clock).xml.encode()).find("clock")

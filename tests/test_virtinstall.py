@@ -35,10 +35,10 @@ XML = "--print-xml 1"
 TABLE = {
     "memory": (f"{F37} --pxe --disk size=2 {XML}", "--profile big"),
     "two-steps": (f"{F37} --pxe --disk size=2 --print-xml", "--profile cache"),
-    "machine": (f"{F37} --pxe --disk size=2 {XML}", "--profile pc --profile needs-q35"),
+    "machine": (f"{F37} --pxe --disk size=2 {XML}", "--profile old-machine --profile needs-q35"),
     "type": (f"{F37} --pxe --disk size=2 {XML}", "--profile tcg --profile kvmonly"),
     "type-given": (f"{F37} --virt-type kvm --import --disk size=2 {XML}", "--profile tcg --profile kvmonly"),
-    "machine-given": (f"{F37} --machine q35 --import --disk size=2 {XML}", "--profile pc"),
+    "machine-given": (f"{F37} --machine q35 --import --disk size=2 {XML}", "--profile old-machine"),
     "bus": (f"{F37} --import --disk size=2 --disk size=3,format=raw {XML}", "--profile scsi"),
     "bus-given": (f"{F37} --import --disk size=2,bus=sata --disk size=3 {XML}", "--profile scsi --profile cache"),
     "absences": (f"{F37} --import --disk size=2 {XML}", "--profile nousb --profile headless-server"),
@@ -46,7 +46,7 @@ TABLE = {
     "cdrom": (f"{F37} --cdrom /dev/null --disk size=2 --print-xml", "--profile needs-q35"),
     "two-cdroms": (f"{F37} --cdrom /dev/null --disk size=2 {XML}", "--profile two,priority=3"),
     "no-disk": (f"{F37} --import --disk none {XML}", "--profile disk --profile cache"),
-    "param": (f"{F37} --import --disk none {XML}", "--profile usb2,model=piix3-uhci"),
+    "param": (f"{F37} --import --disk none {XML}", "--profile usb-model,model=piix3-uhci"),
     "xml-last": (f"{F37} --import --disk none --xml ./vcpu=3 {XML}", "--profile hard"),
     "cloud-init": (f"{F37} --cloud-init --import --disk size=2 --print-xml", "--profile guest-agent --profile rng"),
     "override": (f"{F37} --vcpus 2 --import --disk none {XML}", "--profile hard,priority=100"),
@@ -140,7 +140,7 @@ def test_without_profiles_it_is_the_distributions(words: str, place: Path) -> No
         (f"{F37} --import --disk none --vcpus 2 --profile hard {XML}", 3, "vcpu"),
         (f"{F37} --import --disk none --profile nix {XML}", 1, "no profile 'nix'"),
         (f"{F37} --import --disk none --profile big,priority=x {XML}", 2, "priority 'x'"),
-        (f"{F37} --import --disk none --profile usb2,modell=x {XML}", 1, "modell"),
+        (f"{F37} --import --disk none --profile usb-model,modell=x {XML}", 1, "modell"),
         ("--reinstall test --pxe --profile big", 1, "Cannot use --reinstall and --profile"),
     ],
 )
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_told(words: str, status: int, told: str, place: Path) 
 def test_help_lists_the_profiles(place: Path) -> None:
     done = install(place, "--profile help")
     assert done.returncode == 0
-    assert re.search(r"^usb2 +0 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^usb-model +0 ", done.stdout, re.MULTILINE)
     assert "--profile" in install(place, "--help").stdout
 
 
@@ -264,10 +264,10 @@ def test_objects_stay(place: Path) -> None:
 @pytest.mark.parametrize(
     "prefix, offered, most",
     [
-        ("--profile ", ["cache", "usb2", "rng"], 99),
-        ("--profile usb2", ["usb2"], 1),
-        ("--profile usb2,", ["priority=", "version=", "include=", "model="], 4),
-        ("--profile usb2,priority=3,m", ["model="], 1),
+        ("--profile ", ["cache", "usb-model", "rng"], 99),
+        ("--profile usb-m", ["usb-model"], 1),
+        ("--profile usb-model,", ["priority=", "version=", "include=", "model="], 4),
+        ("--profile usb-model,priority=3,m", ["model="], 1),
     ],
 )
 def test_completion(prefix: str, offered: list[str], most: int, tmp_path: Path) -> None:

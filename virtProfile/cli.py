@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .domains import Connection, Domain
     from .provenance import Result
     from .store import ProfileStore
+    from .updating import Live
 
 #: The exit status of a shell's command that was interrupted.
 _INTERRUPTED = 130
@@ -199,6 +200,8 @@ class Run:
             from .gathering import read_secrets
 
             read_secrets(wishes, self.store)
+        if options.device is not None:
+            return self._device(wishes)
         if is_fleet(options):
             from .fleet import Fleet
             from .gathering import given
@@ -210,6 +213,8 @@ class Run:
             prints = options.print_xml or options.print_diff or options.json
             prints = prints or options.explain is not None or options.check
             define = not from_file and not prints or options.confirm
+        elif options.update and not define:
+            define = True  # live, and then no further
             if options.upgrade is not None and define and not options.yes:
                 options.confirm = True  # the difference first
         if options.start and not define:
@@ -221,7 +226,8 @@ class Run:
         with self._connect(read_only=not define) as connection:
             domain = connection.find(options.domain)
             result = self._engine(domain.xml, wishes, domain.name, connection)
-            return self._deliver(result, wishes, connection if define else None, domain)
+            live = self._live(result, wishes, connection, domain) if options.update else None
+            return self._deliver(result, wishes, connection if define else None, domain, live=live)
 
     def _apply_file(self, wishes: list[dict[str, Any]], define: bool) -> int:
         from .xmltree import decode
@@ -248,6 +254,60 @@ class Run:
             text,
             lambda context: self._engine(text, wishes, name, None, context),
         )
+
+    def _live(
+        self, result: Result, wishes: list[dict[str, Any]], connection: Connection, domain: Domain
+    ) -> Live | None:
+        """What the running domain is to get; its plan is told."""
+        from .liveplan import marked, plan
+        from .pcitopology import machine_family
+        from .updating import Live
+        from .xmltree import parse
+
+        if not domain.active:
+            self.talk.warning(f"domain '{domain.name}' is not running: --update has nothing to change live")
+            return None
+        text = marked(connection.live_xml(domain))
+        context = self._context(text, domain.name, connection)
+        now = self._engine(text, wishes, domain.name, connection, context)
+        steps = plan(now, result, machine_family(parse(text).root, context.documents))
+        for line in steps.lines():
+            self.talk.note(line)
+        return Live(connection, domain, steps, self.talk)
+
+    def _device(self, wishes: list[dict[str, Any]]) -> int:
+        from .hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, printed, to_attach
+        from .pcitopology import machine_family
+        from .xmltree import parse, read_file
+
+        file = self.options.device
+        store = WithDevice(self.store, device_profile(read_file(file)[0], file))
+        running = False
+        if self.options.domain is None and self.options.connect is None:
+            text, name, connection = *self._text(), None
+        else:
+            connection = self._connect(read_only=True)
+            if self.options.domain is None:
+                text, name = self._text()
+            else:
+                domain = connection.find(self.options.domain)
+                running, name = domain.active, domain.name
+                text = connection.live_xml(domain) if running else domain.xml
+        context = self._context(text, name, connection)
+        before = self._engine(text, wishes, name, connection, context)
+        device = {"name": DEVICE_PROFILE, "params": {}}
+        after = self._engine(text, [*wishes, device], name, connection, context, store)
+        family = machine_family(parse(text, name=name).root, context.documents)
+        devices = to_attach(before, after, family, running)
+        for one in devices if running else ():
+            if not pluggable(one):
+                kind = f" of type '{one.get('type')}'" if one.get("type") else ""
+                self.talk.warning(f"a running VM takes no {one.tag}{kind}: it waits for the next boot")
+        if self.options.json:
+            self.out.json({"devices": [printed(one) for one in devices]})
+        else:
+            self.out.write("".join(printed(one) for one in devices))
+        return EXIT_DONE
 
     def _status(self) -> int:
         from .lifecycle import status
@@ -301,11 +361,12 @@ class Run:
         name: str,
         connection: Connection | None,
         context: Context | None = None,
+        store: Any = None,
     ) -> Result:
         from .calls import call
 
         context = context or self._context(text, name, connection)
-        result = call(self.options, wishes, text, store=self.store, context=context, name=name)
+        result = call(self.options, wishes, text, store=store or self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source
@@ -330,6 +391,7 @@ class Run:
         domain: Domain | None = None,
         data: bytes = b"",
         encoding: str = "utf-8",
+        live: Live | None = None,
     ) -> int:
         """Print what is to be printed, then define, if there is a `connection` to define on."""
         from .secrecy import veil_result
@@ -352,6 +414,7 @@ class Run:
                 talk=self.talk,
                 stdin=self.stdin,
                 again=lambda xml: self._engine(xml, wishes, "", connection),
+                live=live,
             )
         return EXIT_DONE
 

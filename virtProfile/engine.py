@@ -84,8 +84,7 @@ class Call:
     :ivar withdraw: profiles that do not apply this time, whatever the list says
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
-    :ivar complete: also give a sketch what a domain needs to be defined
-    :ivar maker: who completes it instead of virtinst on the context's documents; see `Completion`
+    :ivar complete: also give a sketch what a domain needs to be defined; `maker`: see `Completion`
     """
 
     __slots__ = (
@@ -155,8 +154,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        conditions = Conditions(schema, context, document)
-        fixpoint = Fixpoint(tree, selector, conditions, completion.run, completion.whole)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()

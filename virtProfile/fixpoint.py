@@ -55,14 +55,12 @@ class Fixpoint:
         tree: WorkTree,
         selector: Selector,
         conditions: Conditions,
-        complete: Any = None,
-        whole: bool = False,
+        completion: Any = None,
     ) -> None:
-        """:param complete: completes a rendering; `whole` where it fills in a whole guest, so
-        that what a profile leaves out is not simply absent: no mask shows that"""
+        #: a whole guest is completed, by all that stands: no mask is exact
+        self._whole = completion is not None and completion.whole
         self.tree = tree
-        self.complete = complete
-        self._whole = whole
+        self.complete = None if completion is None else completion.run
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None

@@ -6,16 +6,15 @@ in the text; where it stands afterwards, its object goes on, with everything tha
 is not XML: the storage that a disk will create, what ``--xml`` shall do at the end.
 """
 
-import re
 from contextlib import contextmanager
 
 from lxml import etree
 
 from virtinst.xmlutil import listify
+from virtProfile.marks import mark, unmark
 
 #: The attributes in which virtinst keeps the XML side of an object.
 _XML_STATE = ("conn", "_propstore", "_xmlstate")
-_MARK = re.compile("^virt-profile:([0-9]+)$")
 
 
 def objects(one):
@@ -52,45 +51,22 @@ def marked(guest):
             at = seen[tag] = seen.get(tag, -1) + 1
             found = [] if elements is None else elements.findall(tag)
             if at < len(found):
-                _mark(found[at], len(devices))
+                mark(found[at], len(devices))
                 devices.append(device)
     return root, devices
 
 
-def unmark(text):
+def _unmarked(text):
     """The text without marks, and the marks by tag and position."""
     root = etree.fromstring(text.encode())
-    marks = {}
+    marks = unmark(root)
+    found = {}
     seen = {}
     for device in root.iterfind("devices/*"):
         at = seen[device.tag] = seen.get(device.tag, -1) + 1
-        for comment in device.xpath("comment()"):
-            mark = _MARK.match(comment.text or "")
-            if mark:
-                marks[device.tag, at] = int(mark.group(1))
-                _drop(device, comment)
-    return etree.tostring(root, encoding="unicode"), marks
-
-
-def _mark(device, number):
-    """A comment on a line of its own: what is written beside it is written as beside any line."""
-    mark = etree.Comment("virt-profile:%d" % number)
-    if not len(device):
-        device.text, mark.tail = "\n      ", "\n    "
-    else:
-        mark.tail = device.text
-    device.insert(0, mark)
-
-
-def _drop(device, mark):
-    """Take a mark out, with its line."""
-    before, after = mark.getprevious(), mark.getnext()
-    if after is None and before is not None:
-        before.tail = mark.tail
-    elif after is None:
-        device.text = None
-    mark.tail = None
-    device.remove(mark)
+        if device in marks:
+            found[device.tag, at] = marks[device]
+    return etree.tostring(root, encoding="unicode"), found
 
 
 def adopt(guest, text, devices):
@@ -98,14 +74,14 @@ def adopt(guest, text, devices):
 
     :param devices: by mark; an object of a device that has gone is left as it is
     """
-    clean, marks = unmark(text)
+    clean, marks = _unmarked(text)
     new = guest.__class__(guest.conn, parsexml=clean)
     _carry(guest, new, lambda tag, at: _marked(devices, marks, tag, at), True)
 
 
 def clone(guest, text, devices):
     """Another guest, of the marked text, with what `guest` and its devices know besides XML."""
-    clean, marks = unmark(text)
+    clean, marks = _unmarked(text)
     new = guest.__class__(guest.conn, parsexml=clean)
     _carry(guest, new, lambda tag, at: _marked(devices, marks, tag, at), False)
     for one in objects(new):
