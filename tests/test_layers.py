@@ -50,7 +50,7 @@ LAYERS = [
     "learn",
     "options secrecy",
     "cliargs output diff explain",
-    "catalogue completion standing hostcommands learncommand workers fleetreport hooks hotplug",
+    "catalogue completion standing showing hostcommands learncommand workers fleetreport hooks hotplug",
     "liveplan",
     "domains",
     "updating",

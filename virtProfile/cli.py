@@ -22,7 +22,7 @@ from .errors import (
     UsageError,
     VersionError,
 )
-from .output import Closed, Output, Talk, encoded, tell
+from .output import Closed, Output, Talk, tell
 
 if TYPE_CHECKING:
     import argparse
@@ -395,12 +395,13 @@ class Run:
     ) -> int:
         """Print what is to be printed, then define, if there is a `connection` to define on."""
         from .secrecy import veil_result
+        from .showing import show
 
         options = self.options
         tell(self.talk, veil_result(result), override=options.override)
         if domain is not None and not domain.secure:
             self.talk.warning(f"the connection is read-only: passwords of '{domain.name}' are not in its XML")
-        self._print(result, connection is not None, data, encoding)
+        show(result, self.out, self.talk, options, connection is not None, data, encoding)
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE
         if connection is not None:
@@ -417,37 +418,3 @@ class Run:
                 live=live,
             )
         return EXIT_DONE
-
-    def _print(self, result: Result, defining: bool, data: bytes, encoding: str) -> None:
-        options = self.options
-        if options.json:
-            from .secrecy import veil_result
-
-            self.out.json(veil_result(result).to_dict())
-        elif options.explain is not None:
-            from .explain import explain
-
-            text = explain(result, options.explain)
-            self.out.write(text)
-            if not text:
-                self.talk.note("no profile has a say in this")
-        elif options.print_diff or options.confirm and not options.print_xml:
-            self._print_diff(result, encoding)
-        elif options.print_xml or not (defining or options.check):
-            if data and result.xml == result.input:
-                self.out.write(data)
-            else:
-                self.out.write(encoded(result.xml, encoding, data))
-
-    def _print_diff(self, result: Result, encoding: str) -> None:
-        from . import diff
-
-        name = self.options.input if self.options.input not in (None, "-") else ""
-        if self.out.terminal:
-            text = diff.drawn(result, name, width=self.out.width, colour=self.out.colour)
-            self.out.write(text)
-            return
-        first = "\ufeff" if encoding == "utf-8-sig" else ""
-        text = diff.unified(result, name, first=first)
-        # patch works on lines of bytes: no use for it in two bytes a character
-        self.out.write(text.encode("utf-8" if encoding.startswith("utf") else encoding, "replace"))
