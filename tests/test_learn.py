@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
+import commandline
 import corpus
 import learning
 import pytest
@@ -13,7 +13,6 @@ from lxml import etree
 
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
-from virtProfile.cli import runcli
 from virtProfile.learn import learn
 from virtProfile.lint import lint_text
 
@@ -154,9 +153,8 @@ def test_bad_input(text: str, fact: str) -> None:
 
 
 def run(*words: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    status = runcli(words, stdout=out, stderr=err, environ={})
-    return status, out.getvalue(), err.getvalue()
+    done = commandline.run(list(words))
+    return done.status, done.out.decode(), done.err
 
 
 def test_command(tmp_path: Path) -> None:

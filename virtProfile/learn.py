@@ -20,7 +20,7 @@ from .errors import InvalidDomainError, ProfileError, UsageError
 from .finding import read
 from .learnwording import Wordings
 from .learnwriter import Snippet, add, copy, joined, profile, put, remove
-from .likeness import Gap, children, gaps, is_ours, pairs, same_slot, slots
+from .likeness import Gap, children, gaps, is_hull, is_ours, pairs, same_slot, slots
 from .lint import lint_text
 from .locating import child_node
 from .paths import Paths
@@ -102,18 +102,34 @@ class _Place:
         self.wordings = [one for one in wordings if one]
         self.level = 0
         self.reason = ""
+        self.refused: dict[int, str] = {}
+        self.settled = False
 
     @property
     def actions(self) -> list[Element]:
         return [] if self.reason or not self.wordings else self.wordings[self.level]
 
-    def plainer(self, reason: str) -> bool:
-        """Go to the next wording; False where there is none."""
+    def plainer(self, refusal: str = "") -> bool:
+        """Go to the next wording; after the last one back to the first that was not refused.
+
+        :param refusal: why the engine or lint refuses this wording; "": it makes something else
+        :return: is there another wording now?
+        """
+        if refusal:
+            self.refused[self.level] = refusal
+        if self.settled:
+            self.reason = self.reason or refusal
+            return bool(refusal)
         if self.level + 1 < len(self.wordings):
             self.level += 1
             return True
-        self.reason = self.reason or reason
-        return False
+        self.settled = True
+        good = [level for level in range(len(self.wordings)) if level not in self.refused]
+        if not good:
+            self.reason = self.refused[0]
+            return True
+        changed, self.level = self.level != good[0], good[0]
+        return changed
 
 
 def _read(text: str, name: str, schema: Schema) -> Element:
@@ -163,7 +179,7 @@ class _Learner(Wordings):
     # --- the engine as the judge -----------------------------------------------
 
     def written(self, actions: Sequence[Element]) -> str:
-        return profile(self.name, joined(actions))
+        return profile(self.name, joined(actions, self.places_of_selects))
 
     def tried(self, actions: Sequence[Element]) -> tuple[Element | None, str]:
         """(what the actions make of the first definition, why they cannot)."""
@@ -205,7 +221,7 @@ class _Learner(Wordings):
                     and _touches(place.tags, gap.tags)
                     and place.level + 1 < len(place.wordings)
                 ):
-                    changed = place.plainer("") or changed
+                    changed = place.plainer() or changed
         return changed
 
     def missing(self, result: Element) -> Iterator[Left]:
@@ -371,6 +387,8 @@ class _Learner(Wordings):
 
 def _same(there: list[Element], wanted: list[Element], node: Any) -> bool:
     """Are both lists equal, in order where no key tells their elements apart?"""
+    if not node.many and bool(there) != bool(wanted):
+        return is_hull((there or wanted)[0], node)
     rows = pairs(there, wanted, node)
     if any(a is None or b is None or next(gaps(a, b, node), None) is not None for a, b in rows):
         return False

@@ -23,10 +23,15 @@ class Wordings:
 
     def __init__(self, old: Paths) -> None:
         self.old = old
+        #: where in the document stands what a select means
+        self.places_of_selects: dict[str, int] = {}
+        self.numbers = {one: number for number, one in enumerate(old.root.iter("*"))}
 
     def select(self, element: Element, slot: str = "") -> str:
         path = self.old.of(element, slot).removeprefix("/domain/")
-        return f"{path}/text()" if slot == TEXT else path
+        path = f"{path}/text()" if slot == TEXT else path
+        self.places_of_selects[path] = self.numbers[element]
+        return path
 
     def wrapped(self, snippet: Element, above: Sequence[str], multiple: str = "") -> Element:
         return self.wrapped_all([snippet], above, multiple)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -74,11 +74,16 @@ def remove(select: str) -> Element:
     return etree.Element("remove", select=select)
 
 
-def joined(actions: Sequence[Element]) -> list[Element]:
-    """Copies of the actions, what is added to one list in one action: a wording is tried often."""
+def joined(actions: Sequence[Element], order: Mapping[str, int]) -> list[Element]:
+    """Removes first, the last of the document before those that stand in front of it: what an
+    earlier one takes away counts no more for the position that a later one means.
+
+    Copies of the actions, what is added to one list in one action: a wording is tried often."""
     made: list[Element] = []
     lists: dict[tuple[str, str], Element] = {}
-    for action in actions:
+    removes = [one for one in actions if one.tag == "remove"]
+    removes.sort(key=lambda one: -order.get(one.get("select") or "", 0))
+    for action in [*removes, *(one for one in actions if one.tag != "remove")]:
         one = deepcopy(action)
         if (
             action.tag == "add"

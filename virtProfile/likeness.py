@@ -82,12 +82,20 @@ def gaps(before: Element, after: Element, node: Any, tags: str = "") -> Iterator
         rows = pairs(there, wanted, inner)
         for one, other in rows:
             if one is None or other is None:
-                yield Gap(one, other, inner, PRESENCE, below)
+                if not is_hull(other if one is None else one, inner):
+                    yield Gap(one, other, inner, PRESENCE, below)
             else:
                 yield from gaps(one, other, inner, below)
         kept = [there.index(one) for one, other in rows if one is not None and other is not None]
         if inner.key_class not in ("E", "N") and _moved(there, wanted, rows, kept):
             yield Gap(before, after, inner, "order", below)
+
+
+def is_hull(element: Element | None, node: Any) -> bool:
+    """Is it an empty element that only holds others, as <features/>? It says nothing."""
+    if element is None or node.many or node.anything or node.attrs or len(element.attrib):
+        return False
+    return next(element.iterchildren("*"), None) is None and text_of(element) is None and bool(node.children)
 
 
 def _moved(there: list[Element], wanted: list[Element], rows: Any, kept: list[int]) -> bool:
