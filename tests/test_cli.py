@@ -69,6 +69,7 @@ TABLE = (
     Case("explain-record", "--input gone.xml --explain"),
     Case("explain-record-path", "--input gone.xml --explain devices/sound"),
     Case("explain-condition", f"{FILE} --auto --explain"),
+    Case("learn", "--learn vm.xml utf16.xml learned", 0),
     Case("upgrade", "--input applied.xml --upgrade --print-diff"),
     Case("upgrade-one", "--input applied.xml --upgrade cache --print-diff"),
     Case("upgrade-unknown", "--input applied.xml --upgrade desktop", 2),
