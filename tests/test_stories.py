@@ -187,3 +187,42 @@ def test_a_database_of_32_cpus(golden: Golden) -> None:
 )
 def test_no_place_of_this_machine_in_a_story(path: Path) -> None:
     assert str(library.ROOT) not in path.read_text()
+
+
+@pytest.mark.parametrize("word, priority", [("plain", ""), ("override", ",priority=100")])
+def test_virt_install_with_explicit_options(golden: Golden, word: str, priority: str) -> None:
+    """What was said on the command line is the definition; what was not yields to the profile."""
+    import difflib
+
+    from test_virtinstall import F37, PLACES, canonical, install
+
+    common = f"{F37} --import --disk size=2,bus=sata --disk size=3 --network model=e1000 --memory 512 --print-xml"
+    before = install(PLACES[0], common, plain=True)
+    after = install(PLACES[0], f"{common} --profile linux-server{priority}")
+    assert before.returncode == after.returncode == 0, after.stderr
+    lines = difflib.unified_diff(
+        canonical(before.stdout).splitlines(), canonical(after.stdout).splitlines(), "", "", "", "", 0, ""
+    )
+    shown = [line for line in lines if line[:2] not in ("@@", "--", "++")]
+    assert not any("<memory" in line for line in shown)
+    golden(f"stories/virt-install-{word}.txt", "\n".join(shown) + "\n")
+
+
+@pytest.mark.parametrize("word, more", [("plain", ""), ("override", "--override")])
+def test_a_disk_and_a_nic_to_attach(golden: Golden, tmp_path: Path, word: str, more: str) -> None:
+    """What a running VM gets is completed by its profiles' defaults, on free addresses."""
+    from commandline import run
+
+    vm = tmp_path / "vm.xml"
+    vm.write_text(virtProfile.apply(sample("linux-q35-defined"), ["fast-disk"], store=library.store()).xml)
+    new = tmp_path / "new.xml"
+    new.write_text(
+        "<devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/a.img'/>"
+        "<target dev='vdz' bus='virtio'/></disk><interface type='network'><source network='default'/>"
+        "<model type='virtio'/></interface></devices>"
+    )
+    profiles = f"--profile-dir {library.SHIPPED} --profile net-multiqueue {more}"
+    done = run(f"--input {vm} --device {new} {profiles}".split())
+    assert done.status == 0, done.err
+    assert b"cache='none'" in done.out or b'cache="none"' in done.out
+    golden(f"stories/attach-{word}.txt", done.out.decode())
