@@ -168,12 +168,14 @@ class _Learner(Wordings):
             result = self.judge()
             if result is not None and not self.reword(result):
                 break
-        for place in self.places:
-            if place.reason:
-                self.left.append(Left(place.path, place.reason))
-        if result is not None:
-            self.left += self.missing(result)
         actions = [one for place in self.places for one in place.actions]
+        result, refusal = self.tried(actions)  # what is printed is what was tried last
+        for place in self.places:
+            if place.reason or result is None:
+                self.left.append(Left(place.path, place.reason or refusal))
+        if result is None:
+            return Learned("", tuple(dict.fromkeys(self.left)))
+        self.left += self.missing(result)
         return Learned(self.written(actions) if actions else "", tuple(dict.fromkeys(self.left)))
 
     # --- the engine as the judge -----------------------------------------------
@@ -216,11 +218,7 @@ class _Learner(Wordings):
         changed = False
         for gap in gaps(result, self.after, self.schema.root):
             for place in self.places:
-                if (
-                    not place.reason
-                    and _touches(place.tags, gap.tags)
-                    and place.level + 1 < len(place.wordings)
-                ):
+                if not place.reason and not place.settled and _touches(place.tags, gap.tags):
                     changed = place.plainer() or changed
         return changed
 
