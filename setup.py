@@ -2,12 +2,32 @@
 """Installs what pyproject.toml cannot name by itself: profiles and manual pages."""
 
 import glob
+import os
 
 from setuptools import setup
+
+
+def manual_pages():
+    """The manual pages by section, made from man/*.rst; none where docutils is not installed."""
+    try:
+        from docutils.core import publish_file
+        from docutils.writers import manpage
+    except ImportError:
+        return []
+    sections = {}
+    for source in sorted(glob.glob("man/*.rst")):
+        page = os.path.basename(source)[: -len(".rst")]
+        target = os.path.join("build", "man", page)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        publish_file(source_path=source, destination_path=target, writer=manpage.Writer())
+        sections.setdefault(page[-1], []).append(target)
+    return [("share/man/man" + section, pages) for section, pages in sections.items()]
+
 
 setup(
     data_files=[
         ("share/virt-profile/profiles", glob.glob("profiles/*.xml")),
         ("share/doc/virt-profile/examples", glob.glob("examples/*")),
+        *manual_pages(),
     ],
 )

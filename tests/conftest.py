@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -60,11 +62,38 @@ def embedded_root() -> Iterator[Path]:
     if os.geteuid() == 0:
         (root / "etc" / "qemu.conf").write_text(
             'user = "root"\ngroup = "root"\nsecurity_driver = "none"\nstdio_handler = "file"\n'
-            "namespaces = []\ncgroup_controllers = []\n"
+            "namespaces = []\ncgroup_controllers = []\nremember_owner = 0\n"
+            'swtpm_user = "root"\nswtpm_group = "root"\n'
         )
     yield root
     if not given:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def embedded_qemu(embedded_root: Path) -> Iterator[Any]:
+    """A connection to the embedded QEMU driver, with libvirt's event loop running."""
+    libvirt = pytest.importorskip("libvirt")
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    libvirt.virEventRegisterDefaultImpl()
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            libvirt.virEventRunDefaultImpl()
+
+    timer = libvirt.virEventAddTimeout(200, lambda *_: None, None)
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        handle = libvirt.open(f"qemu:///embed?root={embedded_root}")
+    except libvirt.libvirtError as problem:
+        pytest.skip(f"no embedded QEMU driver: {problem}")
+    yield handle
+    handle.close()
+    over.set()
+    thread.join(5)
+    libvirt.virEventRemoveTimeout(timer)
 
 
 @pytest.fixture
@@ -106,6 +135,19 @@ def asked_once() -> Path:
     if done.returncode:
         pytest.skip(f"no embedded driver: {done.stderr.splitlines()[-1]}")
     return kept
+
+
+@pytest.fixture
+def beside_a_daemon(asked_once: Path) -> list[str]:
+    """What stands before a command that is to find a libvirtd of its own as qemu:///system."""
+    script = Path(__file__).parent / "daemon.sh"
+    before = ["unshare", "--mount", "sh", str(script), str(asked_once / "cache")]
+    if shutil.which("libvirtd") is None or shutil.which("unshare") is None:
+        pytest.skip("no libvirtd, or no unshare")
+    done = subprocess.run([*before, "true"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no daemon of one's own: {done.stderr[-200:]}")
+    return before
 
 
 @pytest.fixture

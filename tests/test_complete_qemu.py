@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +29,8 @@ OURS = ("scsi", "sata", "ide", "fdc")
 
 
 @pytest.fixture(scope="module")
-def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An embedded driver; ``$VIRT_PROFILE_EMBED`` names a root whose probes are kept."""
-    libvirt.registerErrorHandler(lambda *_: None, None)
-    libvirt.virEventRegisterDefaultImpl()
-    done = threading.Event()
-
-    def loop() -> None:
-        while not done.is_set():
-            libvirt.virEventRunDefaultImpl()
-
-    timer = libvirt.virEventAddTimeout(200, lambda *_: None, None)
-    threading.Thread(target=loop, daemon=True).start()
-    root = Path(os.environ.get("VIRT_PROFILE_EMBED") or tmp_path_factory.mktemp("root"))
-    # Where libvirt's user may not use /dev/kvm and root may, it probes QEMU anew at each define.
-    (root / "etc").mkdir(exist_ok=True)
-    (root / "etc/qemu.conf").write_text('user = "root"\ngroup = "root"\nsecurity_driver = "none"\n')
-    try:
-        handle = libvirt.open(f"qemu:///embed?root={root}")
-    except libvirt.libvirtError as problem:
-        pytest.skip(f"no embedded QEMU driver: {problem}")
-    yield handle
-    handle.close()
-    done.set()
-    assert timer >= 0
+def qemu(embedded_qemu: Any) -> Any:
+    return embedded_qemu
 
 
 @pytest.fixture(scope="module")

@@ -127,3 +127,21 @@ def test_a_completed_sketch_stays() -> None:
     assert twice.xml == once.xml
     plain, _ = run(once.xml, texts)
     assert "<graphics" in plain.xml
+
+
+def test_what_was_completed_stays_when_profiles_go() -> None:
+    sketch = "<domain type='qemu'>\n  <name>s</name>\n  <memory unit='MiB'>64</memory>\n</domain>\n"
+    texts = [add("<disk device='cdrom'/>") + "<add><features><pae/></features></add>"]
+    once, store = run(sketch, texts, complete=True, context=capabilities())
+    back = etree.fromstring(unapply(once.xml, "all", store=store).xml.encode())
+    assert back.find("devices/graphics") is not None
+    assert back.find("features/acpi") is not None
+    assert back.find("devices/disk") is None
+    assert back.find("features/pae") is None
+
+
+def test_what_another_profile_gave_does_not_come_back() -> None:
+    texts = [add("<hostdev><source/></hostdev>"), add("<hostdev/>")]
+    once, store = run(domain(), texts)
+    rest = unapply(once.xml, "p0", store=store)
+    assert "<source" not in rest.xml.partition("</metadata>")[2]

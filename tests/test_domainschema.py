@@ -182,21 +182,15 @@ ON_QEMU = (
 
 
 @pytest.mark.slow
-def test_qemu_implies_it(tmp_path: Path) -> None:
-    """As above on an embedded QEMU driver, all at once: it looks at QEMU anew for each."""
-    libvirt = pytest.importorskip("libvirt")
-    libvirt.virEventRegisterDefaultImpl()
-    try:
-        connection = libvirt.open(f"qemu:///embed?root={tmp_path}")
-    except libvirt.libvirtError as problem:
-        pytest.skip(f"no embedded QEMU driver: {problem}")
+def test_qemu_implies_it(embedded_qemu: Any) -> None:
+    """As above on an embedded QEMU driver, all at once."""
+    connection = embedded_qemu
     found = []
     for text in (re.sub(r"\{.*?\}", "", ON_QEMU), re.sub(r"[{}]", "", ON_QEMU)):
         domain = connection.defineXML(text)
         found.append(domain.XMLDesc(0))
         domain.undefine()
     assert found[0] == found[1]
-    connection.close()
 
 
 # --- libvirt's own documents --------------------------------------------------

@@ -313,6 +313,59 @@ def test_killed_and_resumed(how: signal.Signals, tmp_path: Path) -> None:
     assert not subprocess.run(["pgrep", "-f", str(report)], capture_output=True).stdout
 
 
+#: Beside a daemon: many domains, a fleet that is killed and goes on; what the domains are then.
+DAEMON = """
+import json, libvirt, os, signal, subprocess, sys, time
+report, vm, count, *line = sys.argv[1:]
+connection = libvirt.open("qemu:///system")
+for number in range(int(count)):
+    connection.defineXML(vm.replace("NAME", f"fleet{number:03}"))
+kills = 0
+for round_ in range(20):
+    fleet = subprocess.Popen([*line, *(["--resume"] if round_ else [])], start_new_session=True)
+    size = os.path.getsize(report) if os.path.exists(report) else 0
+    while fleet.poll() is None:
+        if os.path.exists(report) and os.path.getsize(report) > size + 4000:
+            os.killpg(fleet.pid, signal.SIGKILL)
+            kills += 1
+            break
+        time.sleep(0.001)
+    if fleet.wait() >= 0:
+        break
+flags = libvirt.VIR_DOMAIN_XML_INACTIVE
+found = {one.name(): one.XMLDesc(flags) for one in connection.listAllDomains()}
+print(json.dumps([kills, fleet.returncode, found]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_while_defining(beside_a_daemon: list[str], tmp_path: Path) -> None:
+    """`multiple='yes'` would add a second device to a domain that is defined twice."""
+    (tmp_path / "p.xml").write_text(
+        "<profile name='twice'><add multiple='yes'><devices><rng model='virtio'>"
+        "<backend model='random'>/dev/urandom</backend></rng></devices></add></profile>"
+    )
+    count = 80
+    sketch = vm("NAME").replace("kvm", "qemu")
+    report = tmp_path / "r"
+    line = [sys.executable, str(TOP / "virt-profile"), "-c", "qemu:///system", "--all", "--define", "-q"]
+    line += ["--profile-dir", str(tmp_path), "--profile", "twice", "--report", str(report), "--jobs", "2"]
+    done = subprocess.run(
+        [*beside_a_daemon, "/usr/bin/python3", "-c", DAEMON, str(report), sketch, str(count), *line],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    kills, status, found = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0
+    assert kills >= 2
+    assert len(found) == count
+    assert {xml.count("<rng ") for xml in found.values()} == {1}
+    final = Counter(row["vm"] for row in rows(report) if row["status"] != "defining")
+    assert set(final) == set(found)
+    assert set(final.values()) == {1}
+
+
 def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
     report = tmp_path / "r"
     line = ["--input", str(vms), *PROFILES, "--report", str(report)]
@@ -331,6 +384,20 @@ def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
         report.write_text(other)
         assert run([*line, "--resume"]).status == 2
         assert report.read_text() == other
+
+
+def test_the_report_knows_its_call_and_no_secret(vms: Path, tmp_path: Path) -> None:
+    report = tmp_path / "r"
+    line = ["--input", str(vms), "--profile-dir", str(DATA / "profiles"), "--report", str(report)]
+    secret = ["--profile", f"password,password=@{DATA / 'password'}"]
+    heads = [["--profile", f"desktop,version=1.2,heads={count}"] for count in (2, 3)]
+    run([*line, *secret, *heads[0]])
+    assert (DATA / "password").read_text().strip() not in report.read_text()
+    assert json.loads(report.read_text().splitlines()[0])["fleet"]["profiles"][0]["params"] == {
+        "password": "***"
+    }
+    assert run([*line, *secret, *heads[0], "--resume"]).status == 1
+    assert run([*line, *secret, *heads[1], "--resume"]).status == 2
 
 
 def test_resume_failed(vms: Path, tmp_path: Path) -> None:
@@ -418,6 +485,32 @@ def test_stop() -> None:
 
         workers.run(done, lambda *_: None)
     assert len(seen) <= 2
+
+
+def test_stop_leaves_what_is_at_hand(tmp_path: Path) -> None:
+    def work() -> Any:
+        def do(task: Task) -> bytes:
+            (tmp_path / str(task.key)).write_text("")
+            time.sleep(0.05)
+            return b"done"
+
+        return do
+
+    with Workers(work, 2, at_hand=8) as workers:
+        workers.add(Task(number) for number in range(100))
+        workers.run(lambda *_: workers.stop(), lambda *_: None)
+    assert len(list(tmp_path.iterdir())) <= 4
+
+
+def test_a_report_forgets_what_was_begun_and_failed(tmp_path: Path) -> None:
+    report = Report(str(tmp_path / "r"), {})
+    for status in ("defining", "failed"):
+        report.write({"uri": "", "vm": "a", "status": status, "digest": "x"})
+    report.write({"uri": "", "vm": "b", "status": "defining", "digest": "y"})
+    report.close()
+    again = Report(str(tmp_path / "r"), {}, resume=True)
+    assert again.begun == {("", "b"): "y"}
+    assert again.done == {("", "a"): "failed"}
 
 
 def test_nothing_is_left_running() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -175,8 +176,26 @@ def test_ovirt(tmp_path: Path) -> None:
     done = vdsm(path, virt_profile="nope")
     assert (done.returncode, path.read_text()) == (2, KUBEVIRT)
     assert "no profile 'nope'" in done.stderr
-    path.write_text(first)  # shorter than what was there before
-    assert vdsm(path, virt_profile="rng").returncode == 0
+
+
+def test_ovirt_what_gets_shorter(tmp_path: Path) -> None:
+    """A profile that is off the VM's list is taken back."""
+    path = tmp_path / "domxml"
+    path.write_text(KUBEVIRT)
+    vdsm(path, virt_profile="rng")
+    text, count = re.subn(r"<virtuned:profile name=.rng./>", "", path.read_text())
+    assert count == 1
+    path.write_text(text)
+    assert vdsm(path).returncode == 0
+    assert path.stat().st_size < len(text)
+    assert path.read_text().endswith("</domain>")
+    assert "<rng" not in path.read_text()
+
+
+def own(directory: Path, actions: str) -> None:
+    """A profile `own` in a directory."""
+    directory.chmod(0o755)
+    (directory / "own.xml").write_text(f"<profile name='own'>{actions}</profile>")
 
 
 def test_ovirt_keeps_the_encoding(tmp_path: Path) -> None:
@@ -228,6 +247,61 @@ def test_libvirt() -> None:
     assert done.returncode == 0  # what cannot be judged here starts
     assert "cannot be judged" in done.stderr
     assert "libvirt" not in (CONTRIB / "libvirt" / "qemu.d" / "virt-profile").read_text().split("exec")[1]
+
+
+def test_libvirt_does_not_tell_its_hook_passwords(tmp_path: Path) -> None:
+    own(tmp_path, "<add><devices><graphics type='vnc' passwd='hush' port='-1'/></devices></add>")
+    path = {"VIRT_PROFILE_PATH": str(tmp_path)}
+    held = shim(KUBEVIRT.replace(' passwd="hush"', ""), vmi("own"), **path).stdout
+    assert "hush" in held
+    shown = held.replace("passwd='hush'", "").replace('passwd="hush"', "")
+    start = ("vm", "prepare", "begin", "-")
+    assert libvirt_hook(shown, *start, **path).returncode == 0
+    done = libvirt_hook(shown.replace("port='-1'", "").replace('port="-1"', ""), *start, **path)
+    assert "hush" not in done.stderr
+
+
+#: Beside a daemon that has our hook: VMs whose profiles hold, and one that lost what they want.
+DAEMON = """
+import libvirt, re, sys
+import virtProfile
+connection = libvirt.open("qemu:///system")
+store = virtProfile.ProfileStore([sys.argv[1]], check_owner=False)
+sketch = (
+    "<domain type='qemu'><name>hooked</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>"
+    "<os><type arch='x86_64' machine='q35'>hvm</type></os><devices>{}</devices></domain>"
+)
+def start(xml):
+    domain = connection.defineXML(xml)
+    try:
+        domain.create()
+        domain.destroy()
+        return "started"
+    except libvirt.libvirtError as problem:
+        return str(problem)
+    finally:
+        domain.undefine()
+print(start(sketch.format("")).replace("\\n", " "))
+graphics = "<graphics type='vnc' passwd='hush'/>"
+held = virtProfile.apply(sketch.format(graphics), ["rng", "guest-agent"], store=store).xml
+print(start(held).replace("\\n", " "))
+lost = re.sub("<rng .*?</rng>|<vr:record.*?</vr:record>", "", held, flags=re.S)
+print(start(lost).replace("\\n", " "))
+"""
+
+
+@pytest.mark.slow
+def test_libvirts_own_daemon(beside_a_daemon: list[str]) -> None:
+    done = subprocess.run(
+        [*beside_a_daemon, "/usr/bin/python3", "-c", DAEMON, str(TOP / "profiles")],
+        capture_output=True,
+        text=True,
+        env=environ(PATH="/usr/sbin:/usr/bin:/sbin:/bin"),
+    )
+    assert done.returncode == 0, done.stderr
+    without, held, lost = done.stdout.splitlines()
+    assert (without, held) == ("started", "started")
+    assert "the profiles on its list do not hold: add /domain/devices/rng" in lost
 
 
 # --- all ---------------------------------------------------------------------------------

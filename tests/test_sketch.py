@@ -96,6 +96,34 @@ def test_defaults_of_profiles_go_before_virtinsts() -> None:
     assert re.search("machine='pc'", complete(SKETCH, machine).xml)
 
 
+def test_defaults_of_profiles_reach_the_devices_that_virtinst_adds() -> None:
+    wanted = (
+        "<video><model type='bochs'/></video><sound model='ac97'/>"
+        "<controller type='usb' model='piix3-uhci'/><graphics type='vnc' port='5901'/>"
+    )
+    result = complete(SKETCH, f"<default><devices>{wanted}</devices></default>")
+    assert [one.find("model").get("type") for one in devices(result, "video")] == ["bochs"]
+    assert [one.get("model") for one in devices(result, "sound")] == ["ac97"]
+    assert [one.get("type") for one in devices(result, "graphics")] == ["spice"]  # what it is stays
+    usb = [one.get("model") for one in devices(result, "controller") if one.get("type") == "usb"]
+    assert usb == ["ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3"]  # one thing of four
+
+
+def test_a_default_that_its_own_condition_sees_of_virtinst_too() -> None:
+    nic = "<default when=\"devices/interface/model/@type = 'e1000'\"><devices>{}</devices></default>"
+    wish = nic.format("<interface><model type='e1000'/><driver queues='2'/></interface>")
+    result = complete(SKETCH.replace("</domain>", "<devices><interface type='user'/></devices></domain>"), wish)
+    assert [one.find("driver").get("queues") for one in devices(result, "interface")] == ["2"]
+
+
+def test_a_list_that_is_not_begun_is_filled() -> None:
+    clock = SKETCH.replace("</domain>", "  <clock offset='localtime'/>\n</domain>")
+    made = etree.fromstring(complete(clock).xml.encode()).find("clock")
+    usual = etree.fromstring(complete(SKETCH).xml.encode()).find("clock")
+    assert made.get("offset") == "localtime"
+    assert [one.get("name") for one in made] == [one.get("name") for one in usual] and len(made) > 1
+
+
 def test_drives_get_slots() -> None:
     sketch = SKETCH.replace(
         "</domain>", "<devices><disk><source file='/nowhere/a.img'/></disk></devices></domain>"

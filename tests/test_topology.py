@@ -7,7 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -124,15 +125,21 @@ def test_every_plan_holds(name: str) -> None:
     assert fitting > 10
 
 
+SOME = (1, 2, 3, 4, 6, 8, 12, 14, 16, 24, 28, 32, 64)
+
+
+@pytest.mark.parametrize(
+    "sizes", [SOME, pytest.param(range(1, 65), marks=pytest.mark.slow)], ids=["some", "all"]
+)
 @pytest.mark.parametrize("name", HOSTS)
-def test_every_plan_is_defined(name: str, store: ProfileStore) -> None:
+def test_every_plan_is_defined(name: str, sizes: Sequence[int], store: ProfileStore) -> None:
     """Through the profile: valid by the schema, and libvirt takes it."""
     libvirt = pytest.importorskip("libvirt")
     connection = libvirt.open("test:///default")
     context = Context(capabilities=(document(name).replace("<guest>", "<guest><!---->"),))
     nodes = host(name)
     defined = 0
-    for vcpus, wishes in product((1, 2, 3, 4, 6, 8, 12, 14, 16, 24, 28, 32, 64), WISHES):
+    for vcpus, wishes in product(sizes, WISHES):
         params = {"nodes": str(wishes.nodes or ""), "policy": wishes.policy, "reserve": str(wishes.reserve)}
         request = {"name": "mirror-topology", "params": params}
         text = domain(vcpus, iothreads=1)
@@ -248,6 +255,24 @@ def test_memory_and_pages() -> None:
     assert plan(nodes, Demand(2, 8 * GIB), Wishes(hugepages=2048)).hugepages == 2048
     # memory that only two nodes have together
     assert plan(host("2n8c2t"), Demand(4, 100 * GIB)).nodes == (0, 1)
+
+
+def test_documents_that_no_libvirt_wrote() -> None:
+    """Bounded in steps, however many nodes there are."""
+    far = tuple((other, 20) for other in range(1000))
+    nodes = [Node(at, GIB, (), far, ((2 * at, 2 * at + 1),)) for at in range(1000)]
+    start = time.process_time()
+    for vcpus, wishes in (
+        (6, Wishes()),
+        (1999, Wishes(policy="require")),
+        (1000, Wishes(500)),
+        (999, Wishes()),
+    ):
+        with pytest.raises(TopologyError) as found:
+            plan(nodes, Demand(vcpus, 500 * GIB), wishes)
+        assert found.value.message[-2:] != ": "
+        assert found.value.hint
+    assert time.process_time() - start < 20
 
 
 def test_many_nodes() -> None:

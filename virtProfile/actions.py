@@ -19,6 +19,7 @@ from .finding import (
     exactly,
     key_equal,
     leaf_element,
+    leaf_state,
     read,
     runs,
     state_on,
@@ -274,9 +275,11 @@ class Actions(Removing):
     def _default_group(self, thing: Element, group: Group, writer: Writer) -> None:
         if group.node.key_class == "O" or is_foreign(group.node):
             return
-        for one in candidates(thing, group):
+        found = candidates(thing, group)
+        for one in found:
             for want in group.wants:
-                self._default_thing(one, want, writer)
+                if len(found) == 1 or not _would_name(one, want):
+                    self._default_thing(one, want, writer)
 
     def _default_thing(self, thing: Element, want: Want, writer: Writer) -> None:
         """Fill the gaps of a thing that fits the rest of the wish."""
@@ -314,6 +317,13 @@ class Actions(Removing):
             self.effective.add(writer)
         for group in want.groups:
             self._default_group(thing, group, writer)
+
+
+def _would_name(thing: Element, want: Want) -> bool:
+    """Would the wish give a thing its identity, which only one of several can have?"""
+    return want.node.key_class == "E" and any(
+        leaf_state(thing, leaf) is State.GAP for leaf in want.keys.values()
+    )
 
 
 def _count(want: Want) -> int:

@@ -48,7 +48,7 @@ def moved(work: Pass) -> Iterator[tuple[Element, Writer]]:
         if device is None or device.getparent() is not work.devices or not work.tree.original(device):
             continue
         slot = _moves().get((device.tag, below))
-        if slot is None:
+        if slot is None or not work.tree.original(element):
             continue
         before, after = work.tree.before(element, slot), element.get(slot[1:])
         if device.tag == "disk":

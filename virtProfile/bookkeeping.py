@@ -66,15 +66,20 @@ def unlist(tree: WorkTree, schema: Any, entries: Sequence[Entry], names: Iterabl
     return stay
 
 
-def write_record(tree: WorkTree, schema: Any, before: Record | None, after: Record | None) -> None:
-    """Put the record in the place of the one before; None, or one of no profile, is none."""
+def write_record(
+    tree: WorkTree, schema: Any, before: Record | None, after: Record | None, changed: bool
+) -> None:
+    """Put the record in the place of the one before; None, or one of no profile, is none.
+
+    :param changed: where nothing changed, the same record in libvirt's spelling is left
+    """
     made = set(before.made) if before is not None else set()
     made |= {name for name, tag in _CONTAINERS.items() if any(one.tag == tag for one in tree.created)}
     if after:
         after.made = frozenset(made)
         if before is not None:
             tree.revive(before.element, BOOKKEEPER)
-            if same_record(before, after):
+            if same_record(before, after, changed):
                 return
         metadata = _metadata(tree, schema)
         if any(one is metadata for one in tree.created):

@@ -13,8 +13,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
-from .output import Closed, Output, Talk, encoded, tell
+from .errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_PENDING,
+    NotFoundError,
+    ProfileError,
+    UsageError,
+    VersionError,
+)
+from .output import Closed, Output, Talk, tell
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from .domains import Connection, Domain
     from .provenance import Result
     from .store import ProfileStore
+    from .updating import Live
 
 #: The exit status of a shell's command that was interrupted.
 _INTERRUPTED = 130
@@ -146,7 +155,24 @@ class Run:
             from .hostcommands import merge
 
             return merge(self.out, self.talk, options)
-        return self.apply()
+        try:
+            return self.apply()
+        except (NotFoundError, VersionError) as problem:
+            if options.explain is None or options.profile or options.domain is None and not options.input:
+                raise
+            return self._explain_record(problem)
+
+    def _explain_record(self, problem: ProfileError) -> int:
+        """A profile is not at hand any more: what its record tells."""
+        from .context import Context
+        from .explain import explain_record
+
+        text = explain_record(self._text()[0], Context().domain_schema, self.options.explain)
+        if not text:
+            raise problem
+        self.talk.warning(f"{problem.message}; what follows is from the record in the VM's metadata")
+        self.out.write(text)
+        return EXIT_DONE
 
     @property
     def store(self) -> ProfileStore:
@@ -174,6 +200,8 @@ class Run:
             from .gathering import read_secrets
 
             read_secrets(wishes, self.store)
+        if options.device is not None:
+            return self._device(wishes)
         if is_fleet(options):
             from .fleet import Fleet
             from .gathering import given
@@ -185,6 +213,8 @@ class Run:
             prints = options.print_xml or options.print_diff or options.json
             prints = prints or options.explain is not None or options.check
             define = not from_file and not prints or options.confirm
+        elif options.update and not define:
+            define = True  # live, and then no further
             if options.upgrade is not None and define and not options.yes:
                 options.confirm = True  # the difference first
         if options.start and not define:
@@ -196,7 +226,8 @@ class Run:
         with self._connect(read_only=not define) as connection:
             domain = connection.find(options.domain)
             result = self._engine(domain.xml, wishes, domain.name, connection)
-            return self._deliver(result, wishes, connection if define else None, domain)
+            live = self._live(result, wishes, connection, domain) if options.update else None
+            return self._deliver(result, wishes, connection if define else None, domain, live=live)
 
     def _apply_file(self, wishes: list[dict[str, Any]], define: bool) -> int:
         from .xmltree import decode
@@ -223,6 +254,60 @@ class Run:
             text,
             lambda context: self._engine(text, wishes, name, None, context),
         )
+
+    def _live(
+        self, result: Result, wishes: list[dict[str, Any]], connection: Connection, domain: Domain
+    ) -> Live | None:
+        """What the running domain is to get; its plan is told."""
+        from .liveplan import marked, plan
+        from .pcitopology import machine_family
+        from .updating import Live
+        from .xmltree import parse
+
+        if not domain.active:
+            self.talk.warning(f"domain '{domain.name}' is not running: --update has nothing to change live")
+            return None
+        text = marked(connection.live_xml(domain))
+        context = self._context(text, domain.name, connection)
+        now = self._engine(text, wishes, domain.name, connection, context)
+        steps = plan(now, result, machine_family(parse(text).root, context.documents))
+        for line in steps.lines():
+            self.talk.note(line)
+        return Live(connection, domain, steps, self.talk)
+
+    def _device(self, wishes: list[dict[str, Any]]) -> int:
+        from .hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, printed, to_attach
+        from .pcitopology import machine_family
+        from .xmltree import parse, read_file
+
+        file = self.options.device
+        store = WithDevice(self.store, device_profile(read_file(file)[0], file))
+        running = False
+        if self.options.domain is None and self.options.connect is None:
+            text, name, connection = *self._text(), None
+        else:
+            connection = self._connect(read_only=True)
+            if self.options.domain is None:
+                text, name = self._text()
+            else:
+                domain = connection.find(self.options.domain)
+                running, name = domain.active, domain.name
+                text = connection.live_xml(domain) if running else domain.xml
+        context = self._context(text, name, connection)
+        before = self._engine(text, wishes, name, connection, context)
+        device = {"name": DEVICE_PROFILE, "params": {}}
+        after = self._engine(text, [*wishes, device], name, connection, context, store)
+        family = machine_family(parse(text, name=name).root, context.documents)
+        devices = to_attach(before, after, family, running)
+        for one in devices if running else ():
+            if not pluggable(one):
+                kind = f" of type '{one.get('type')}'" if one.get("type") else ""
+                self.talk.warning(f"a running VM takes no {one.tag}{kind}: it waits for the next boot")
+        if self.options.json:
+            self.out.json({"devices": [printed(one) for one in devices]})
+        else:
+            self.out.write("".join(printed(one) for one in devices))
+        return EXIT_DONE
 
     def _status(self) -> int:
         from .lifecycle import status
@@ -276,11 +361,12 @@ class Run:
         name: str,
         connection: Connection | None,
         context: Context | None = None,
+        store: Any = None,
     ) -> Result:
         from .calls import call
 
         context = context or self._context(text, name, connection)
-        result = call(self.options, wishes, text, store=self.store, context=context, name=name)
+        result = call(self.options, wishes, text, store=store or self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
                 "applied %s %s, priority %d, by %s", one.name, one.version, one.priority, one.source
@@ -305,15 +391,17 @@ class Run:
         domain: Domain | None = None,
         data: bytes = b"",
         encoding: str = "utf-8",
+        live: Live | None = None,
     ) -> int:
         """Print what is to be printed, then define, if there is a `connection` to define on."""
         from .secrecy import veil_result
+        from .showing import show
 
         options = self.options
         tell(self.talk, veil_result(result), override=options.override)
         if domain is not None and not domain.secure:
             self.talk.warning(f"the connection is read-only: passwords of '{domain.name}' are not in its XML")
-        self._print(result, connection is not None, data, encoding)
+        show(result, self.out, self.talk, options, connection is not None, data, encoding)
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE
         if connection is not None:
@@ -327,39 +415,6 @@ class Run:
                 talk=self.talk,
                 stdin=self.stdin,
                 again=lambda xml: self._engine(xml, wishes, "", connection),
+                live=live,
             )
         return EXIT_DONE
-
-    def _print(self, result: Result, defining: bool, data: bytes, encoding: str) -> None:
-        options = self.options
-        if options.json:
-            from .secrecy import veil_result
-
-            self.out.json(veil_result(result).to_dict())
-        elif options.explain is not None:
-            from .explain import explain
-
-            text = explain(result, options.explain)
-            self.out.write(text)
-            if not text:
-                self.talk.note("no profile has a say in this")
-        elif options.print_diff or options.confirm and not options.print_xml:
-            self._print_diff(result, encoding)
-        elif options.print_xml or not (defining or options.check):
-            if data and result.xml == result.input:
-                self.out.write(data)
-            else:
-                self.out.write(encoded(result.xml, encoding, data))
-
-    def _print_diff(self, result: Result, encoding: str) -> None:
-        from . import diff
-
-        name = self.options.input if self.options.input not in (None, "-") else ""
-        if self.out.terminal:
-            text = diff.drawn(result, name, width=self.out.width, colour=self.out.colour)
-            self.out.write(text)
-            return
-        first = "\ufeff" if encoding == "utf-8-sig" else ""
-        text = diff.unified(result, name, first=first)
-        # patch works on lines of bytes: no use for it in two bytes a character
-        self.out.write(text.encode("utf-8" if encoding.startswith("utf") else encoding, "replace"))

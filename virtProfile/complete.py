@@ -38,8 +38,19 @@ OTHER_BUSES = ("sata", "scsi")
 class Completion:
     """Completes the renderings of one call."""
 
-    def __init__(self, schema: Any, context: Context, whole: bool = False) -> None:
-        """:param whole: ``--complete``: also the defaults of a whole guest"""
+    def __init__(
+        self,
+        schema: Any,
+        context: Context,
+        whole: bool = False,
+        maker: Callable[[str, bool], str] | None = None,
+    ) -> None:
+        """:param whole: ``--complete``: also the defaults of a whole guest
+        :param maker: who knows these defaults, where it is not virtinst without a connection:
+            takes the text of the rendering, and whether a profile wants no graphics; gives the
+            whole guest's text. The slots of drives that no profile speaks of are then left alone
+        """
+        self.maker = maker
         self.schema = schema
         self.context = context
         self.whole = whole
@@ -63,7 +74,7 @@ class Completion:
 
             complete(work, self._sketches)
             default_again()
-        work.run(self.whole)
+        work.run(self.whole and self.maker is None)
 
 
 class Pass:
@@ -79,6 +90,7 @@ class Pass:
         self.schema = completion.schema
         self.context = completion.context
         self.classes = completion.classes
+        self.maker = completion.maker
         self.actions = actions
         self.tree: WorkTree = actions.tree
         self.devices = devices
@@ -139,15 +151,6 @@ class Pass:
 
     def _fill(self, device: Element, cause: Writer, lacking: list[str], controllers: Controllers) -> bool:
         """Give a new device what its class says it cannot be defined without."""
-        for tag in {path.partition("/")[0] for path in lacking if path[:1] != "@"}:
-            if self.buried(device, tag) is not None:
-                again = self.add(device, tag, device, cause)
-                for name, value in again.attrib.items():
-                    self.put(again, "@" + name, value, device, cause)
-        if lacking:
-            lacking = missing(device, self.node(device))
-            if not lacking:
-                return True
         buses = [""]
         if device.tag == "disk" and not bus_of(device):
             buses += OTHER_BUSES if self.family in X86 else OTHER_BUSES[::-1]
@@ -196,13 +199,22 @@ class Pass:
             self._take(theirs, ours, rest, device, cause)
 
     def _copy(self, theirs: Element, ours: Element, device: Element, cause: Writer) -> None:
-        for name, value in theirs.attrib.items():
+        former = dict(ours.attrib) if self._may_stay(ours) else {}  # what an earlier run gave it stays
+        for name, value in {**theirs.attrib, **former}.items():
             self.put(ours, "@" + name, value, device, cause)
         text = text_of(theirs)
         if text is not None:
             self.put(ours, TEXT, text, device, cause)
         for one in theirs.iterchildren("*"):
             self._copy(one, self.add(ours, one.tag, device, cause), device, cause)
+
+    def _may_stay(self, element: Element) -> bool:
+        """Is the name that a disk had before still free?"""
+        dev = element.get("dev")
+        if element.tag != "target" or dev is None:
+            return True
+        others = (child(one, "target") for one in self.devices.iterchildren("disk"))
+        return all(one is None or one is element or one.get("dev") != dev for one in others)
 
     def _changed(self) -> Iterator[tuple[Element, Writer]]:
         """The VM's own devices of which profiles changed what their class judges."""

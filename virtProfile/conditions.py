@@ -18,6 +18,7 @@ from .selector import Selected
 from .sources import is_source
 from .template import Expr, is_plain, split
 from .wants import Want, compiled_action, compiled_match
+from .worktree import child
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class Verdict:
     """One judgement."""
 
-    __slots__ = ("holds", "reason", "error", "branches")
+    __slots__ = ("holds", "reason", "error", "branches", "lacking")
 
     def __init__(
         self,
@@ -37,11 +38,14 @@ class Verdict:
         reason: str = "",
         error: ProfileError | None = None,
         branches: tuple[Snippet, ...] | None = None,
+        lacking: tuple[str, ...] = (),
     ) -> None:
         self.holds = holds
         self.reason = reason
         self.error = error
         self.branches = branches
+        #: what the domain capabilities do not have, for which it does not hold
+        self.lacking = lacking
 
     def key(self) -> tuple[Any, ...]:
         """Equal for judgements that lead to the same."""
@@ -79,6 +83,7 @@ class Conditions:
         self.schema = schema
         self.context = context
         self.document = document
+        self.sketch = is_sketch(document.root)  # before any profile touches it
         self._environments: dict[str, Environment] = {}
         self._expressions: dict[tuple[str, str, str, int, int], Expression] = {}
 
@@ -131,8 +136,11 @@ class Conditions:
 
         where = f"{action.file}:{action.line}"
         try:
-            if action.when is not None and not self._test(action.when, one, action.file, action.line, root):
-                return Verdict(False, f"its when at {where} does not hold")
+            if action.when is not None:
+                asked = self._environment_of(one).surroundings.lacking
+                asked.clear()
+                if not self._test(action.when, one, action.file, action.line, root):
+                    return Verdict(False, f"its when at {where} does not hold", lacking=tuple(asked))
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is left: {problem.message}")
         except MissingContextError as problem:
@@ -195,7 +203,7 @@ class Conditions:
             from .expression import Environment, parse_params
 
             params = parse_params(one.profile, one.params, one.listed)
-            found = self._environments[one.name] = Environment(params, self.context)
+            found = self._environments[one.name] = Environment(params, self.context, self.sketch)
         return found
 
     def _compile(self, text: str, one: Selected, file: str, line: int, column: int = 0) -> Expression:
@@ -286,6 +294,33 @@ def _filled(
             _filled_known.clear()
         known = _filled_known[key] = (snippet, children, made)
     return known[2]
+
+
+_OF_A_MACHINE = (
+    "*/address[@type='pci']",
+    "controller[@type='pci']",
+    "controller[@type='ide']",
+    "disk/target[@bus='ide']",
+)
+
+
+def is_sketch(domain: Any) -> bool:
+    """Is this a definition that no libvirt keeps yet, so that nothing can be installed in it?
+
+    libvirt gives every domain that it defines a UUID, and QEMU's driver a machine type
+    ("virDomainDefPostParse", "qemuDomainDefPostParse"). An application that made the UUID
+    itself has not said the machine type then.
+    """
+    if child(domain, "uuid") is None:
+        return True
+    devices = child(domain, "devices")
+    if devices is not None:
+        # What is only on some machines, or was given its place on one, says which it is.
+        if any(devices.find(one) is not None for one in _OF_A_MACHINE):
+            return False
+    os = child(domain, "os")
+    kind = None if os is None else child(os, "type")
+    return kind is None or kind.get("machine") is None
 
 
 _dynamic_known: dict[int, tuple[Snippet, bool]] = {}

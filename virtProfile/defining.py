@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .domains import Connection, Domain
     from .output import Talk
     from .provenance import Result
+    from .updating import Live
 
 GUEST_ABI = "guest-abi"
 
@@ -32,11 +33,13 @@ def define(
     talk: Talk,
     stdin: IO[Any],
     again: Callable[[str], Result],
+    live: Live | None = None,
 ) -> None:
     """Define the result on the connection, after asking if the options say so.
 
     :param domain: what the input was read from, None for a file
     :param again: applies the same profiles to another text
+    :param live: what the running domain gets first, and loses again if libvirt refuses the rest
     :raises PolicyError: the guest's machine changes and nobody agreed
     :raises LibvirtError: libvirt refused; the domain is as it was
     """
@@ -49,11 +52,11 @@ def define(
                 f"the profiles would make domain '{domain.name}' another one, named '{name}'",
                 hint="'virsh domrename' renames a domain; --print-xml prints the result",
             )
-        if result.xml == result.input and domain.persistent:
+        if result.xml == result.input and domain.persistent and (live is None or not live.pending):
             talk.warning(f"the profiles change nothing in domain '{domain.name}'")
             _start(connection, domain, options, talk)
             return
-        if not domain.persistent:
+        if not domain.persistent and live is None:
             talk.warning(f"domain '{domain.name}' is transient: defining makes it persistent")
         if domain.managed_save:
             talk.warning(
@@ -71,10 +74,17 @@ def define(
                 f"the guest in domain '{name}' would see another machine ({len(seen)} changes)",
                 hint="--yes defines it all the same, --confirm shows the difference and asks",
             )
-    defined = connection.define(result.xml)
+    if live is not None:
+        live.carry_out()
+        if domain is not None and not domain.persistent or options.define is False:
+            return  # nothing is kept for the next boot
+    try:
+        defined = connection.define(result.xml if live is None else live.definition(result))
+    except LibvirtError as problem:
+        raise problem if live is None else live.take_back(problem) from problem
     talk.note(f"Domain '{defined.name}' defined successfully.")
     _tell_dropped(result, defined, again, talk)
-    if defined.active and not options.start:
+    if defined.active and not options.start and (live is None or live.plan.later):
         talk.note(f"Domain '{defined.name}' is running: it changes when it was powered off.")
     _start(connection, defined, options, talk)
 

@@ -108,6 +108,59 @@ class Connection:
             hint=nearest(wanted, self.names()) or "'virsh list --all' lists the domains",
         )
 
+    def live_xml(self, domain: Domain) -> str:
+        """What a running domain is now, with passwords where the connection may tell them.
+
+        :raises LibvirtError: libvirt does not tell
+        """
+        flags = self._libvirt.VIR_DOMAIN_XML_SECURE if domain.secure else 0
+        return str(self._call(domain.handle.XMLDesc, flags))
+
+    def attach(self, domain: Domain, device: str) -> None:
+        """Attach a device to a running domain, and to nothing else.
+
+        :raises LibvirtError: libvirt or QEMU refused
+        """
+        self._call(domain.handle.attachDeviceFlags, device, self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def detach(self, domain: Domain, device: str) -> None:
+        """Ask the guest of a running domain to let go of a device; it may take its time.
+
+        :raises LibvirtError: libvirt or QEMU refused
+        """
+        self._call(domain.handle.detachDeviceFlags, device, self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def update(self, domain: Domain, device: str) -> None:
+        """Change a device of a running domain.
+
+        :raises LibvirtError: libvirt or QEMU refused
+        """
+        self._call(domain.handle.updateDeviceFlags, device, self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def metadata(self, domain: Domain, uri: str) -> str | None:
+        """A running domain's metadata of a namespace, without the namespace; None for none."""
+        libvirt = self._libvirt
+        try:
+            return str(
+                domain.handle.metadata(
+                    libvirt.VIR_DOMAIN_METADATA_ELEMENT, uri, libvirt.VIR_DOMAIN_AFFECT_LIVE
+                )
+            )
+        except libvirt.libvirtError as problem:
+            if problem.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+                return None
+            raise _error(problem) from problem
+
+    def set_metadata(self, domain: Domain, element: str | None, key: str, uri: str) -> None:
+        """Write a running domain's metadata of a namespace; None takes it away.
+
+        :param element: without namespace: libvirt puts it in, with the prefix `key`
+        :raises LibvirtError: libvirt refused
+        """
+        libvirt = self._libvirt
+        kind, flags = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        self._call(domain.handle.setMetadata, kind, element, key, uri, flags)
+
     @property
     def is_local(self) -> bool:
         """Is it the libvirt of this machine, so that what is installed here tells about it?"""

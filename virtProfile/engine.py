@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import companions
 from .bookkeeping import unlist, write_list, write_record
-from .changes import BOOKKEEPER, Difference, describe, differences
+from .changes import BOOKKEEPER, Difference, differences
 from .complete import Completion
 from .conditions import Conditions
 from .context import Context
@@ -21,33 +21,27 @@ from .fixpoint import Fixpoint
 from .judging import blame, incomplete, unfit, validate
 from .paths import Paths
 from .provenance import (
-    DEFINITION,
-    THE_DEFINITION,
-    Applied,
-    Origin,
-    Overridden,
-    Owned,
     Result,
     Warning,
 )
 from .recommendations import recommended
 from .record import Record, read_record
 from .recording import keep_record
-from .rendering import explain_conflicts, render, where
-from .selector import Selection, Selector
+from .rendering import explain_conflicts, render
+from .reporting import report
+from .respelling import respell
+from .selector import Selector
 from .splice import write
 from .wishlist import read_list, read_requests, together
 from .withdrawal import take_back, trust_store, withdrawer
-from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
+from .worktree import WorkTree
 from .xmltree import parse
 
 if TYPE_CHECKING:
-    from .actions import Actions
     from .selector import Selected
     from .store import ProfileStore
     from .wishlist import Request
 
-OVERRIDE_HINT = "--override lets the profile win"
 COMPLETE_HINT = "--complete fills in what it can"
 
 
@@ -90,12 +84,12 @@ class Call:
     :ivar withdraw: profiles that do not apply this time, whatever the list says
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
-    :ivar complete: also give a sketch what a domain needs to be defined
+    :ivar complete: also give a sketch what a domain needs to be defined; `maker`: see `Completion`
     """
 
     __slots__ = (
         "xml", "requests", "store", "context", "name", "auto", "override", "record",
-        "withdraw", "exclude", "everything", "complete",
+        "withdraw", "exclude", "everything", "complete", "maker",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +106,7 @@ class Call:
         exclude: bool = False,
         everything: bool = False,
         complete: bool = False,
+        maker: Callable[[str, bool], str] | None = None,
     ) -> None:
         self.xml = xml
         self.requests = requests
@@ -125,6 +120,7 @@ class Call:
         self.exclude = exclude
         self.everything = everything
         self.complete = complete
+        self.maker = maker
 
 
 def run(call: Call, keep_secrets: bool = True) -> Result:
@@ -152,13 +148,13 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         wanted = [] if call.everything else entries
         selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
         tree = WorkTree(document)
-        completion = Completion(schema, context, whole=call.complete)
+        completion = Completion(schema, context, whole=call.complete, maker=call.maker)
         taken = None
         if before is not None:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion.run)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
@@ -182,6 +178,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         raise problem
     if before is not None:
         companions.part(tree, before, withdrawer)
+        respell(tree, Paths(tree.root, schema))
     if actions.unmet:
         raise together(actions.unmet)
     found = differences(tree)
@@ -209,10 +206,12 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         stay = unlist(tree, schema, entries, sorted(call.withdraw), call.exclude, before or Record())
         warnings += [_stays(one) for one in stay]
     if after is not None or before is not None:
-        write_record(tree, schema, before, after)
+        write_record(tree, schema, before, after, bool(found))
     paths = Paths(tree.root, schema)
-    written = write(tree) if found or tree.mark() != mark else None
-    return _report(xml, tree, schema, selection, actions, found, warnings, paths, written)
+    unrecorded = before is not None and before.element in tree.graves
+    written = write(tree) if found or unrecorded or tree.mark() != mark else None
+    sketch = fixpoint.conditions.sketch
+    return report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
 
 
 def _stays(name: str) -> Warning:
@@ -265,179 +264,3 @@ def _validate(
         hint="virt-profile --lint tells what is wrong inside a profile",
         where=name,
     )
-
-
-def _report(
-    xml: str,
-    tree: WorkTree,
-    schema: Any,
-    selection: Selection,
-    actions: Actions,
-    found: list[Difference],
-    warnings: list[Warning],
-    paths: Paths,
-    written: Any,
-) -> Result:
-    text = xml if written is None else written.text
-    kept_out = sum(1 for loss in actions.losses if loss.winners[0] is THE_DEFINITION and not loss.final)
-    if schema.is_partial:
-        warnings += _newer(found, paths)
-    warnings += _guest_abi(tree, schema, found, paths)
-    warnings += _no_effect(selection, actions)
-    overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
-    return Result(
-        text,
-        xml,
-        bool(found),
-        applied=[
-            Applied(one.name, one.profile.version, one.priority, one.source, one.profile.digest)
-            for one in selection.selected
-        ],
-        skipped=selection.skipped,
-        warnings=warnings,
-        wishes=actions.wishes,
-        kept_out=kept_out,
-        changes=lambda: describe(found, tree, schema, written, paths) if found else (),
-        overridden=overridden,
-        owned=lambda: _owned(tree, paths, overridden()),
-    )
-
-
-def _once(make: Callable[[], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
-    """Make it when it is first asked for."""
-    made: list[tuple[Any, ...]] = []
-
-    def get() -> tuple[Any, ...]:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return get
-
-
-def _overridden(loss: Any, paths: Paths) -> Overridden:
-    winner = loss.winners[0]
-    by_definition = winner is THE_DEFINITION
-    hints = [loss.note] if loss.note else []
-    if by_definition and not loss.loser.is_default and not loss.final:
-        hints.append(OVERRIDE_HINT)
-    return Overridden(
-        where(loss, paths),
-        loss.wanted,
-        loss.has,
-        loss.loser.origin,
-        DEFINITION if by_definition else winner.origin,
-        "; ".join(hints),
-    )
-
-
-def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: Paths) -> list[Warning]:
-    """What the guest sees of its machine was filled or changed on an existing VM."""
-    if child(tree.root, "uuid") is None:
-        return []
-    warnings = []
-    slots = schema.facts.abi_slots
-    for one in found:
-        if one.slot not in slots or (one.op == "remove" and not tree.stands(one.element)):
-            continue
-        node = paths.node(one.element)
-        if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):
-            continue
-        path = paths.of(one.element, one.slot)
-        warnings.append(
-            Warning(
-                "guest-abi",
-                f"the guest will see another {path}:"
-                f" {_quoted(one.before)} becomes {_quoted(one.after)}"
-                f" ({one.owners[0].origin.profile})",
-                str(one.owners[0].origin),
-            )
-        )
-    return warnings
-
-
-def _newer(found: Sequence[Difference], paths: Paths) -> list[Warning]:
-    """What this host's libvirt does not know, and a newer one does: it would drop it silently."""
-    warnings = []
-    for one in found:
-        node = paths.node(one.element)
-        if one.op == "remove" or node is None or node.anything:
-            continue
-        if node.newer or (one.slot[:1] == "@" and one.slot[1:] not in node.attrs):
-            where = str(one.owners[0].origin)
-            path = paths.of(one.element, one.slot)
-            warnings.append(Warning("newer", f"only a newer libvirt than this host's knows {path}", where))
-    return warnings
-
-
-def _quoted(value: str | None) -> str:
-    return "nothing" if value is None else f"'{value}'"
-
-
-def _in_new_thing(tree: WorkTree, element: Any, paths: Paths) -> bool:
-    """Is it part of a device (or the like) that is new as a whole?"""
-    while not tree.original(element):
-        node = paths.node(element)
-        if node is not None and node.many:
-            return True
-        element = element.getparent()
-    return False
-
-
-def _no_effect(selection: Selection, actions: Actions) -> list[Warning]:
-    """Profiles of which no wish took effect."""
-    effective = {(one.origin.profile) for one in actions.effective}
-    losers = {loss.loser.origin.profile for loss in actions.losses}
-    return [
-        Warning(
-            "no-effect",
-            f"profile '{one.name}' has no effect: all its wishes were kept out or overridden",
-            one.profile.file,
-        )
-        for one in selection.selected
-        if one.name in losers and one.name not in effective
-    ]
-
-
-def _owned(tree: WorkTree, paths: Paths, overridden: Sequence[Overridden]) -> list[Owned]:
-    """Every value that a profile wants or wanted, for explanations."""
-    losers: dict[str, list[Overridden]] = {}
-    for loss in overridden:
-        losers.setdefault(loss.path, []).append(loss)
-    rows: list[Owned] = []
-    for element in tree.root.iter("*"):
-        for slot, owners in tree.claims.get(element, {}).items():
-            if all(one is THE_DEFINITION or one is BOOKKEEPER for one in owners):
-                continue
-            if slot == PRESENCE and (element.attrib or text_of(element) is not None or len(element)):
-                continue  # its values say it
-            path = paths.of(element, slot)
-            value = None
-            if slot == TEXT:
-                value = text_of(element)
-            elif slot != PRESENCE:
-                value = element.get(slot[1:])
-                if value is None:
-                    node = paths.node(element)
-                    value = node.implied.get(slot) if node is not None else None
-            claims = tuple(
-                (
-                    DEFINITION if one is THE_DEFINITION else one.origin,
-                    one.priority,
-                    one.constraint,
-                )
-                for one in owners
-            )
-            rows.append(Owned(path, value, claims, tuple(losers.pop(path, ()))))
-    for path, losses in losers.items():
-        winner = losses[0].winner
-        who: Origin | str = winner
-        rows.append(
-            Owned(
-                path,
-                losses[0].has,
-                ((who, THE_DEFINITION.priority, "soft"),) if who == DEFINITION else ((who, 0, ""),),
-                tuple(losses),
-            )
-        )
-    return rows

@@ -7,12 +7,12 @@ it with priority, constraint and place, and who lost it to whom.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 from .provenance import DEFINITION, DEFINITION_PRIORITY, Overridden, Owned
-from .secrecy import veil_result
+from .secrecy import STARS, is_foreign, is_secret, veil_result
 from .xmltree import VIRTUNED_NS, Document, parse
 
 if TYPE_CHECKING:
@@ -33,6 +33,52 @@ def explain(result: Result, xpath: str = "") -> str:
     return "".join(_entry(one) for one in owned)
 
 
+def explain_record(xml: str, schema: Any, xpath: str = "") -> str:
+    """What the record in a VM's metadata tells, where its profiles are not at hand.
+
+    :raises UsageError: `xpath` is none, or selects no nodes
+    """
+    from .locating import locate
+    from .paths import Paths
+    from .record import read_record
+
+    document = parse(xml)
+    known = read_record(document)
+    if known is None:
+        return ""
+    within = _Selection([document], xpath) if xpath else None
+    paths = Paths(document.root, schema)
+    lines = []
+    for one in locate(document.root, schema, known):
+        if one.element is not None:
+            path, what = paths.of(one.element), "written"
+        elif one.parent is not None:
+            path = f"{paths.of(one.parent)}/{one.entry.written.tag}"
+            what = "removed" if one.entry.kind == "del" else "written, and gone since"
+        else:
+            continue
+        if within is not None and path not in within:
+            continue
+        who = one.profile
+        values = ", ".join(_hidden(path, slot, value) for slot, value in _all_slots(one.entry.written))
+        lines.append(f"{path}\n  by {who.name} {who.version}  priority {who.priority}  {what}: {values}\n")
+    return "".join(lines)
+
+
+def _all_slots(written: Any, below: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in written.attrs.items():
+        yield f"{below}@{name}", value
+    if written.text is not None:
+        yield below or "text", written.text
+    for one in written.children:
+        yield from _all_slots(one, f"{below}{one.tag}/")
+
+
+def _hidden(path: str, slot: str, value: str) -> str:
+    shown = STARS if is_secret(f"{path}/{slot}") or is_foreign(path) else value
+    return f"{slot.rstrip('/')} = {shown}"
+
+
 def _entry(one: Owned) -> str:
     from .output import table
 
@@ -43,6 +89,7 @@ def _entry(one: Owned) -> str:
         for who, priority, constraint in one.claims
     ]
     lines = [one.path + value, *table(rows)]
+    lines += [f"  as {condition}" for condition in one.conditions]
     lines += [f"  not {_who(loss.loser)}, {_why(loss)}" for loss in one.losers]
     return "\n".join(lines) + "\n"
 

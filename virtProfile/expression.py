@@ -51,9 +51,9 @@ PREFIXES = {
 class Environment:
     """What variables and functions give, for one profile in one call."""
 
-    def __init__(self, params: Mapping[str, Any], context: Context) -> None:
+    def __init__(self, params: Mapping[str, Any], context: Context, sketch: bool = False) -> None:
         self.params = dict(params)
-        self.surroundings = Surroundings(context)
+        self.surroundings = Surroundings(context, sketch)
         self.extensions = self.surroundings.extensions()
 
 

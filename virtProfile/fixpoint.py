@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
-from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped
+from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped, Warning
 from .rendering import MAX_FIXES, fix, render
 from .selector import Selected, Selection, Selector
 from .store import fits_version
@@ -51,10 +51,16 @@ class Fixpoint:
     """Finds the stable selection and renders it."""
 
     def __init__(
-        self, tree: WorkTree, selector: Selector, conditions: Conditions, complete: Any = None
+        self,
+        tree: WorkTree,
+        selector: Selector,
+        conditions: Conditions,
+        completion: Any = None,
     ) -> None:
+        #: a whole guest is completed, by all that stands: no mask is exact
+        self._whole = completion is not None and completion.whole
         self.tree = tree
-        self.complete = complete
+        self.complete = None if completion is None else completion.run
         self.selector = selector
         self.conditions = conditions
         self._rendered: Actions | None = None
@@ -159,7 +165,7 @@ class Fixpoint:
             self._masks = Masks(self.tree, self.actions)
         if isinstance(owner, str) and owner not in state.selected:
             yield self.tree.root
-        elif self._masks.exact(owner):
+        elif not self._whole and self._masks.exact(owner):
             with self._masks.without(owner) as root:
                 yield root
         else:  # seldom: rendered without it, as what yields to it is not in the tree
@@ -204,9 +210,14 @@ class Fixpoint:
                 errors.append(verdict.error)
             elif name not in state.selected and verdict is not None:
                 skipped.append(Skipped(name, one.profile.version, "match", verdict.reason))
-        for (name, _), verdict in state.verdicts.items():
-            if verdict.error is not None and name in state.selected and name not in broken:
+        warnings = list(self.selector.warnings)
+        for (name, number), verdict in sorted(state.verdicts.items(), key=lambda row: row[0]):
+            if name not in state.selected:
+                continue
+            if verdict.error is not None and name not in broken:
                 errors.append(verdict.error)
+            if verdict.lacking:
+                warnings.append(_left_out(state.selected[name], number, verdict.lacking))
         errors += self._unfit_versions(state)
         if errors:
             raise together(errors)
@@ -215,7 +226,7 @@ class Fixpoint:
         return Selection(
             sorted(state.selected.values(), key=lambda one: (-one.priority, one.name)),
             sorted(skipped, key=lambda one: one.name),
-            selector.warnings,
+            warnings,
             selector.named,
             selector.entries,
             selector.secrets,
@@ -299,3 +310,14 @@ class Fixpoint:
             hint="try " + " or ".join(fixes[:2]) if fixes else "their conditions exclude each other",
             conflicts=[Conflict("", tuple(values), tuple(fixes))],
         )
+
+
+def _left_out(one: Selected, number: int, lacking: tuple[str, ...]) -> Warning:
+    """An action that the host cannot have, by its domain capabilities."""
+    action = one.profile.actions[number]
+    what = ", ".join(dict.fromkeys(lacking))
+    return Warning(
+        "left-out",
+        f"an <{action.kind}> of '{one.name}' is left out: the domain capabilities have no {what}",
+        f"{action.file}:{action.line}",
+    )

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, UsageError
+from .errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
 from .fleetreport import Key, Report, Status
 from .fleetwork import VM, FleetWork, Listing, answer_of
 from .output import Closed
@@ -159,20 +159,30 @@ class Fleet:
         """What decides how VMs come out; secrets are not told."""
         options = self.options
         return {
-            "profiles": [
-                {name: value for name, value in one.items() if name != "params"}
-                | {"params": sorted(one.get("params") or {})}
-                for one in self.wishes
-            ],
+            "profiles": [{**one, "params": self._shown(one)} for one in self.wishes],
             "override": options.override,
             "auto": options.auto,
             "record": not options.no_record,
+            "complete": options.complete,
             "unapply": options.unapply,
             "exclude": options.exclude,
             "upgrade": options.upgrade,
             "define": bool(options.define),
             "output": options.output,
         }
+
+    def _shown(self, wish: Mapping[str, Any]) -> dict[str, str]:
+        """The parameters of a wish, secret ones without their values."""
+        params = dict(wish.get("params") or {})
+        if params:
+            try:
+                known = self.store.get(wish["name"], wish.get("version")).params
+            except ProfileError:
+                return dict.fromkeys(params, "")  # told for each VM
+            for one in known:
+                if one.secret and one.name in params:
+                    params[one.name] = "***"
+        return params
 
     def _warm(self) -> None:
         """Read once what every process needs."""

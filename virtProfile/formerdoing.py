@@ -26,7 +26,7 @@ class Grave:
     its absence.
     """
 
-    __slots__ = ("parent", "writers", "written", "parts", "hidden")
+    __slots__ = ("parent", "writers", "written", "parts", "hidden", "inside")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class Grave:
         self.parts = parts
         #: slots of it whose written value nobody kept
         self.hidden = hidden
+        #: of a part of something that stands again: what was written, and still stands in it
+        self.inside: Any = None
 
 
 class FormerDoing:

@@ -25,11 +25,16 @@ class Surroundings:
     """What an expression can ask for besides the domain: bound to one context.
 
     `root` is the domain that is being judged.
+
+    :param sketch: is the definition, before any profile, a sketch (`conditions.is_sketch`)?
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, sketch: bool = False) -> None:
         self.context = context
+        self.is_sketch = sketch
         self.root: Any = None
+        #: what the domain capabilities were asked for and do not have; the judge empties it
+        self.lacking: list[str] = []
 
     # --- variables -----------------------------------------------------------
 
@@ -100,24 +105,16 @@ class Surroundings:
 
     def supports(self, _: Any, element: Any, enum: Any = None, value: Any = None) -> bool:
         root = self.context.documents.domcapabilities_for(self.root)
-        found = _capability(root, _string(element))
-        if found is None or found.get("supported", "yes") != "yes":
-            return False
-        if enum is None:
-            return True
-        name, wanted = _string(enum), _string(value)
-        if any(
-            text_of(one) == wanted
-            for words in found.iterchildren("enum")
-            if words.get("name") == name
-            for one in words.iterchildren("value")
-        ):
-            return True
-        return any(  # as of cpu: <mode name='host-model' supported='yes'>
-            one.get("name") == wanted and one.get("supported", "yes") == "yes"
-            for one in found.iterchildren(name if name.isidentifier() else "enum")
-            if one.tag != "enum"
-        )
+        asked = _string(element)
+        found = _capability(root, asked)
+        holds = found is not None and found.get("supported", "yes") == "yes"
+        if enum is not None:
+            name, wanted = _string(enum), _string(value)
+            asked = f"{asked} {name} '{wanted}'"
+            holds = holds and _offers(found, name, wanted)
+        if not holds:
+            self.lacking.append(asked)
+        return holds
 
     def _os(self) -> GuestOS:
         found = self.context.guest_os(self.root)
@@ -143,6 +140,9 @@ class Surroundings:
     def os_id(self, _: Any) -> str:
         return self._os().id
 
+    def sketch(self, _: Any) -> bool:
+        return self.is_sketch
+
     def version_at_least(self, _: Any, one: Any, other: Any) -> bool:
         return _numbers(_string(one)) >= _numbers(_string(other))
 
@@ -158,6 +158,7 @@ class Surroundings:
             "os-supports": self.os_supports,
             "os-family": self.os_family,
             "os-id": self.os_id,
+            "sketch": self.sketch,
             "version-at-least": self.version_at_least,
         }
         return {(NAMESPACE, name): function for name, function in named.items()}
@@ -258,3 +259,19 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 string_of = _string
+
+
+def _offers(found: Any, name: str, wanted: str) -> bool:
+    """Does an element of the domain capabilities list a value, or (cpu) a mode of that name?"""
+    if any(
+        text_of(one) == wanted
+        for words in found.iterchildren("enum")
+        if words.get("name") == name
+        for one in words.iterchildren("value")
+    ):
+        return True
+    return any(  # as of cpu: <mode name='host-model' supported='yes'>
+        one.get("name") == wanted and one.get("supported", "yes") == "yes"
+        for one in found.iterchildren(name if name.isidentifier() else "enum")
+        if one.tag != "enum"
+    )

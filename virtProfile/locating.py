@@ -116,7 +116,7 @@ def _is(element: Element, node: Any, part: str, value: str) -> bool:
     has = read_part(element, part, node)
     if has == value:
         return True
-    return has is not None and _same(part_node(node, part), part.rpartition("/")[2], value, has)
+    return has is not None and same_value(part_node(node, part), part.rpartition("/")[2], value, has)
 
 
 def part_node(node: Any, part: str) -> Any:
@@ -125,7 +125,7 @@ def part_node(node: Any, part: str) -> Any:
     return node
 
 
-def _same(node: Any, slot: str, one: str, other: str) -> bool:
+def same_value(node: Any, slot: str, one: str, other: str) -> bool:
     if one == other:
         return True
     if node is None or isinstance(node, ForeignNode) or node.anything:
@@ -155,7 +155,7 @@ def held(element: Element, node: Any, slot: str, written: Written) -> bool:
                 break
             return same_size(amount, written.attrs.get(unit[1:]), has, element.get(unit[1:]), default)
     has, _ = read(element, slot, node)
-    return has is not None and _same(node, slot, value, has)
+    return has is not None and same_value(node, slot, value, has)
 
 
 def _holds_on(place: tuple[Element, Any], entry: Entry) -> bool:
@@ -278,7 +278,7 @@ def contradicts(element: Element, node: Any, written: Written) -> bool:
         if value is None:
             continue
         has = read_part(element, part, node)
-        if has is not None and not _same(part_node(node, part), part.rpartition("/")[2], value, has):
+        if has is not None and not same_value(part_node(node, part), part.rpartition("/")[2], value, has):
             return True
         if has is None and part in node.key:
             return True

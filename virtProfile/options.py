@@ -55,6 +55,7 @@ _CONTEXT = "what profiles may ask about (a connection tells it by itself)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
 _DEFINE = "defining"
 _LIFE = "profiles that were applied before"
+_LIVE = "running VMs"
 _ABOUT = "about profiles"
 _FLEET = "fleets: many VMs in one call (nothing is written without --define or --output)"
 _HOSTS = "about hosts"
@@ -242,6 +243,22 @@ OPTIONS: tuple[Option, ...] = (
         one_of="life",
         completes="profile",
     ),
+    Option(
+        ("--update",),
+        Kind.FLAG,
+        _LIVE,
+        "change the running VM too, as far as it can be; tells first what happens now, what at the"
+        " next boot, and what hardware the guest will see changed",
+    ),
+    Option(
+        ("--device",),
+        Kind.VALUE,
+        _LIVE,
+        "print what to attach for the device in FILE: controllers first, completed under the VM's"
+        " profiles, with free addresses; attaches nothing",
+        "FILE",
+        completes="file",
+    ),
     Option(("--list",), Kind.FLAG, _ABOUT, "list the profiles", one_of="task"),
     Option(
         ("--info",),
@@ -355,6 +372,19 @@ CLASHES: tuple[tuple[str, str], ...] = (
     ("--hosts", "--print-diff"),
     ("--hosts", "--explain"),
     ("--hosts", "--status"),
+    *(
+        ("--device", flag)
+        for flag in (
+            "--update", "--status", "--unapply", "--upgrade", "--define", "--start", "--confirm", "--check",
+            "--print-xml", "--print-diff", "--explain", "--hosts", "--complete", "--all", "--output",
+        )
+    ),
+    ("--update", "--start"),
+    ("--update", "--check"),
+    ("--update", "--input"),
+    ("--update", "--hosts"),
+    ("--update", "--status"),
+    ("--update", "--all"),
     ("--status", "--profile"),
     ("--status", "--define"),
     ("--status", "--start"),

@@ -197,6 +197,8 @@ class Owned:
     value: str | None
     claims: tuple[tuple[Origin | str, int, str], ...]
     losers: tuple[Overridden, ...] = ()
+    #: the conditions of those who want it, with what they looked at
+    conditions: tuple[str, ...] = ()
 
 
 class Result:

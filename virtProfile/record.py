@@ -30,8 +30,9 @@ from .xmltree import RECORD_NS
 PREFIX = "vr"
 _OURS = f"{{{RECORD_NS}}}"
 ROOT = _OURS + "record"
-#: How much of a profile's digest stands in the record, in hexadecimal digits: 128 bits.
-DIGEST_DIGITS = 32
+#: How much of a profile's digest stands in the record, in hexadecimal digits: it tells texts
+#: of a version apart, and is no seal.
+DIGEST_DIGITS = 16
 #: More things than libvirt takes in a domain are no record of ours.
 MAX_ENTRIES = 100_000
 #: The tag of the values before.
@@ -207,12 +208,16 @@ class Record:
         return next((one for one in self.profiles if one.name == name), None)
 
 
-def same_record(one: Record, other: Record) -> bool:
-    """Do two records say the same, in whatever order?"""
-    return (one.made, one.ours) == (other.made, other.ours) and _all_of(one) == _all_of(other)
+def same_record(one: Record, other: Record, values: bool = True) -> bool:
+    """Do two records say the same, in whatever order?
+
+    :param values: or is it enough that they speak of the same slots?
+    """
+    heads = (one.made, one.ours) == (other.made, other.ours)
+    return heads and _all_of(one, values) == _all_of(other, values)
 
 
-def _all_of(record: Record) -> Any:
+def _all_of(record: Record, values: bool) -> Any:
     return sorted(
         (
             one.name,
@@ -223,8 +228,8 @@ def _all_of(record: Record) -> Any:
             sorted(one.implies),
             sorted(one.params.items()),
             sorted(
-                (entry.kind, entry.at, entry.number, _sorted(entry.written), _sorted(entry.was), entry.gone,
-                 sorted(entry.hidden), sorted(entry.also))
+                (entry.kind, entry.at, entry.number, _sorted(entry.written, values),
+                 _sorted(entry.was, values), entry.gone, sorted(entry.hidden), sorted(entry.also))
                 for entry in one.entries
             ),
         )
@@ -232,14 +237,14 @@ def _all_of(record: Record) -> Any:
     )  # fmt: skip
 
 
-def _sorted(written: Written | None) -> Any:
+def _sorted(written: Written | None, values: bool) -> Any:
     if written is None:
         return ()
     return (
         written.tag,
-        sorted(written.attrs.items()),
-        written.text or "",
-        sorted(_sorted(one) for one in written.children),
+        sorted(written.attrs.items()) if values else sorted(written.attrs),
+        (written.text or "") if values else written.text is not None,
+        sorted(_sorted(one, values) for one in written.children),
     )
 
 
@@ -332,8 +337,13 @@ def _read_entry(element: Element) -> list[Entry]:
     at = element.get(name, "")
     read_place(at)
     number = int(element.get("n", "1"))
+    words = element.get("of")
+    places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
+    for where in places:
+        read_place(where)
     return [
-        Entry(kind, at, _read_written(one), None, number + place, gone, hidden, also)
+        Entry(kind, where, _read_written(one), None, number + place, gone, hidden, also)
+        for where in places
         for place, one in enumerate(parts)
     ]
 

@@ -51,6 +51,9 @@ def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
             template, word = _template(one.at)
             key: Any = ("on", template, word is None and number, one.gone, one.hidden, one.also,
                         _key(one.written), None if one.was is None else _key(one.was))  # fmt: skip
+        elif _template(one.at)[1] is not None:
+            key = (one.kind, _template(one.at)[0], _key(one.written), one.number, one.gone, one.hidden,
+                   one.also)  # fmt: skip
         else:
             key = (one.kind, one.at, one.written.tag, one.number - number, one.gone, one.hidden, one.also)
         groups.setdefault(key, []).append(one)
@@ -81,7 +84,13 @@ def _write(profile: Element, entries: Sequence[Entry]) -> None:
             new = _new(profile, "on", at=template, of=" ".join(words))
     else:
         new = _new(profile, first.kind)
-        new.set("to" if first.kind == "add" else "from", first.at)
+        name = "to" if first.kind == "add" else "from"
+        if len(entries) > 1 and any(one.at != first.at for one in entries):
+            new.set(name, _template(first.at)[0])
+            new.set("of", " ".join(str(_template(one.at)[1]) for one in entries))
+            entries = entries[:1]
+        else:
+            new.set(name, first.at)
         if first.number != 1:
             new.set("n", str(first.number))
     if first.gone:

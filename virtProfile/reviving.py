@@ -111,13 +111,13 @@ class Reviving(Meeting):
                         (
                             one
                             for one, grave in tree.graves.items()
-                            if grave.parent is parent and one.tag == stage.tag and grave.written is None
+                            if grave.parent is parent and one.tag == stage.tag
                         ),
                         None,
                     )
                     if found is None:
                         return super().chain(parent, way[number:], writer)
-                    tree.revive(found, writer)
+                    self._empty(found, stage.node, tree.revive(found, writer))
                 parent = found
             return parent
         return super().chain(parent, way, writer)
@@ -256,9 +256,34 @@ class Reviving(Meeting):
                 continue
             new = self.build(element, one, writer)
             tree.insert(element, place(element, node, one.tag), new, writer)
-        for below, _, _ in open_pairs:
+        for below, inner, part in open_pairs:
             if below is not None:
-                tree.remove(below, grave.writers)
+                self._bury(below, inner, part, grave)
+
+    def _bury(self, element: Element, node: Any, part: Written, grave: Grave) -> None:
+        """Nobody wants it so far; who does gets it back, knowing what was written then.
+
+        What completion gives a device again it gives as it stands: a name, an address.
+        """
+        self.tree.remove(element, grave.writers)
+        buried = self.tree.graves[element]
+        if node.many and node.key_class != "S":
+            buried.written = part
+        else:
+            buried.inside = part
+
+    def _empty(self, element: Element, node: Any, grave: Grave) -> None:
+        """Take out of an element that stands again what was written then."""
+        written = grave.written or grave.inside
+        if written is None:
+            return
+        for slot, _ in slots(written):
+            value = text_of(element) if slot == TEXT else element.get(slot[1:])
+            if value is not None and held(element, node, slot, written):
+                self.tree.unset(element, slot, grave.writers[0])
+        for below, inner, inside in list(pairs(element, node, written)):
+            if below is not None:
+                self._bury(below, inner, inside, grave)
 
 
 def written_of(snippet: Snippet) -> Written:

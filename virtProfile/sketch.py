@@ -51,14 +51,20 @@ class Sketch:
         for _ in range(_ROUNDS):
             no_graphics = any(key[0] == "devices/graphics" for key in self.barred)
             full = self._guest(text, no_graphics)
-            mark = self.tree.mark()
+            mark, told = self.tree.mark(), len(self.work.actions.losses)
             made: dict[tuple[Element, str], Key] = {}
+            self._bare: list[tuple[Element, Element, Any, str]] = []
             self._merge(full, root, self.work.schema.root, "", made)
+            if self._bare:
+                self.work.default_again()  # before virtinst's own taste in these devices
+                for theirs, ours, node, path in self._bare:
+                    self._merge(theirs, ours, node, path, made, bare=True)
             barred = self._hits(made)
             if not barred - self.barred:
                 return
             self.barred |= barred
             self.tree.undo_since(mark)
+            del self.work.actions.losses[told:]
         raise CompletionError("the guest cannot be completed: what virtinst adds is removed again and again")
 
     def _hits(self, made: dict[tuple[Element, str], Key]) -> set[Key]:
@@ -84,6 +90,8 @@ class Sketch:
         return known
 
     def _ask(self, text: str, no_graphics: bool) -> Element:
+        if self.work.maker is not None:
+            return self._without_graphics(self.work.maker(text, no_graphics), no_graphics)
         from .offline import connection
 
         root = self.tree.root
@@ -106,7 +114,11 @@ class Sketch:
                 f"virtinst cannot complete the guest: {fact}",
                 hint="the capabilities that are given, or the connection's, say what the host can",
             ) from None
-        made = etree.fromstring(guest.get_xml().encode())
+        return self._without_graphics(guest.get_xml(), no_graphics)
+
+    @staticmethod
+    def _without_graphics(text: str, no_graphics: bool) -> Element:
+        made = etree.fromstring(text.encode())
         if no_graphics:
             for one in made.findall("devices/graphics"):
                 one.getparent().remove(one)
@@ -115,10 +127,21 @@ class Sketch:
     # --- what it gives -----------------------------------------------------------
 
     def _merge(
-        self, theirs: Element, ours: Element, node: Any, path: str, made: dict[tuple[Element, str], Key]
+        self,
+        theirs: Element,
+        ours: Element,
+        node: Any,
+        path: str,
+        made: dict[tuple[Element, str], Key],
+        bare: bool = False,
     ) -> None:
-        """Fill our gaps from their element."""
-        for name, value in theirs.attrib.items():
+        """Fill our gaps from their element.
+
+        :param bare: it is part of a device that virtinst adds: what goes with a value
+            that a profile did not take is not taken either
+        """
+        another = bare and any(ours.get(name, value) != value for name, value in theirs.attrib.items())
+        for name, value in theirs.attrib.items() if not another else ():
             key = (path, "@" + name)
             if ours.get(name) is None and key not in self.barred and self._fits(ours, name, path):
                 self.work.write(ours, "@" + name, value, COMPLETER)
@@ -127,6 +150,7 @@ class Sketch:
         if text is not None and text_of(ours) is None and not len(ours) and (path, TEXT) not in self.barred:
             self.work.write(ours, TEXT, text, COMPLETER)
             made[(ours, TEXT)] = (path, TEXT)
+        own = {one.tag for one in ours.iterchildren("*")}
         places: dict[str, list[Element]] = {}
         for one in theirs.iterchildren("*"):
             below = f"{path}/{one.tag}" if path else one.tag
@@ -137,19 +161,45 @@ class Sketch:
             if there is None:
                 there = places[one.tag] = list(ours.iterchildren(one.tag))
             if there:
-                self._merge(one, there.pop(0), inner, below, made)
+                self._merge(one, there.pop(0), inner, below, made, bare)
                 continue
             key = (
                 below,
                 etree.tostring(one, encoding="unicode", with_tail=False) if inner.many else PRESENCE,
             )
-            if key in self.barred or (inner.many and path != "devices" and len(ours)):
+            if key in self.barred or (inner.many and path != "devices" and one.tag in own):
                 continue  # a list of the definition's own stays as it is
             if self._excluded(below):
                 continue
+            self._keep(ours)
             new = self.work.insert(ours, one.tag, COMPLETER)
             made[(new, PRESENCE)] = key
-            self._copy(one, new, inner, below, key if inner.many else None, made)
+            if inner.many and path == "devices" and not _has_companions(one):
+                self._bare.append((one, new, inner, below))
+                for slot in (*inner.binding, *inner.key):
+                    self._copy_slot(one, new, slot)
+            else:
+                self._copy(one, new, inner, below, key if inner.many else None, made)
+
+    def _copy_slot(self, theirs: Element, ours: Element, path: str) -> None:
+        """Copy what stands at a path like ``target/@type``: what the device is."""
+        tag, _, rest = path.partition("/")
+        if tag[:1] == "@":
+            value = theirs.get(tag[1:])
+            if value is not None:
+                self.work.write(ours, tag, value, COMPLETER)
+            return
+        one, below = child(theirs, tag), child(ours, tag)
+        if one is not None and rest:
+            self._copy_slot(one, self.work.insert(ours, tag, COMPLETER) if below is None else below, rest)
+
+    def _keep(self, element: Element) -> None:
+        """What a profile made as a container does not go with the profile any more."""
+        while not self.tree.original(element):
+            if self.work.node(element).many:
+                return
+            self.tree.own_slot(element, PRESENCE, COMPLETER)
+            element = element.getparent()
 
     def _copy(
         self,
@@ -187,6 +237,13 @@ class Sketch:
         """A fact that stands excludes it: libvirt chooses the loader where firmware= is written."""
         os = child(self.tree.root, "os")
         return path in ("os/loader", "os/nvram") and os is not None and os.get("firmware") is not None
+
+
+def _has_companions(device: Element) -> bool:
+    """Is it one of several controllers that are what they are only together (USB 2)?"""
+    kind = device.get("type")
+    beside = device.getparent().iterchildren("controller") if device.tag == "controller" else ()
+    return any(one.get("type") == kind and child(one, "master") is not None for one in beside)
 
 
 def _recommended_memory(guest: Any, os: Any) -> None:

@@ -38,6 +38,29 @@ MAX_SETS = 5_000
 MAX_ORDERS = 720
 #: Smaller VMs that are tried to say what would fit.
 MAX_TRIED = 512
+#: Nodes that are looked at for one plan, and once more for all that would fit: real hosts
+#: need some thousands, only documents that nobody's libvirt wrote need more.
+MAX_WORK = 200_000
+_GIVEN_UP = "given up: too many nodes to try"
+
+
+class _Work:
+    """What may still be looked at, and how far the nodes are from each other."""
+
+    def __init__(self, host: Sequence[Node]) -> None:
+        self.left = MAX_WORK
+        self._far = {one.id: dict(one.distances) for one in host}
+
+    def distance(self, one: Node, other: Node) -> int:
+        if one.id == other.id:
+            return 10
+        # what ACPI's SLIT says of another node where it says nothing
+        return self._far[one.id].get(other.id, 20)
+
+    def take(self, nodes: int) -> bool:
+        """Look at some nodes; False where that was enough."""
+        self.left -= nodes
+        return self.left > 0
 
 
 @record
@@ -104,13 +127,13 @@ def plan(host: Sequence[Node], demand: Demand, wishes: Wishes | None = None) -> 
     """
     wishes = wishes or Wishes()
     host = sorted(host, key=lambda one: one.id)
-    found = _search(host, demand, wishes)
+    found = _search(host, demand, wishes, _Work(host))
     if isinstance(found, Plan):
         return found
     would = _what_fits(host, demand, wishes)
     raise TopologyError(
         f"the VM does not fit this host: {found}",
-        hint=f"would fit: {', '.join(would)}" if would else "nothing smaller fits either",
+        hint=f"would fit: {', '.join(would)}" if would else "nothing that was tried fits either",
     )
 
 
@@ -129,7 +152,7 @@ def plan_texts(capabilities: str, domain: str, **wishes: str) -> Plan:
     return plan(read_host(host), read_demand(parse(domain).root), read_wishes(**wishes))
 
 
-def _search(host: Sequence[Node], demand: Demand, wishes: Wishes) -> Plan | str:
+def _search(host: Sequence[Node], demand: Demand, wishes: Wishes, work: _Work) -> Plan | str:
     """A plan, or why there is none."""
     usable = [one for one in host if one.memory != 0 and one.cpus - wishes.used]
     if not usable:
@@ -143,14 +166,14 @@ def _search(host: Sequence[Node], demand: Demand, wishes: Wishes) -> Plan | str:
         counts = range(1, len(usable) + 1)
     reasons: list[str] = []
     for count in counts:
-        found = _on(usable, count, demand, wishes)
+        found = _on(usable, count, demand, wishes, work)
         if isinstance(found, Plan):
             return found
         reasons.append(f"on {count} node{'s' if count > 1 else ''}: {found}")
     return "; ".join(reasons if len(reasons) < 3 else (reasons[0], reasons[-1]))
 
 
-def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes) -> Plan | str:
+def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work: _Work) -> Plan | str:
     """A plan on that many nodes, or why there is none."""
     if count > len(usable):
         return f"the host has {len(usable)} usable"
@@ -167,44 +190,47 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes) -> P
     page = wishes.hugepages
     if page is not None and any(one.memory % page for one in cells):
         return f"a cell's {cells[0].memory} KiB are no multiple of the {page} KiB page"
+    most = sorted((len(one.cpus - wishes.used) for one in usable), reverse=True)[:count]
+    if sum(most) < demand.vcpus:
+        return f"the emptiest have {sum(most)} CPUs for {demand.vcpus} vCPUs"
     reason = ""
     even = len({(len(one.vcpus), one.memory) for one in cells}) == 1
-    for nodes in _sets(usable, count, wishes):
+    for nodes in _sets(usable, count, wishes, work):
         orders: Iterable[Sequence[Node]] = (nodes,) if even else islice(permutations(nodes), MAX_ORDERS)
         for order in orders:
-            found = _lay(order, cells, demand, wishes)
+            if not work.take(count):
+                return _GIVEN_UP + (f" ({reason})" if reason else "")
+            found = _lay(order, cells, demand, wishes, work)
             if isinstance(found, Plan):
                 return found
             reason = reason or found
-    return reason
+    return reason or _GIVEN_UP
 
 
-def _sets(usable: Sequence[Node], count: int, wishes: Wishes) -> Iterator[tuple[Node, ...]]:
+def _sets(usable: Sequence[Node], count: int, wishes: Wishes, work: _Work) -> Iterator[tuple[Node, ...]]:
     """Sets of nodes, the best first."""
     if math.comb(len(usable), count) <= MAX_SETS:
         sets = list(combinations(usable, count))
     else:
         sets = []
         for seed in usable:
-            near = sorted(usable, key=lambda one: (_distance(seed, one), one.id))
+            if not work.take(count * count + len(usable)):
+                break
+            near = sorted(usable, key=lambda one: (work.distance(seed, one), one.id))
             sets.append(tuple(sorted(near[:count], key=lambda one: one.id)))
         sets = list(dict.fromkeys(sets))
 
     def rank(nodes: tuple[Node, ...]) -> tuple[Any, ...]:
-        spread = sum(_distance(one, other) for one in nodes for other in nodes if one is not other)
+        spread = sum(work.distance(one, other) for one in nodes for other in nodes if one is not other)
         free = sum(len(one.cpus - wishes.used) for one in nodes)
         return spread, -free, [one.id for one in nodes]
 
     return iter(sorted(sets, key=rank))
 
 
-def _distance(one: Node, other: Node) -> int:
-    if one.id == other.id:
-        return 10
-    return dict(one.distances).get(other.id, 20)  # what ACPI's SLIT says of another node by default
-
-
-def _lay(nodes: Sequence[Node], cells: Sequence[GuestCell], demand: Demand, wishes: Wishes) -> Plan | str:
+def _lay(
+    nodes: Sequence[Node], cells: Sequence[GuestCell], demand: Demand, wishes: Wishes, work: _Work
+) -> Plan | str:
     """The cells on these nodes in this order, or why not."""
     page = wishes.hugepages
     for node, cell in zip(nodes, cells, strict=True):
@@ -236,7 +262,7 @@ def _lay(nodes: Sequence[Node], cells: Sequence[GuestCell], demand: Demand, wish
                 ]
                 pins = _pin(left, cells, threads)
                 if pins is not None:
-                    return _made(nodes, cells, demand, wishes, pins, reserved, threads)
+                    return _made(nodes, cells, demand, wishes, pins, reserved, threads, work)
     return _shortage(nodes, cells, free, wishes)
 
 
@@ -310,6 +336,7 @@ def _made(
     pins: list[tuple[int, int]],
     reserved: Sequence[tuple[int, ...]],
     threads: int,
+    work: _Work,
 ) -> Plan:
     emulator = sorted(cpu for core in reserved for cpu in core)
     if not emulator:  # nothing reserved: where the first cell's vCPUs are
@@ -321,7 +348,7 @@ def _made(
     distances: tuple[tuple[int, ...], ...] = ()
     if len(cells) > 1:
         distances = tuple(
-            tuple(10 if one is other else max(11, min(254, _distance(one, other))) for other in nodes)
+            tuple(10 if one is other else max(11, min(254, work.distance(one, other))) for other in nodes)
             for one in nodes
         )
     return Plan(
@@ -345,15 +372,16 @@ def _made(
 def _what_fits(host: Sequence[Node], demand: Demand, wishes: Wishes) -> list[str]:
     """Single changes with which it fits, each one tried."""
     found = []
+    work = _Work(host)
     for word, other in _changed(wishes):
-        made = _search(host, demand, other)
+        made = _search(host, demand, other, work)
         if isinstance(made, Plan):
             found.append(word.format(nodes=len(made.cells)))
     if not demand.cells:
         step = wishes.nodes or 1
         top = (min(demand.vcpus - 1, sum(len(one.cpus) for one in host)) // step) * step
         for vcpus in range(top, max(0, top - MAX_TRIED * step), -step):
-            if isinstance(_search(host, replace(demand, vcpus=vcpus), wishes), Plan):
+            if isinstance(_search(host, replace(demand, vcpus=vcpus), wishes, work), Plan):
                 found.append(f"{vcpus} vCPUs")
                 break
     return found

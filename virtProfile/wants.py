@@ -324,10 +324,19 @@ def _same_key(one: Want, other: Want) -> bool:
     node = one.node
     if node.key_class != "E" or not node.key:
         return False
+    if node.twins is not None:
+        slot, words = node.twins
+        mine, others = _value_at(one, slot), _value_at(other, slot)
+        if mine != others and mine in words and others in words:
+            return False
     return all(
         part in one.keys and part in other.keys and one.keys[part].value == other.keys[part].value
         for part in node.key
     )
+
+
+def _value_at(want: Want, path: str) -> str | None:
+    return next((leaf.value for leaf in want.leaves if leaf.path == path), None)
 
 
 def _known(leaf: Leaf, reading: Reading) -> bool:

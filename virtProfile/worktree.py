@@ -257,6 +257,18 @@ class WorkTree(FormerDoing):
             element.set(name, value)
         self.own_slot(element, slot, writer)
 
+    def respell(self, element: Element, slot: str, value: str | None) -> None:
+        """Another spelling of the same value; its owners stay."""
+        if slot == TEXT:
+            self._log.append(("text", element, element.text))
+            element.text = value
+            return
+        self._log.append(("attribute", element, slot[1:], element.get(slot[1:])))
+        if value is None:
+            element.attrib.pop(slot[1:], None)
+        else:
+            element.set(slot[1:], value)
+
     def unset(self, element: Element, slot: str, writer: Writer) -> None:
         """Take a value away; `writer` owns the absence."""
         self._keep(element)

@@ -88,6 +88,7 @@ PROFILE_FUNCTIONS = {
     "vp:os-supports": (1, 1),
     "vp:os-family": (0, 0),
     "vp:os-id": (0, 0),
+    "vp:sketch": (0, 0),
     "vp:version-at-least": (2, 2),
 }
 FUNCTIONS = {**CORE_FUNCTIONS, **PROFILE_FUNCTIONS}

@@ -64,3 +64,10 @@ def _join():
 
 #: Where the distribution's part of this package stands.
 distribution = _join()
+
+
+def apply_profiles(guest, profiles, **more):
+    """Apply libvirt profiles to a Guest in place: see `virtinst.profileguest.apply_profiles`."""
+    from .profileguest import apply_profiles as apply
+
+    return apply(guest, profiles, **more)

@@ -29,7 +29,9 @@ def timed(words: list[str]) -> tuple[float, float]:
     """(seconds, CPU seconds) of a call of the program."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
-    subprocess.run([sys.executable, str(TOP / "virt-profile"), *words, *WORDS], capture_output=True, check=False)
+    subprocess.run(
+        [sys.executable, str(TOP / "virt-profile"), *words, *WORDS], capture_output=True, check=False
+    )
     seconds = time.monotonic() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The manual page of the shipped profiles says what they are today, and is a manual page."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from typing import Any
+
+import library
+import pytest
+
+PLACE = library.ROOT / "man" / "catalogue.py"
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Any:
+    spec = importlib.util.spec_from_file_location("catalogue_page", PLACE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_made_from_the_profiles(catalogue: Any) -> None:
+    assert catalogue.PAGE.read_text() == catalogue.page(), "./dev man writes it"
+
+
+def test_every_profile_of_the_table_is_there(catalogue: Any) -> None:
+    named = {name for row in catalogue.TABLE[1] for name in row[-1].split(", ")}
+    assert named <= set(library.NAMES)
+
+
+@pytest.mark.skipif(shutil.which("rst2man") is None, reason="python3-docutils has rst2man")
+def test_rst2man_takes_it(catalogue: Any) -> None:
+    done = subprocess.run(
+        ["rst2man", "--strict", catalogue.PAGE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

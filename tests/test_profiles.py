@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shipped library: each profile alone and each pair, on every sample, and what each does.
+
+``pytest --regenerate-output`` writes the effects of new versions; a version's effect,
+once written, stays: another effect is another version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from pathlib import Path
+
+import corpus
+import library
+import pytest
+from library import NAMES, apply, context, profiles, wish
+
+import virtProfile
+from virtProfile import ProfileError
+from virtProfile.lint import lint_files
+
+EFFECTS = library.DATA / "effects.tsv"
+DOCUMENTS = dict(library.documents())
+#: What profiles choose, and two may choose otherwise: a conflict about one of these is by design.
+CHOICES = {
+    "/domain/clock/@offset": "the time that the guest OS keeps in its clock",
+    "/domain/cpu/@mode": "the CPU",
+    "/domain/cpu/@check": "the CPU",
+    "/domain/cpu/topology/@sockets": "sockets or cores",
+    "/domain/cpu/topology/@cores": "sockets or cores",
+    "/domain/os/type/@machine": "the machine",
+    "/domain/devices/disk/target/@bus": "the bus of disks",
+    "/domain/devices/disk/driver/@cache": "how disks are cached",
+    "/domain/devices/disk/driver/@io": "how disks are read",
+    "/domain/devices/disk/driver/@error_policy": "what follows an error",
+    "/domain/devices/interface/model/@type": "the model of NICs",
+    "/domain/devices/memballoon/@model": "a balloon or none",
+    "/domain/devices/memballoon/stats/@period": "how often the balloon is asked",
+    "/domain/devices/rng/@model": "virtio with or without legacy mode",
+    "/domain/devices/video/model/@type": "the card",
+    "/domain/sysinfo/system/entry": "whose VM it is",
+    "/domain/devices/controller": "USB or none",
+    "/domain/devices/input": "a display or none, USB or none",
+    "/domain/devices/redirdev": "a display or none, USB or none",
+    "/domain/devices/graphics": "a display or none",
+    "/domain/devices/video": "a display or none",
+    "/domain/devices/sound": "a display or none",
+    "/domain/devices/channel": "a display or none",
+}
+
+
+# --- documents ---------------------------------------------------------------------
+
+
+def test_the_list_of_the_library() -> None:
+    wanted = """windows-hyperv windows-clock linux-clock uefi uefi-secureboot q35 pc tpm-2.0 virtio-disk
+        virtio-scsi virtio-net virtio-video rng balloon no-balloon guest-agent spice-desktop vnc-desktop
+        gl-desktop headless-server serial-console fast-disk safe-disk disk-multiqueue net-multiqueue
+        iothreads-per-disk cpu-host-passthrough cpu-host-model cpu-baseline-v2 cpu-baseline-v3
+        dedicated-cpu hugepages-2m hugepages-1g numa-2-nodes networking-nfv realtime nested-virt
+        gpu-passthrough virtiofs-share sev usb3 usb-tablet watchdog pvpanic no-usb pinned-machine
+        windows-11 windows-server linux-server linux-desktop high-performance
+        like-virt-manager like-nova like-ovirt like-kubevirt"""
+    assert set(wanted.split()) <= set(NAMES)
+
+
+def test_lint_finds_nothing() -> None:
+    assert lint_files(sorted(library.SHIPPED.glob("*.xml"))) == []
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_says_what_and_why(name: str) -> None:
+    profile = profiles()[name]
+    assert Path(profile.file).stem == name
+    assert profile.version not in ("", "0")
+    assert profile.title and not profile.title.endswith(".")
+    assert len(profile.description.split()) >= 25, "why, and where from"
+    if not profile.requires and not name.startswith("like-"):
+        assert re.search(r"[Ll]ibvirt\s+\d", profile.description), "since which libvirt"
+    required = {one.name for one in profile.params if one.default is None}
+    assert required == set(library.REQUIRED.get(name, {}))
+    assert not profile.autoselect
+    for action in profile.actions:
+        needs_host = re.search(
+            r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", action.when or ""
+        )
+        assert not needs_host or action.unknown in ("skip", "apply"), "it applies without any context"
+    for match in profile.matches:
+        needs_host = re.search(
+            r"vp:(supports|os-)|\$(dom)?capabilities|\$host|\$qemu_version", match.test or ""
+        )
+        assert not needs_host or match.unknown in ("skip", "apply")
+
+
+@pytest.mark.parametrize("name", ["q35", "pc", "uefi", "uefi-secureboot", "pinned-machine"])
+def test_an_installed_guest_stays_what_it_is(name: str) -> None:
+    """Nothing that changes machine or firmware touches a VM of libvirt, not even with --override."""
+    for document, xml in DOCUMENTS.items():
+        if document in ("sketch", "bare") or "<uuid>" not in xml:
+            continue
+        result = apply(xml, [name], override=True, context=context())
+        assert not result.changed, document
+
+
+# --- alone -------------------------------------------------------------------------
+
+
+def check(xml: str, result: virtProfile.Result) -> None:
+    """Valid, the same again, and libvirt's test driver takes it."""
+    complete = not any(one.code == "incomplete" for one in result.warnings)
+    if library.is_valid(xml):
+        assert library.is_valid(result.xml) or not complete
+    again = virtProfile.apply(result.xml, store=library.store())
+    assert again.xml == result.xml
+    assert not again.changed
+    if complete and "<type" in result.xml and library.is_valid(result.xml):
+        define(result.xml)
+
+
+def define(xml: str) -> None:
+    libvirt = pytest.importorskip("libvirt")
+    connection = libvirt.open("test:///default")
+    flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE
+    domain = connection.defineXMLFlags(library.for_test_driver(xml), flags)
+    domain.undefine()
+    connection.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("override", [False, True], ids=["", "override"])
+def test_alone_without_any_context(name: str, override: bool) -> None:
+    for document, xml in DOCUMENTS.items():
+        try:
+            check(xml, apply(xml, [name], override=override))
+        except Exception as problem:
+            problem.add_note(f"{name} on {document}")
+            raise
+
+
+@pytest.mark.parametrize("osinfo", ["debian11", "win11", "centos5.0"])
+def test_alone_where_everything_is_known(osinfo: str) -> None:
+    for name, (document, xml) in itertools.product(NAMES, DOCUMENTS.items()):
+        try:
+            result = apply(xml, [name], context=context(osinfo))
+            again = apply(result.xml, [name], context=context(osinfo))
+            assert again.xml == result.xml
+        except Exception as problem:
+            problem.add_note(f"{name} on {document} for {osinfo}")
+            raise
+
+
+@pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
+def test_on_libvirts_own_documents() -> None:
+    """Each profile on some of libvirt's own QEMU documents, other ones for each."""
+    texts = [
+        (path, text)
+        for path, text in corpus.documents()
+        if corpus.is_valid(path) and re.search("<domain[^>]* type=['\"](kvm|qemu)['\"]", text)
+    ]
+    step = 37
+    for number, name in enumerate(NAMES):
+        for path, text in texts[number % step :: step]:
+            try:
+                result = apply(text, [name])
+            except ProfileError as problem:
+                problem.add_note(f"{name} on {path}")
+                raise
+            again = virtProfile.apply(result.xml, store=library.store())
+            assert again.xml == result.xml, (name, path)
+            if library.is_valid(text) and not any(one.code == "incomplete" for one in result.warnings):
+                assert library.is_valid(result.xml), (name, path)
+
+
+# --- in pairs ----------------------------------------------------------------------
+
+
+def together(one: str, other: str, xml: str) -> str:
+    """'works', or the reason for which the two do not go together."""
+    try:
+        result = apply(xml, [one, other])
+    except ProfileError as problem:
+        assert problem.code == "conflict", f"{one} and {other}: {problem}"
+        for conflict in problem.conflicts:
+            path = re.sub(r"\[[^]]*\]", "", conflict.path)
+            sides = [value.origin["profile"] for value in conflict.values]
+            declared = path == "" and any(
+                barrier.profile in sides for side in sides for barrier in profiles()[side].conflicts
+            )
+            assert declared or path in CHOICES, f"{one} and {other}: {problem}"
+        return "conflict"
+    other_order = apply(xml, [other, one], record=False)
+    assert other_order.xml == apply(xml, [one, other], record=False).xml
+    check(xml, result)
+    return "works"
+
+
+def pairs() -> list[tuple[str, str]]:
+    return list(itertools.combinations(NAMES, 2))
+
+
+@pytest.mark.parametrize("document", ["sketch", "q35"])
+def test_pairs_sampled(document: str) -> None:
+    """A seventh of the pairs on each; --slow takes all of them on everything."""
+    outcomes = [together(*pair, DOCUMENTS[document]) for pair in pairs()[len(document) % 7 :: 7]]
+    assert outcomes.count("works") > len(outcomes) // 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", sorted(DOCUMENTS))
+def test_pairs_all(document: str) -> None:
+    for pair in pairs():
+        together(*pair, DOCUMENTS[document])
+
+
+def test_desktops_conflict() -> None:
+    for one, other in itertools.combinations(("spice-desktop", "vnc-desktop", "gl-desktop"), 2):
+        with pytest.raises(ProfileError) as caught:
+            apply(DOCUMENTS["sketch"], [one, other])
+        assert caught.value.code == "conflict"
+
+
+# --- effects -----------------------------------------------------------------------
+
+
+def effect(name: str) -> str:
+    """A digest of what the profile itself changes, of all documents and contexts."""
+    lines = []
+    for document, xml in DOCUMENTS.items():
+        for osinfo in (None, "debian11", "win11"):
+            known = context(osinfo) if osinfo else virtProfile.Context()
+            try:
+                result = apply(xml, [wish(name)], context=known, override=True, record=False)
+            except ProfileError as problem:
+                lines.append(f"{document} {osinfo} {problem.code}")
+                continue
+            for change in result.changes:
+                kinds = [one.action for one in change.origins if one.profile == name]
+                if any(one in ("add", "remove", "default") for one in kinds):  # completion aside
+                    lines.append(
+                        f"{document} {osinfo} {change.op} {change.path} {change.before} {change.after}"
+                    )
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+
+
+def known_effects() -> dict[tuple[str, str], str]:
+    rows = {}
+    for line in EFFECTS.read_text().splitlines() if EFFECTS.exists() else []:
+        if line and not line.startswith("#"):
+            name, version, digest = line.split("\t")
+            rows[(name, version)] = digest
+    return rows
+
+
+def test_another_effect_is_another_version(regenerate: bool) -> None:
+    known = known_effects()
+    problems = []
+    for name in NAMES:
+        digest = effect(name)
+        at = (name, profiles()[name].version)
+        if regenerate:
+            known.setdefault(at, digest)
+        if known.get(at) != digest:
+            problems.append(f"{name} {at[1]}: {known.get(at)} became {digest}")
+    if regenerate:
+        rows = [f"{name}\t{version}\t{digest}\n" for (name, version), digest in sorted(known.items())]
+        EFFECTS.write_text(
+            "# SPDX-License-Identifier: GPL-2.0-or-later\n"
+            "# What each version of a shipped profile does: name, version, digest of its changes to the\n"
+            "# samples. Only new versions are written: give a profile a new version when it does something else.\n"
+            + "".join(rows)
+        )
+    assert not problems, "raise the version, then --regenerate-output: " + "; ".join(problems)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``--profile`` of virt-install and virt-xml: the distribution's programs, with one option more.
+
+`enable` wraps a few of virtinst's functions, each by calling the original in
+between. Without ``--profile`` on the command line nothing else happens, and the
+engine is not even imported.
+"""
+
+import functools
+import sys
+
+from virtinst import cli
+from virtinst.guest import Guest
+from virtinst.install.installer import Installer
+
+_HELP = (
+    "Apply a libvirt profile to the guest. Ex:\n"
+    "--profile headless-server\n"
+    "--profile NAME,priority=100 (also against other options)\n"
+    "--profile NAME,version=1,PARAM=VALUE\n"
+    "'--profile help' lists the profiles"
+)
+#: Found once in a process: its wishes are the parsed options'.
+_WISHES = "_profile_wishes"
+_NEW = "_profile_new"
+_OPTIONS = []
+
+
+class ParserProfile(cli.VirtCLIParser):
+    """The option: notes what is wished on the guest; it is applied when all of it is known."""
+
+    cli_arg_name = "profile"
+    supports_clearxml = False
+    remove_first = "name"
+
+    @classmethod
+    def _virtcli_class_init(cls):
+        cli.VirtCLIParser._virtcli_class_init_common(cls)
+        for name in ("name", "priority", "version", "include"):
+            cls.add_arg(name, None, cb=cls._noted, lookup_cb=None)
+
+    def _noted(self, *_):
+        """Values are read as virt-profile reads them, by `profile_wish`."""
+
+    def __init__(self, optstr, guest=None, editing=None):
+        super().__init__(None, guest=guest, editing=editing)
+        self.optstr = optstr
+
+    def parse(self, inst):
+        guest = inst if isinstance(inst, Guest) else self.guest
+        if self.optstr and self.optstr != "none":
+            from virtProfile.cliargs import profile_wish
+
+            vars(guest).setdefault(_WISHES, []).append(_told(lambda: profile_wish(self.optstr)))
+        return []
+
+    @classmethod
+    def print_introspection(cls):
+        from virtProfile.catalogue import listing
+        from virtProfile.output import Output
+
+        from . import profileguest
+
+        _told(lambda: listing(Output(sys.stdout, {}), profileguest.profile_store(), False, _talk()))
+
+
+def _talk():
+    from virtProfile.output import Talk
+
+    quiet = bool(cli.get_global_state().quiet) if hasattr(cli, "get_global_state") else False
+    return Talk(sys.stderr, quiet=quiet)
+
+
+def _told(work):
+    """Do it; an error of a profile ends the program, told as virt-profile tells it."""
+    from virtProfile.errors import EXIT_FAILED, ProfileError
+    from virtProfile.secrecy import veil_error
+
+    try:
+        return work()
+    except ProfileError as problem:
+        _talk().error(veil_error(problem))
+        sys.exit(problem.exit_status)
+    except OSError as problem:
+        _talk().failure("%s: %s" % (problem.filename, problem.strerror))
+        sys.exit(EXIT_FAILED)
+
+
+def _wishes(guest, store):
+    """Take the wishes off the guest, with the secrets that they name files of."""
+    from virtProfile.gathering import read_secrets
+
+    found = vars(guest).pop(_WISHES, [])
+    if found:
+        _told(lambda: read_secrets(found, store))
+    return found
+
+
+def _around(module, name, wrapper):
+    """Put `wrapper(original, ...)` in the place of a function."""
+    original = getattr(module, name)
+    if getattr(original, "is_profile_hook", False):
+        return
+
+    @functools.wraps(original)
+    def wrapped(*args, **kwargs):
+        return wrapper(original, *args, **kwargs)
+
+    wrapped.is_profile_hook = True
+    setattr(module, name, wrapped)
+
+
+def virt_install():
+    """The distribution's virt-install, with ``--profile``."""
+    from virtinst import virtinstall
+
+    enable(virtinstall)
+    virtinstall.runcli()
+
+
+def virt_xml():
+    """The distribution's virt-xml, with ``--profile``."""
+    from virtinst import virtxml
+
+    enable(virtxml)
+    virtxml.runcli()
+
+
+def enable(program):
+    """Give a program its ``--profile``; once is enough.
+
+    :param program: the module `virtinst.virtinstall` or `virtinst.virtxml`
+    """
+    _around(cli, "add_metadata_option", _add_option)
+    _around(cli, "check_option_introspection", _with_options)
+    _around(Installer, "set_install_defaults", _set_install_defaults)
+    _around(Guest, "set_capabilities_defaults", _set_capabilities_defaults)
+    if hasattr(program, "set_cli_defaults"):
+        _around(program, "set_cli_defaults", _set_cli_defaults)
+    if hasattr(program, "action_edit"):
+        _around(program, "action_edit", _action_edit)
+    if hasattr(cli, "_virtparser_completer"):
+        _around(cli, "_virtparser_completer", _completer)
+
+
+def _add_option(original, group):
+    original(group)
+    ParserProfile.register()
+    group.add_argument("--profile", action="append", help=_HELP)
+
+
+def _with_options(original, options):
+    """The first place with parsed options."""
+    _OPTIONS[:] = [options] if getattr(options, "profile", None) else []
+    if _OPTIONS and getattr(options, "reinstall", None):
+        cli.fail_conflicting("--reinstall", "--profile")
+    return original(options)
+
+
+def _new(guest):
+    """The account of a guest in the making; None where no profile is wished."""
+    if not _OPTIONS or getattr(_OPTIONS[0], "reinstall", -1) == -1:  # virt-xml makes no guests
+        return None
+    from .profileguest import NewGuest
+
+    return vars(guest).setdefault(_NEW, NewGuest([]))
+
+
+def _set_capabilities_defaults(original, guest, *args, **kwargs):
+    new = _new(guest)
+    if new is not None:
+        new.open_before(guest, new.BY_CAPABILITIES)
+    return original(guest, *args, **kwargs)
+
+
+def _set_cli_defaults(original, options, guest):
+    new = _new(guest)
+    names = ("currentMemory", "vcpus")
+    if new is not None:
+        new.open_before(guest, names)
+    original(options, guest)
+    if new is not None:
+        new.filled(guest, names)
+
+
+def _set_install_defaults(original, installer, guest):
+    new = vars(guest).pop(_NEW, None)
+    if new is None or not vars(guest).get(_WISHES):
+        return original(installer, guest)
+    new.open_before(guest, ("os.bootorder",))
+    from . import profileguest
+
+    def set_defaults(_guest):
+        del guest.set_defaults
+        new.filled(guest, ("os.bootorder",))
+        store = profileguest.profile_store()
+        new.wishes = _wishes(guest, store)
+        result = _told(lambda: new.shape(guest, store))
+        _report(result)
+        if guest.devices.disk and _OPTIONS and not _OPTIONS[0].disk:
+            _OPTIONS[0].disk = ["none"]  # storage is there: the profiles'
+
+    guest.set_defaults = set_defaults
+    return original(installer, guest)
+
+
+def _action_edit(original, *args, **kwargs):
+    found = original(*args, **kwargs)
+    if not _OPTIONS:
+        return found
+    from . import profileguest
+
+    for guest in (one for one in args if isinstance(one, Guest)):
+        store = profileguest.profile_store()
+        wishes = _wishes(guest, store)
+        if wishes:
+            _report(_told(lambda: profileguest.apply_profiles(guest, wishes, store=store)))
+    return found
+
+
+def _report(result):
+    from virtProfile.output import tell
+    from virtProfile.secrecy import veil_result
+
+    tell(_talk(), veil_result(result), override=True)
+
+
+def _completer(original, prefix, **kwargs):
+    found = original(prefix, **kwargs)
+    if kwargs["action"].dest != "profile":
+        return found
+    from virtProfile.errors import ProfileError
+
+    from . import profileguest
+
+    try:
+        rows = [one.profile for one in profileguest.profile_store().listing() if not one.shadowed]
+    except ProfileError:
+        return found
+    name, comma, _ = prefix.partition(",")
+    if not comma:
+        return [one.name for one in rows]
+    params = [param.name for one in rows if one.name == name for param in one.params]
+    given = {part.partition("=")[0] for part in prefix.split(",")[:-1]}
+    words = [word for word in found if word != "name="] + [word + "=" for word in params]
+    return [word for word in words if word[:-1] not in given]
