@@ -119,6 +119,9 @@ TABLE = (
     Case("info-not-found", "--info dekstop", 1),
     Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
     Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
+    Case("learn-left", "--learn vm.xml learned.xml mine"),
+    Case("learn-nothing", "--learn vm.xml vm.xml mine", 1),
+    Case("learn-words", "--learn vm.xml mine", 2),
     Case("lint-json", "--lint broken/action.xml --json", 1),
     # fleets
     Case("fleet", "--input fleet --profile cache --jobs 1 -q", 1),

@@ -52,6 +52,11 @@ CASES = {
         "<devices>" + DISK.format("") + "</devices>",
         "<remove select=\"devices/disk[target/@dev='vdb']\"/>",
     ),
+    "positions": (
+        "<devices><sound model='ich6'/><sound model='ac97'/><sound model='es1370'/></devices>",
+        "<devices><sound model='es1370'/></devices>",
+        '<remove select="devices/sound[1]"/><remove select="devices/sound[2]"/>',
+    ),
     "feature": (
         "<features><acpi/></features>",
         "<features><acpi/><apic/></features>",
@@ -97,6 +102,18 @@ def test_what_is_the_vms_own_is_told() -> None:
     found = learn(before, after, "x")
     assert [one.path for one in found.left] == ["/domain/name", "/domain/uuid"]
     assert not found.text
+
+
+@pytest.mark.parametrize("passwords", [("hush", "hash"), ("", "hash"), ("hush", "")])
+def test_secrets_are_told_and_not_written(passwords: tuple[str, str]) -> None:
+    texts = []
+    for one, port in zip(passwords, ("5901", "5902"), strict=True):
+        passwd = f" passwd='{one}'" if one else ""
+        texts.append(domain(f"<devices><graphics type='vnc' port='{port}'{passwd}/></devices>"))
+    found = learn(*texts, "x")
+    assert [one.path for one in found.left] == ["/domain/devices/graphics/@passwd"]
+    assert "5902" in found.text
+    assert "hash" not in found.text + str(found.left) and "passwd" not in found.text
 
 
 def test_metadata_of_others_is_told() -> None:

@@ -155,10 +155,11 @@ class _Learner(Wordings):
         self.schema: Schema = context.domain_schema
         self.before = _read(texts[0], files[0], self.schema)
         self.after = _read(texts[1], files[1], self.schema)
+        self.left: list[Left] = []
+        self.hush()
         self.text = etree.tostring(self.before, encoding="unicode")
         super().__init__(Paths(self.before, self.schema))
         self.new = Paths(self.after, self.schema)
-        self.left: list[Left] = []
         self.places: list[_Place] = []
 
     def run(self) -> Learned:
@@ -168,13 +169,23 @@ class _Learner(Wordings):
             result = self.judge()
             if result is not None and not self.reword(result):
                 break
-        for place in self.places:
-            if place.reason:
-                self.left.append(Left(place.path, place.reason))
-        if result is not None:
-            self.left += self.missing(result)
         actions = [one for place in self.places for one in place.actions]
+        result, refusal = self.tried(actions)  # what is printed is what was tried last
+        for place in self.places:
+            if place.reason or result is None:
+                self.left.append(Left(place.path, place.reason or refusal))
+        if result is None:
+            return Learned("", tuple(dict.fromkeys(self.left)))
+        self.left += self.missing(result)
         return Learned(self.written(actions) if actions else "", tuple(dict.fromkeys(self.left)))
+
+    def hush(self) -> None:
+        """Leave secrets out of both sides: a profile is a file that many read."""
+        has = sorted(_take_secrets(self.before))
+        secrets = _take_secrets(self.after)
+        if has != sorted(secrets):
+            for path in sorted({path for path, value in secrets if (path, value) not in has} or {has[0][0]}):
+                self.left.append(Left(path, "is a secret, which no learned profile holds"))
 
     # --- the engine as the judge -----------------------------------------------
 
@@ -216,11 +227,7 @@ class _Learner(Wordings):
         changed = False
         for gap in gaps(result, self.after, self.schema.root):
             for place in self.places:
-                if (
-                    not place.reason
-                    and _touches(place.tags, gap.tags)
-                    and place.level + 1 < len(place.wordings)
-                ):
+                if not place.reason and not place.settled and _touches(place.tags, gap.tags):
                     changed = place.plainer() or changed
         return changed
 
@@ -383,6 +390,18 @@ class _Learner(Wordings):
             same += 1
         gone = [remove(self.select(one)) for one in there[same:]]
         return gone + [self.wrapped(copy(one), above, "yes") for one in wanted[same:]]
+
+
+def _take_secrets(root: Element) -> list[tuple[str, str]]:
+    """(path, value) of passwords and cookies, which are taken out."""
+    found = []
+    for one in root.findall("devices/graphics[@passwd]"):
+        found.append(("/domain/devices/graphics/@passwd", one.attrib.pop("passwd")))
+    for one in root.findall(".//cookies"):
+        text = "".join(one.itertext()).strip()
+        found.append(("/domain/devices/disk/source/cookies", text))
+        one.getparent().remove(one)
+    return found
 
 
 def _same(there: list[Element], wanted: list[Element], node: Any) -> bool:
