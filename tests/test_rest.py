@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def test_apply_as_the_engine() -> None:
         (b"{}", 422, "usage"),
         (b'{"xml": "<a/>"}', 422, "invalid-domain"),
         (b'{"xml": "<!DOCTYPE a [<!ENTITY b \'c\'>]><domain>&b;</domain>"}', 422, "policy"),
+        (b'{"xml": "<domain/>", "profiles": [3]}', 422, "usage"),
+        (b'{"xml": "<domain/>", "profiles": "rng"}', 422, "usage"),
         (b"x" * (2 << 20) + b"x", 413, "policy"),
     ],
 )
@@ -68,3 +71,33 @@ def test_policy(inside: str) -> None:
     with pytest.raises(virtProfile.ProfileError):
         check("<domain/>", f"<domain>{inside}</domain>")
     check(f"<domain>{inside}</domain>", f"<domain><name>a</name>{inside}</domain>")
+
+
+@pytest.mark.parametrize("route", ["apply", "diff"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_policy_on_the_routes(tmp_path: Path, route: str, listed: bool) -> None:
+    (tmp_path / "bad.xml").write_text(
+        "<profile name='bad' version='1'><add><devices><emulator>/tmp/x</emulator></devices></add></profile>"
+    )
+    xml = VM
+    if listed:
+        applied = virtProfile.apply(VM, ["bad"], store=virtProfile.ProfileStore([tmp_path])).xml
+        xml = re.sub(r"<vr:record.*</vr:record>|<emulator>.*?</emulator>", "", applied, flags=re.DOTALL)
+        assert "bad" in xml and "/tmp/x" not in xml
+    asking = TestClient(application([str(tmp_path)], None))
+    found = asking.post(f"/v1/{route}", json={"xml": xml, "profiles": [] if listed else ["bad"]})
+    assert (found.status_code, found.json().get("code")) == (422, "policy"), found.text
+    assert "emulator" in found.json()["message"]
+
+
+def test_too_slow_loses_only_its_request() -> None:
+    body = {"xml": VM, "profiles": ["rng"]}
+    assert TestClient(application([PROFILES], None, seconds=0)).post("/v1/apply", json=body).status_code == 503
+    assert client().post("/v1/apply", json=body).status_code == 200
+
+
+def test_status_and_unapply() -> None:
+    applied = client().post("/v1/apply", json={"xml": VM, "profiles": ["rng"]}).json()["xml"]
+    stands = client().post("/v1/status", json={"xml": applied}).json()["profiles"]
+    assert [(one["name"], one["state"]) for one in stands] == [("rng", "applied")]
+    assert client().post("/v1/unapply", json={"xml": applied}).json()["xml"] == VM

@@ -16,6 +16,7 @@ from .store import ProfileStore
 
 SECONDS = 10
 MEMORY = 1 << 30
+_PRELOAD = [f"virtProfile.{one}" for one in ("servicework", "engine", "lifecycle", "diff")]
 
 
 
@@ -51,6 +52,8 @@ def _apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
     _asked(body, {"xml": str, "profiles": list, "context": dict, **dict.fromkeys(flags, bool)})
     chosen = {one: body[one] for one in flags if one in body}
     wished = body.get("profiles", ())
+    if not all(isinstance(one, (str, dict)) for one in wished):
+        raise UsageError("'profiles' is a list of names and objects")
     return apply(body["xml"], wished, store=store, context=_context(body), **chosen)
 
 
@@ -115,6 +118,7 @@ def _serve(pipe: Any, name: str, body: Any, directories: Sequence[str], seconds:
 def answered(name: str, body: Any, directories: Sequence[str], seconds: int = SECONDS) -> tuple[int, Any]:
     """HTTP status and answer of a request; a process that is too slow or dies loses only its own."""
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)  # modules only: no document is ever in that process
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, name, body, directories, seconds), daemon=True)
     process.start()
