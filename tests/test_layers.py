@@ -56,7 +56,9 @@ LAYERS = [
     "updating",
     "defining gathering",
     "fleetwork",
-    "fleet",
+    "fleet servicepolicy",
+    "servicework",
+    "rest",
     "cli",
     "",
 ]

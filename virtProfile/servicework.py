@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One request of the service, in a process of its own that ends with it: bounded, and no secret stays."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .context import Context
+from .errors import ProfileError, UsageError
+from .secrecy import veil_error, veil_result
+from .servicepolicy import check
+from .store import ProfileStore
+
+SECONDS = 10
+MEMORY = 1 << 30
+_PRELOAD = [f"virtProfile.{one}" for one in ("servicework", "engine", "lifecycle", "diff")]
+
+
+
+def _asked(body: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    for name, value in body.items():
+        if name not in kinds:
+            known = ", ".join(sorted(kinds))
+            raise UsageError(f"'{name}' is no word of this request", hint=f"known: {known}")
+        if not isinstance(value, kinds[name]):
+            raise UsageError(f"'{name}' is of the wrong type")
+    if "xml" in kinds and "xml" not in body:
+        raise UsageError("'xml' is missing")
+
+
+def _context(body: Mapping[str, Any]) -> Context:
+    given = body.get("context", {})
+    _asked(given, {"capabilities": list, "domcapabilities": list, "osinfo": str, "qemu_version": int})
+    for name in ("capabilities", "domcapabilities"):
+        if not all(isinstance(one, str) for one in given.get(name, [])):
+            raise UsageError(f"'{name}' is a list of documents")
+    return Context(
+        capabilities=tuple(given.get("capabilities", ())),
+        domcapabilities=tuple(given.get("domcapabilities", ())),
+        osinfo=given.get("osinfo"),
+        qemu_version=given.get("qemu_version"),
+    )
+
+
+def _apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    from .engine import apply
+
+    flags = ("auto", "override", "complete", "record")
+    _asked(body, {"xml": str, "profiles": list, "context": dict, **dict.fromkeys(flags, bool)})
+    chosen = {one: body[one] for one in flags if one in body}
+    wished = body.get("profiles", ())
+    if not all(isinstance(one, (str, dict)) for one in wished):
+        raise UsageError("'profiles' is a list of names and objects")
+    return apply(body["xml"], wished, store=store, context=_context(body), **chosen)
+
+
+def _shown(result: Any) -> dict[str, Any]:
+    check(result.input, result.xml)
+    found: dict[str, Any] = veil_result(result).to_dict()
+    return found
+
+
+def answer_apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    return _shown(_apply(body, store))
+
+
+def answer_diff(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    from .diff import unified
+
+    result = _apply(body, store)
+    check(result.input, result.xml)
+    return {"diff": unified(result, ""), "changed": result.changed}
+
+
+def answer_unapply(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    from .lifecycle import unapply
+
+    _asked(body, {"xml": str, "profiles": (str, list), "exclude": bool, "context": dict})
+    wanted = body.get("profiles", "all")
+    exclude = body.get("exclude", False)
+    return _shown(unapply(body["xml"], wanted, store=store, context=_context(body), exclude=exclude))
+
+
+def answer_status(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    from .lifecycle import status
+
+    _asked(body, {"xml": str, "context": dict})
+    return status(body["xml"], store=store, context=_context(body)).to_dict()
+
+
+ANSWERS: dict[str, Callable[[Mapping[str, Any], ProfileStore], Any]] = {
+    "apply": answer_apply,
+    "diff": answer_diff,
+    "unapply": answer_unapply,
+    "status": answer_status,
+}
+
+
+def _serve(pipe: Any, name: str, body: Any, directories: Sequence[str], seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    try:
+        if not isinstance(body, dict):
+            raise UsageError("the request is no JSON object")
+        pipe.send((200, ANSWERS[name](body, ProfileStore(directories))))
+    except ProfileError as problem:
+        pipe.send((422, veil_error(problem).to_dict()["error"]))
+    except MemoryError:
+        pipe.send((503, {"code": "policy", "message": "the request needs too much memory", "hint": ""}))
+    except Exception as problem:  # its text may quote the document
+        fact = f"internal error: {type(problem).__name__}"
+        pipe.send((500, {"code": "failed", "message": fact, "hint": ""}))
+
+
+def answered(name: str, body: Any, directories: Sequence[str], seconds: int = SECONDS) -> tuple[int, Any]:
+    """HTTP status and answer of a request; a process that is too slow or dies loses only its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)  # modules only: no document is ever in that process
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(theirs, name, body, directories, seconds), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(seconds):
+            late = f"not done in {seconds} seconds"
+            return 503, {"code": "policy", "message": late, "hint": "ask for less at once"}
+        found: tuple[int, Any] = ours.recv()
+        return found
+    except EOFError:
+        return 503, {"code": "failed", "message": "the process of this request ended", "hint": "ask again"}
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
