@@ -277,3 +277,22 @@ def test_another_effect_is_another_version(regenerate: bool) -> None:
             + "".join(rows)
         )
     assert not problems, "raise the version, then --regenerate-output: " + "; ".join(problems)
+
+
+def test_a_sketch_stays_what_it_became() -> None:
+    """libvirt defines the sketch, which is none any more: firmware and machine are not withdrawn."""
+    made = apply(DOCUMENTS["sketch"], ["windows-11"]).xml
+    assert "<os firmware='efi'>" in made
+    defined = made.replace("</name>", "</name>\n  <uuid>0aa96c53-0000-4000-8000-0000000000aa</uuid>", 1)
+    head, end, body = defined.rpartition("</metadata>")
+    defined = head + end + body.replace("machine='q35'", "machine='pc-q35-7.2'")
+    again = virtProfile.apply(defined, store=library.store())
+    assert "<os firmware='efi'>" in again.xml and "<smm state='on'/>" in again.xml
+    assert not [one for one in again.changes if one.op == "remove"]
+
+
+def test_the_record_of_an_installed_guest_makes_no_sketch_of_it() -> None:
+    xml = DOCUMENTS["q35"]
+    once = apply(xml, ["windows-11"]).xml
+    again = apply(once, ["windows-11"], override=True)
+    assert "firmware=" not in once and "firmware=" not in again.xml

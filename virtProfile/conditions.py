@@ -79,13 +79,20 @@ class Preparation:
 class Conditions:
     """Judges matches, `when` and expressions with the context of one call."""
 
-    def __init__(self, schema: Any, context: Context, document: Any) -> None:
+    def __init__(self, schema: Any, context: Context, document: Any, before: Any = None) -> None:
+        """:param before: the record that the document has, or None"""
         self.schema = schema
         self.context = context
         self.document = document
         self.sketch = is_sketch(document.root)  # before any profile touches it
+        #: profiles that met a sketch: it is theirs also where libvirt has defined it since
+        self._met = {one.name for one in before.profiles if one.sketch} if before is not None else set()
         self._environments: dict[str, Environment] = {}
         self._expressions: dict[tuple[str, str, str, int, int], Expression] = {}
+
+    def is_sketch_for(self, name: str) -> bool:
+        """What `vp:sketch()` is in a profile of that name."""
+        return self.sketch or name in self._met
 
     # --- profiles ------------------------------------------------------------
 
@@ -203,7 +210,9 @@ class Conditions:
             from .expression import Environment, parse_params
 
             params = parse_params(one.profile, one.params, one.listed)
-            found = self._environments[one.name] = Environment(params, self.context, self.sketch)
+            found = self._environments[one.name] = Environment(
+                params, self.context, self.is_sketch_for(one.name)
+            )
         return found
 
     def _compile(self, text: str, one: Selected, file: str, line: int, column: int = 0) -> Expression:

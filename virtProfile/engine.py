@@ -154,7 +154,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
-        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document), completion)
+        fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document, before), completion)
         state = fixpoint.run()
     if state is None:
         raise fixpoint.cycle()
@@ -200,6 +200,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
             selector.listed(),
             selector.ours(before),
             selector.secret_values(),
+            fixpoint.conditions.is_sketch_for,
         )
         write_list(tree, schema, selection)
     if call.withdraw:

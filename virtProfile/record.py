@@ -153,9 +153,14 @@ class Entry:
 
 
 class Recorded:
-    """One profile of the record; `implies` names what libvirt adds to what it brought."""
+    """One profile of the record; `implies` names what libvirt adds to what it brought.
 
-    __slots__ = ("name", "version", "digest", "priority", "source", "params", "entries", "implies")
+    `sketch`: the definition was a sketch when it was applied, and it asked for that.
+    """
+
+    __slots__ = (
+        "name", "version", "digest", "priority", "source", "params", "entries", "implies", "sketch",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -167,6 +172,7 @@ class Recorded:
         params: dict[str, str] | None = None,
         entries: Sequence[Entry] = (),
         implies: Sequence[str] = (),
+        sketch: bool = False,
     ) -> None:
         self.name = name
         self.version = version
@@ -177,6 +183,7 @@ class Recorded:
         self.params = params or {}
         self.entries = list(entries)
         self.implies = tuple(implies)
+        self.sketch = sketch
 
 
 class Record:
@@ -226,6 +233,7 @@ def _all_of(record: Record, values: bool) -> Any:
             one.priority,
             one.source,
             sorted(one.implies),
+            one.sketch,
             sorted(one.params.items()),
             sorted(
                 (entry.kind, entry.at, entry.number, _sorted(entry.written, values),
@@ -310,7 +318,9 @@ def _read_profile(element: Element) -> Recorded | None:
     params = {one.get("name", ""): text_of(one) or "" for one in element.iterchildren(tag_of("param"))}
     source = element.get("source", "list")
     implies = (element.get("implies") or "").split()
-    return Recorded(name, version, digest, priority, source, params, (), implies)
+    return Recorded(
+        name, version, digest, priority, source, params, (), implies, element.get("sketch") == "yes"
+    )
 
 
 def _read_entry(element: Element) -> list[Entry]:

@@ -7,7 +7,7 @@ wrote and is still wanted stands in the new record too. Secrets do not.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .changes import BOOKKEEPER
@@ -19,6 +19,7 @@ from .worktree import PRESENCE, TEXT, Element, WorkTree, text_of
 if TYPE_CHECKING:
     from .locating import Located
     from .paths import Paths
+    from .profile import Profile
     from .selector import Selected
     from .withdrawal import TakenBack
 
@@ -35,12 +36,14 @@ def keep_record(
     listed: Collection[str],
     ours: Iterable[str],
     secrets: Iterable[str],
+    sketched: Callable[[str], bool],
 ) -> Record:
     """The record of a rendered tree.
 
     :param before: the record that the input had, and `taken` what came of it
     :param listed: names that stand in the VM's list, `ours` those of them that we wrote
     :param secrets: values that must not be kept
+    :param sketched: of a profile's name: what `vp:sketch()` is for it
     """
     collected = _Entries(tree, paths, [one for one in secrets if one])
     entries = collected.all()
@@ -76,9 +79,16 @@ def keep_record(
                     collected.brought.get(profile.name, ()),
                     None if before is None else before.get(profile.name),
                 ),
+                asks_sketch(profile) and sketched(profile.name),
             )
         )
     return Record(profiles, frozenset() if before is None else before.made, frozenset(ours))
+
+
+def asks_sketch(profile: Profile) -> bool:
+    """Does a condition of the profile ask whether the definition is a sketch?"""
+    texts = [one.when for one in profile.actions] + [one.test for one in profile.matches]
+    return any("vp:sketch(" in text for text in texts if text)
 
 
 def _still_gone(tree: WorkTree, one: Located) -> bool:

@@ -28,6 +28,8 @@ def build(record: Record, parent: Element) -> Element:
             profile.set("source", one.source)
         if one.implies:
             profile.set("implies", " ".join(one.implies))
+        if one.sketch:
+            profile.set("sketch", "yes")
         for name in sorted(one.params):
             _new(profile, "param", name=name).text = one.params[name]
         for entries in _together(one.entries):
