@@ -126,7 +126,10 @@ def asked_once() -> Path:
     (kept / "etc").mkdir(parents=True, exist_ok=True)
     # no daemon for what guests print; and one user, or libvirt believes what it kept of QEMU
     # to be outdated each time: with KVM when it asked as root, without it for QEMU's user
-    (kept / "etc" / "qemu.conf").write_text('stdio_handler = "file"\nuser = "root"\ngroup = "root"\n')
+    (kept / "etc" / "qemu.conf").write_text(
+        'stdio_handler = "file"\nuser = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
+        "namespaces = []\ncgroup_controllers = []\n"
+    )
     script = (
         "import libvirt, sys\nlibvirt.virEventRegisterDefaultImpl()\n"
         "libvirt.open('qemu:///embed?root=' + sys.argv[1]).getCapabilities()"
