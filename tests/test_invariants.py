@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -72,9 +73,19 @@ def test_i1_no_profile_no_change(domain: str) -> None:
     assert not result.changed
 
 
+def blind(scene: strategies.Scene, record: bool) -> bool:
+    """Without the record a second run cannot know what the first one did: a list that two
+    profiles append to, or replace, looks like the definition's own (DESIGN.md, Decisions)."""
+    text = "".join(scene.profiles)
+    return not record and len(scene.profiles) > 1 and bool(
+        re.search(r"multiple='no'|<boot\b|<initarg|:arg\b|oemStrings|<rule\b", text)
+    )
+
+
 @several
 @given(strategies.scenes(), st.booleans())
 def test_i2_idempotent(scene: strategies.Scene, record: bool) -> None:
+    assume(not blind(scene, record))
     once = apply(scene, record=record)
     if once is None:
         return
@@ -86,6 +97,7 @@ def test_i2_idempotent(scene: strategies.Scene, record: bool) -> None:
 @several
 @given(strategies.scenes(dynamic="fixed"), st.booleans())
 def test_i2_idempotent_with_conditions(scene: strategies.Scene, record: bool) -> None:
+    assume(not blind(scene, record))
     once = apply(scene, record=record)
     if once is None:
         return
