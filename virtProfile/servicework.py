@@ -8,10 +8,12 @@ import resource
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .context import Context
 from .errors import ProfileError, UsageError
 from .secrecy import veil_error, veil_result
+from .servicehosts import answer_hosts, answer_merge, answer_mirror
 from .servicepolicy import check
+from .servicerequest import asked, context, wishes
+from .standing import veil_status
 from .store import ProfileStore
 
 SECONDS = 10
@@ -19,42 +21,13 @@ MEMORY = 1 << 30
 _PRELOAD = [f"virtProfile.{one}" for one in ("servicework", "engine", "lifecycle", "diff")]
 
 
-
-def _asked(body: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    for name, value in body.items():
-        if name not in kinds:
-            known = ", ".join(sorted(kinds))
-            raise UsageError(f"'{name}' is no word of this request", hint=f"known: {known}")
-        if not isinstance(value, kinds[name]):
-            raise UsageError(f"'{name}' is of the wrong type")
-    if "xml" in kinds and "xml" not in body:
-        raise UsageError("'xml' is missing")
-
-
-def _context(body: Mapping[str, Any]) -> Context:
-    given = body.get("context", {})
-    _asked(given, {"capabilities": list, "domcapabilities": list, "osinfo": str, "qemu_version": int})
-    for name in ("capabilities", "domcapabilities"):
-        if not all(isinstance(one, str) for one in given.get(name, [])):
-            raise UsageError(f"'{name}' is a list of documents")
-    return Context(
-        capabilities=tuple(given.get("capabilities", ())),
-        domcapabilities=tuple(given.get("domcapabilities", ())),
-        osinfo=given.get("osinfo"),
-        qemu_version=given.get("qemu_version"),
-    )
-
-
 def _apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .engine import apply
 
     flags = ("auto", "override", "complete", "record")
-    _asked(body, {"xml": str, "profiles": list, "context": dict, **dict.fromkeys(flags, bool)})
+    asked(body, {"xml": str, "profiles": list, "context": dict, **dict.fromkeys(flags, bool)})
     chosen = {one: body[one] for one in flags if one in body}
-    wished = body.get("profiles", ())
-    if not all(isinstance(one, (str, dict)) for one in wished):
-        raise UsageError("'profiles' is a list of names and objects")
-    return apply(body["xml"], wished, store=store, context=_context(body), **chosen)
+    return apply(body["xml"], wishes(body), store=store, context=context(body), **chosen)
 
 
 def _shown(result: Any) -> dict[str, Any]:
@@ -78,17 +51,17 @@ def answer_diff(body: Mapping[str, Any], store: ProfileStore) -> Any:
 def answer_unapply(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .lifecycle import unapply
 
-    _asked(body, {"xml": str, "profiles": (str, list), "exclude": bool, "context": dict})
+    asked(body, {"xml": str, "profiles": (str, list), "exclude": bool, "context": dict})
     wanted = body.get("profiles", "all")
     exclude = body.get("exclude", False)
-    return _shown(unapply(body["xml"], wanted, store=store, context=_context(body), exclude=exclude))
+    return _shown(unapply(body["xml"], wanted, store=store, context=context(body), exclude=exclude))
 
 
 def answer_status(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .lifecycle import status
 
-    _asked(body, {"xml": str, "context": dict})
-    return status(body["xml"], store=store, context=_context(body)).to_dict()
+    asked(body, {"xml": str, "context": dict})
+    return veil_status(status(body["xml"], store=store, context=context(body))).to_dict()
 
 
 ANSWERS: dict[str, Callable[[Mapping[str, Any], ProfileStore], Any]] = {
@@ -96,6 +69,9 @@ ANSWERS: dict[str, Callable[[Mapping[str, Any], ProfileStore], Any]] = {
     "diff": answer_diff,
     "unapply": answer_unapply,
     "status": answer_status,
+    "topology/mirror": answer_mirror,
+    "capabilities/merge": answer_merge,
+    "hosts": answer_hosts,
 }
 
 
@@ -117,10 +93,10 @@ def _serve(pipe: Any, name: str, body: Any, directories: Sequence[str], seconds:
 
 def answered(name: str, body: Any, directories: Sequence[str], seconds: int = SECONDS) -> tuple[int, Any]:
     """HTTP status and answer of a request; a process that is too slow or dies loses only its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)  # modules only: no document is ever in that process
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, name, body, directories, seconds), daemon=True)
+    start = multiprocessing.get_context("forkserver")
+    start.set_forkserver_preload(_PRELOAD)  # modules only: no document is ever in that process
+    ours, theirs = start.Pipe(duplex=False)
+    process = start.Process(target=_serve, args=(theirs, name, body, directories, seconds), daemon=True)
     process.start()
     theirs.close()
     try:
