@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from .context import Context
     from .domains import Connection, Domain
+    from .hosts import HostDocuments, Verdict
     from .provenance import Result
-    from .store import ProfileStore
     from .updating import Live
 
 #: The exit status of a shell's command that was interrupted.
@@ -123,7 +123,7 @@ class Run:
         self.talk = talk
         self.stdin = stdin
         self.environ = environ
-        self._store: ProfileStore | None = None
+        self._store: Any = None
         self._given: Context | None = None
 
     def run(self) -> int:
@@ -154,7 +154,7 @@ class Run:
         if options.merge_capabilities is not None:
             from .hostcommands import merge
 
-            return merge(self.out, self.talk, options)
+            return merge(self.out, self.talk, options, None if options.server is None else self.store)
         try:
             return self.apply()
         except (NotFoundError, VersionError) as problem:
@@ -175,8 +175,13 @@ class Run:
         return EXIT_DONE
 
     @property
-    def store(self) -> ProfileStore:
-        if self._store is None:
+    def store(self) -> Any:
+        """Where profiles are: the search path, or the service of --server."""
+        if self._store is None and self.options.server is not None:
+            from .remote import Remote
+
+            self._store = Remote(self.options)
+        elif self._store is None:
             from .searchpath import search_path
             from .store import ProfileStore
 
@@ -243,17 +248,21 @@ class Run:
 
     def _hosts(self, wishes: list[dict[str, Any]]) -> int:
         from .gathering import given
+        from .hostanswers import verdicts
         from .hostcommands import where_it_runs
 
         text, name = self._text()
-        return where_it_runs(
-            self.out,
-            self.talk,
-            self.options,
-            given(self.options),
-            text,
-            lambda context: self._engine(text, wishes, name, None, context),
-        )
+        said = given(self.options)
+
+        def ask(hosts: Sequence[HostDocuments]) -> list[Verdict]:
+            if self.options.server is not None:
+                found: list[Verdict] = self.store.verdicts(self.options, wishes, text, hosts, said, name)
+                return found
+            return verdicts(
+                text, hosts, said, lambda context: self._engine(text, wishes, name, None, context)
+            )
+
+        return where_it_runs(self.out, self.talk, self.options, ask)
 
     def _live(
         self, result: Result, wishes: list[dict[str, Any]], connection: Connection, domain: Domain
@@ -314,7 +323,10 @@ class Run:
         from .standing import show
 
         text, name = self._text()
-        found = status(text, store=self.store, name=name)
+        if self.options.server is not None:
+            found = self.store.status(text, name)
+        else:
+            found = status(text, store=self.store, name=name)
         show(found, self.out, self.options.json)
         return EXIT_PENDING if self.options.check and found.pending else EXIT_DONE
 
@@ -366,6 +378,8 @@ class Run:
         from .calls import call
 
         context = context or self._context(text, name, connection)
+        if self.options.server is not None:
+            call = self.store.call
         result = call(self.options, wishes, text, store=store or self.store, context=context, name=name)
         for one in result.applied:
             self.talk.debug(
@@ -379,7 +393,9 @@ class Run:
         options = self.options
         if self._given is None:
             self._given = gathering.given(options)
-        return gathering.context(self._given, text, name, connection, options.schema)
+        # what a service judges by is its own
+        schema = options.schema if options.server is None else "baseline"
+        return gathering.context(self._given, text, name, connection, schema)
 
     # --- what becomes of the result --------------------------------------------
 

@@ -11,20 +11,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from .clashes import CLASHES, FOR_FLEETS, ONLY_WITH, WITH_TASK, WITH_TASKS
 from .errors import UsageError, nearest
-from .options import (
-    CLASHES,
-    EXAMPLES,
-    FOR_FLEETS,
-    ONLY_WITH,
-    OPTIONS,
-    PROGRAM,
-    THE_VM,
-    WITH_TASK,
-    WITH_TASKS,
-    Kind,
-    Option,
-)
+from .options import EXAMPLES, OPTIONS, PROGRAM, THE_VM, Kind, Option
 
 
 class _Parser(argparse.ArgumentParser):

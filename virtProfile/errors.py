@@ -147,6 +147,10 @@ class LibvirtError(ProfileError):
     code = "libvirt"
 
 
+class ServiceError(ProfileError, ConnectionError):
+    """A service cannot be reached, or gives no answer that can be read."""
+
+
 @record
 class ConflictValue:
     """One of the wishes that meet in a conflict.

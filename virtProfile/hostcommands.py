@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     import argparse
 
     from .capmerge import Baseline, Merged
-    from .context import Context
-    from .hosts import Verdict
+    from .hosts import HostDocuments, Verdict
     from .output import Output, Talk
-    from .provenance import Result
+    from .remote import Remote
 
 #: Single capabilities that a host lacks, and reasons, which are told one by one.
 MAX_TOLD = 5
 
 
-def merge(out: Output, talk: Talk, options: argparse.Namespace) -> int:
-    """The capabilities that enough hosts share: the document on stdout, the rest is talk."""
+def merge(out: Output, talk: Talk, options: argparse.Namespace, remote: Remote | None = None) -> int:
+    """The capabilities that enough hosts share: the document on stdout, the rest is talk.
+
+    :param remote: who computes them, instead of this process
+    """
     from .capmerge import Host
     from .capmerge import merge as merged
 
@@ -36,7 +38,9 @@ def merge(out: Output, talk: Talk, options: argparse.Namespace) -> int:
             talk.warning(f"host '{one.name}' has no domain capabilities")
         hosts += [Host(f"{one.name}#{at}", text) for at, text in enumerate(one.domcapabilities, 1)]
     least = None if options.min_hosts is None else _count(options.min_hosts)
-    if options.connect is None:
+    if remote is not None:
+        found = remote.merge(hosts, least, require=options.require)
+    elif options.connect is None:
         found = merged(hosts, least, require=options.require)
     else:
         from .domains import Connection
@@ -77,21 +81,16 @@ def where_it_runs(
     out: Output,
     talk: Talk,
     options: argparse.Namespace,
-    given: Context,
-    text: str,
-    apply: Callable[[Context], Result],
+    ask: Callable[[Sequence[HostDocuments]], Sequence[Verdict]],
 ) -> int:
-    """Hold the resulting VM against each host's documents, which are also what its profiles ask.
+    """Hold the resulting VM against each host's documents.
 
-    :param given: what the command line says of the context; it goes before the hosts' documents
-    :param text: the domain before any profile
-    :param apply: applies the profiles in a context
+    :param ask: gives the hosts' answers, as `hostanswers.verdicts`
     :returns: done where a host runs it for sure
     """
-    from .hostanswers import verdicts
     from .hosts import Answer
 
-    found = verdicts(text, read_hosts(options.hosts), given, apply)
+    found = ask(read_hosts(options.hosts))
     if options.json:
         out.json({"hosts": [one.to_dict() for one in found]})
     else:

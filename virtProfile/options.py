@@ -59,6 +59,7 @@ _LIVE = "running VMs"
 _ABOUT = "about profiles"
 _FLEET = "fleets: many VMs in one call (nothing is written without --define or --output)"
 _HOSTS = "about hosts"
+_SERVICE = "another machine's profiles"
 _OTHER = "other"
 
 OPTIONS: tuple[Option, ...] = (
@@ -351,70 +352,27 @@ OPTIONS: tuple[Option, ...] = (
         "of --merge-capabilities: leave out hosts for which XPATH does not hold; may be repeated",
         "XPATH",
     ),
+    Option(
+        ("--server",),
+        Kind.VALUE,
+        _SERVICE,
+        "let the service at URL compute, with its profiles: unix:///PATH, https://HOST:PORT, or"
+        " http://127.0.0.1:PORT; VMs and files are read and defined here",
+        "URL",
+    ),
+    Option(
+        ("--token-file",),
+        Kind.VALUE,
+        _SERVICE,
+        "show the service the token that FILE holds",
+        "FILE",
+        completes="file",
+    ),
     Option(("-q", "--quiet"), Kind.FLAG, _OTHER, "tell nothing but errors and warnings"),
     Option(("-d", "--debug"), Kind.FLAG, _OTHER, "log to stderr, with tracebacks of errors"),
     Option(("--version",), Kind.FLAG, _OTHER, "print the version and exit"),
     Option(("-h", "--help"), Kind.FLAG, _OTHER, "print this and exit"),
 )
-
-#: Pairs that contradict each other, besides those of one `one_of`.
-CLASHES: tuple[tuple[str, str], ...] = (
-    ("DOMAIN", "--input"),
-    ("--check", "--define"),
-    ("--check", "--start"),
-    ("--check", "--confirm"),
-    ("--no-define", "--confirm"),
-    ("--no-define", "--start"),
-    ("--hosts", "--define"),
-    ("--hosts", "--check"),
-    ("--hosts", "--confirm"),
-    ("--hosts", "--print-xml"),
-    ("--hosts", "--print-diff"),
-    ("--hosts", "--explain"),
-    ("--hosts", "--status"),
-    *(
-        ("--device", flag)
-        for flag in (
-            "--update", "--status", "--unapply", "--upgrade", "--define", "--start", "--confirm", "--check",
-            "--print-xml", "--print-diff", "--explain", "--hosts", "--complete", "--all", "--output",
-        )
-    ),
-    ("--update", "--start"),
-    ("--update", "--check"),
-    ("--update", "--input"),
-    ("--update", "--hosts"),
-    ("--update", "--status"),
-    ("--update", "--all"),
-    ("--status", "--profile"),
-    ("--status", "--define"),
-    ("--status", "--start"),
-    ("--status", "--confirm"),
-    ("--status", "--print-xml"),
-    ("--status", "--print-diff"),
-    ("--status", "--explain"),
-    ("--unapply", "--profile"),
-    ("--unapply", "--override"),
-    ("--unapply", "--auto"),
-    ("--unapply", "--no-record"),
-    ("--upgrade", "--profile"),
-    ("--upgrade", "--override"),
-    ("--upgrade", "--auto"),
-    ("--upgrade", "--no-record"),
-)
-
-#: What makes sense only beside another option.
-ONLY_WITH: tuple[tuple[str, str], ...] = (
-    ("--min-hosts", "--merge-capabilities"),
-    ("--require", "--merge-capabilities"),
-)
-
-#: What may be said besides --list, --info and --lint.
-WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
-#: And what besides one of the tasks only.
-WITH_TASK = {"--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require"))}
-
-#: What says nothing about one VM.
-FOR_FLEETS = ("--output", "--jobs", "--report", "--resume", "--max-failures")
 
 EXAMPLES = """\
 examples:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .errors import ProfileError, UsageError
+from .resultdocument import details
 from .secrecy import veil_error, veil_result
 from .servicehosts import answer_hosts, answer_merge, answer_mirror
 from .servicepolicy import check
-from .servicerequest import asked, context, wishes
+from .servicerequest import asked, context, texts, wishes
 from .standing import veil_status
 from .store import ProfileStore
 
@@ -21,23 +22,31 @@ MEMORY = 1 << 30
 _PRELOAD = [f"virtProfile.{one}" for one in ("servicework", "engine", "lifecycle", "diff")]
 
 
+#: What requests about a VM have in common; `name` stands in messages for its file, `details`
+#: asks for what a front end of this package shows besides (`resultdocument`).
+_WORDS: dict[str, Any] = {"xml": str, "context": dict, "name": str, "details": bool}
+
+
 def _apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .engine import apply
 
     flags = ("auto", "override", "complete", "record")
-    asked(body, {"xml": str, "profiles": list, "context": dict, **dict.fromkeys(flags, bool)})
-    chosen = {one: body[one] for one in flags if one in body}
+    asked(body, {**_WORDS, "profiles": list, **dict.fromkeys(flags, bool)})
+    chosen = {one: body[one] for one in (*flags, "name") if one in body}
     return apply(body["xml"], wishes(body), store=store, context=context(body), **chosen)
 
 
-def _shown(result: Any) -> dict[str, Any]:
+def _shown(result: Any, body: Mapping[str, Any]) -> dict[str, Any]:
     check(result.input, result.xml)
-    found: dict[str, Any] = veil_result(result).to_dict()
+    veiled = veil_result(result)
+    found: dict[str, Any] = veiled.to_dict()
+    if body.get("details"):
+        found["details"] = details(veiled)
     return found
 
 
 def answer_apply(body: Mapping[str, Any], store: ProfileStore) -> Any:
-    return _shown(_apply(body, store))
+    return _shown(_apply(body, store), body)
 
 
 def answer_diff(body: Mapping[str, Any], store: ProfileStore) -> Any:
@@ -51,23 +60,34 @@ def answer_diff(body: Mapping[str, Any], store: ProfileStore) -> Any:
 def answer_unapply(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .lifecycle import unapply
 
-    asked(body, {"xml": str, "profiles": (str, list), "exclude": bool, "context": dict})
+    asked(body, {**_WORDS, "profiles": (str, list), "exclude": bool})
     wanted = body.get("profiles", "all")
-    exclude = body.get("exclude", False)
-    return _shown(unapply(body["xml"], wanted, store=store, context=context(body), exclude=exclude))
+    chosen = {one: body[one] for one in ("exclude", "name") if one in body}
+    return _shown(unapply(body["xml"], wanted, store=store, context=context(body), **chosen), body)
+
+
+def answer_upgrade(body: Mapping[str, Any], store: ProfileStore) -> Any:
+    from .lifecycle import upgrade
+
+    asked(body, {**_WORDS, "profiles": list})
+    names = texts(body, "profiles", 1000)
+    chosen = {"name": body["name"]} if "name" in body else {}
+    return _shown(upgrade(body["xml"], names, store=store, context=context(body), **chosen), body)
 
 
 def answer_status(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .lifecycle import status
 
-    asked(body, {"xml": str, "context": dict})
-    return veil_status(status(body["xml"], store=store, context=context(body))).to_dict()
+    asked(body, _WORDS)
+    chosen = {"name": body["name"]} if "name" in body else {}
+    return veil_status(status(body["xml"], store=store, context=context(body), **chosen)).to_dict()
 
 
 ANSWERS: dict[str, Callable[[Mapping[str, Any], ProfileStore], Any]] = {
     "apply": answer_apply,
     "diff": answer_diff,
     "unapply": answer_unapply,
+    "upgrade": answer_upgrade,
     "status": answer_status,
     "topology/mirror": answer_mirror,
     "capabilities/merge": answer_merge,

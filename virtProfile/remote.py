@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``--server``: what the program asks a service instead of the engine and the store.
+
+Domains are read and defined here, files are read here; what becomes of a domain is
+computed there, with the profiles there. Everything that is shown is made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .client import Client
+from .errors import ProfileError, UsageError
+from .records import record
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .capmerge import Merged
+    from .context import Context
+    from .hosts import HostDocuments, Verdict
+    from .lifecycle import Status
+    from .provenance import Result
+
+#: A file with more than this holds no token.
+_MAX_TOKEN = 4096
+
+
+@record
+class _Param:
+    name: str
+    secret: bool
+
+
+@record
+class _Profile:
+    """What the program itself has to know of a profile: which parameters are secret."""
+
+    params: tuple[_Param, ...]
+
+
+class Remote:
+    """A service in the place of a store.
+
+    :raises UsageError: no address, or options that it does not offer
+    :raises OSError: the file of the token cannot be read
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from .cliargs import is_fleet
+
+        if is_fleet(options):
+            raise UsageError("--server is for one VM", hint="leave out --server: a fleet is worked on here")
+        if options.hosts is not None and (options.unapply or options.upgrade is not None):
+            raise UsageError("--server answers --hosts for profiles that are applied only")
+        self._client = Client(options.server, token=_token(options.token_file))
+
+    def call(
+        self,
+        options: argparse.Namespace,
+        wishes: Sequence[Mapping[str, Any]],
+        text: str,
+        *,
+        context: Context,
+        name: str,
+        **local: Any,
+    ) -> Result:
+        """As `calls.call`; what is `local` is of no use there."""
+        more: dict[str, Any] = {"context": context, "name": name}
+        if options.unapply:
+            return self._client.unapply(text, options.unapply, exclude=options.exclude, **more)
+        if options.upgrade is not None:
+            return self._client.upgrade(text, [options.upgrade] if options.upgrade else [], **more)
+        return self._client.apply(text, wishes, record=not options.no_record, **_flags(options), **more)
+
+    def status(self, text: str, name: str) -> Status:
+        return self._client.status(text, name=name)
+
+    def merge(self, hosts: Iterable[Any], least: int | None, *, require: Sequence[str]) -> Merged:
+        """As `capmerge.merge`."""
+        from .hosts import HostDocuments
+
+        rows = [HostDocuments(one.name, (), (one.text,)) for one in hosts]
+        return self._client.merge(rows, least, require=require)
+
+    def verdicts(
+        self,
+        options: argparse.Namespace,
+        wishes: Sequence[Mapping[str, Any]],
+        text: str,
+        hosts: Iterable[HostDocuments],
+        context: Context,
+        name: str,
+    ) -> list[Verdict]:
+        """As `hostanswers.verdicts`."""
+        return self._client.hosts(text, hosts, wishes, context=context, name=name, **_flags(options))
+
+    # --- as a store -----------------------------------------------------------------
+
+    def resolve(self, name: str, version: str | None = None) -> tuple[_Profile, list[Any]]:
+        """What `gathering.read_secrets` asks a store.
+
+        :raises ProfileError: there is no such profile, or no answer
+        """
+        told = self._client.profile(name, version)
+        try:
+            params = tuple(_Param(one["name"], bool(one["secret"])) for one in told["params"])
+        except (KeyError, TypeError):
+            raise ProfileError(f"the service does not tell the parameters of profile '{name}'") from None
+        return _Profile(params), []
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    return {"auto": options.auto, "override": options.override, "complete": options.complete}
+
+
+def _token(file: str | None) -> str | None:
+    """:raises UsageError: the file holds no token"""
+    if file is None:
+        return None
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        token = stream.read(_MAX_TOKEN + 1).strip()
+    if not token or len(token) > _MAX_TOKEN or len(token.split()) > 1:
+        raise UsageError(f"--token-file {file}: one line with a token was expected")
+    return token
