@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .context import Context
-from .errors import MissingContextError, ParamError, ProfileError, UsageError
+from .errors import MissingContextError, ParamError, ProfileError, ServiceError, UsageError
 from .records import replace
 from .xmltree import MAX_BYTES, parse, read_file
 
@@ -128,6 +128,8 @@ def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:
             continue
         try:
             profile = store.resolve(wish["name"], wish.get("version"))[0]
+        except ServiceError:
+            raise  # nobody may take the name of a file for a secret
         except ProfileError:
             continue  # the engine tells of all that are missing
         secret = {one.name for one in profile.params if one.secret}

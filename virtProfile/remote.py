@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .client import Client
-from .errors import ProfileError, UsageError
+from .errors import NotFoundError, ProfileError, ProfileSyntaxError, ServiceError, UsageError, VersionError
 from .records import record
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .lifecycle import Status
     from .provenance import Result
 
+#: There is no profile whose parameters could be secret.
+_NONE = (NotFoundError, VersionError, ProfileSyntaxError)
 #: A file with more than this holds no token.
 _MAX_TOKEN = 4096
 
@@ -101,13 +103,18 @@ class Remote:
     def resolve(self, name: str, version: str | None = None) -> tuple[_Profile, list[Any]]:
         """What `gathering.read_secrets` asks a store.
 
-        :raises ProfileError: there is no such profile, or no answer
+        :raises ProfileError: there is no such profile
+        :raises ServiceError: the service does not say which parameters are secret
         """
-        told = self._client.profile(name, version)
         try:
+            told = self._client.profile(name, version)
             params = tuple(_Param(one["name"], bool(one["secret"])) for one in told["params"])
-        except (KeyError, TypeError):
-            raise ProfileError(f"the service does not tell the parameters of profile '{name}'") from None
+        except _NONE:
+            raise
+        except (ProfileError, KeyError, TypeError) as problem:
+            raise ServiceError(
+                f"the service does not tell the parameters of profile '{name}': {problem}"
+            ) from None
         return _Profile(params), []
 
 

@@ -144,7 +144,9 @@ def verdicts_of(document: Mapping[str, Any]) -> list[Verdict]:
 
 
 _CLASSES: dict[str, type[ProfileError]] = {
-    one.code: one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, ProfileError)
+    one.code: one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, ProfileError) and "code" in vars(one)
 }
 
 
@@ -152,10 +154,11 @@ def error_of(document: Mapping[str, Any]) -> ProfileError:
     """The error of a problem document, in its class.
 
     :param document: code, message, hint, where, conflicts, others; a code that is not known
-        is that of `ProfileError`
+        gives a `ProfileError`
+    :raises KeyError, TypeError: it is something else
     """
-    return _CLASSES.get(document.get("code", ""), ProfileError)(
-        str(document.get("message") or "the service refused, and does not say why"),
+    return _CLASSES.get(document["code"], ProfileError)(
+        str(document["message"]),
         hint=str(document.get("hint") or ""),
         where=str(document.get("where") or ""),
         conflicts=[
