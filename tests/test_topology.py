@@ -394,6 +394,53 @@ def test_without_capabilities(store: ProfileStore) -> None:
         virtProfile.apply(domain(8), ["mirror-topology"], store=store)
 
 
+def test_cpus_of_the_emulator() -> None:
+    nodes = host("2n8c2t")
+    demand = read_demand(parse(domain(4, iothreads=2)).root)
+    made = plan(nodes, demand, read_wishes(emulator="0-1,16", used="2"))
+    assert made.emulator == (0, 1, 16)
+    assert not {cpu for _, cpu in made.pins} & {0, 1, 16, 2}
+    with pytest.raises(TopologyError, match="no CPU 90-91 for the emulator"):
+        plan(nodes, demand, read_wishes(emulator="0,90-91"))
+    with pytest.raises(UsageError, match="emulator="):
+        read_wishes(emulator="x")
+    everything = format_cpuset({cpu for node in nodes for cpu in node.cpus} - {0, 16})
+    for used, hint in (("", ""), (everything, "the CPUs that are used")):
+        with pytest.raises(TopologyError) as problem:
+            plan(
+                nodes,
+                read_demand(parse(domain(4 if used else 64)).root),
+                read_wishes(emulator="0", used=used),
+            )
+        assert hint in problem.value.hint and ("that are used" in problem.value.hint) == bool(hint)
+
+
+@pytest.mark.parametrize("wish", [{}, {"used": "0-3"}, {"emulator": "8-9"}])
+def test_dedicated_cpu_mirrors_where_it_is_asked_to(store: ProfileStore, wish: dict[str, str]) -> None:
+    context = Context(capabilities=(document("2n8c2t"),))
+    text = domain(4).replace("type='test'", "type='qemu'")
+
+    def applied(params: dict[str, str], context: Context | None = None) -> Any:
+        profile = {"name": "dedicated-cpu", "params": params}
+        return virtProfile.apply(text, [profile], store=store, context=context)
+
+    made = plan(host("2n8c2t"), read_demand(parse(text).root), read_wishes(**wish))
+    result = applied({"mirror": "yes", **wish}, context)
+    root = parse(result.xml).root
+    pins = tuple((int(one.get("vcpu")), int(one.get("cpuset"))) for one in root.iterfind("cputune/vcpupin"))
+    assert pins == made.pins
+    assert root.find("cputune/emulatorpin").get("cpuset") == format_cpuset(made.emulator)
+    assert {one.origin.profile for one in result.changes} == {"dedicated-cpu"}
+    assert virtProfile.apply(result.xml, store=store, context=context).xml == result.xml
+    assert virtProfile.unapply(result.xml, store=store).xml == text
+    # not asked to, or told which CPUs: the host need not be known
+    for params in (wish, {"mirror": "yes", "cpus": "4-7"}):
+        assert parse(applied(params).xml).root.find("cputune/vcpupin") is None
+        assert applied(params).xml == applied(params, context).xml
+    with pytest.raises(MissingContextError):
+        applied({"mirror": "yes", **wish})
+
+
 def test_another_profile_may_ask_for_it(tmp_path: Path) -> None:
     """With expressions, a `when`, and what another profile brings."""
     (tmp_path / "a.xml").write_text(

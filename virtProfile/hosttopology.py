@@ -71,6 +71,7 @@ class Wishes:
     :param reserve: whole cores kept for the emulator and the I/O threads
     :param hugepages: size of a page in KiB, or None
     :param used: CPUs that others have
+    :param emulator: CPUs of the emulator and the I/O threads, instead of cores that are reserved
     """
 
     nodes: int | None = None
@@ -78,10 +79,16 @@ class Wishes:
     reserve: int = 1
     hugepages: int | None = None
     used: frozenset[int] = frozenset()
+    emulator: frozenset[int] = frozenset()
 
 
 def read_wishes(
-    nodes: str = "", policy: str = "", reserve: str = "", hugepages: str = "", used: str = ""
+    nodes: str = "",
+    policy: str = "",
+    reserve: str = "",
+    hugepages: str = "",
+    used: str = "",
+    emulator: str = "",
 ) -> Wishes:
     """Wishes as somebody spelled them; "" is what was not said.
 
@@ -98,16 +105,18 @@ def read_wishes(
                 f"hugepages='{hugepages}' is no size of a page", hint="such as 2M or 1G; plain is KiB"
             )
         size //= 1024
-    try:
-        taken = parse_cpuset(used)
-    except ValueError as problem:
-        raise UsageError(f"used={problem}") from None
+    sets = {}
+    for name, text in (("used", used), ("emulator", emulator)):
+        try:
+            sets[name] = parse_cpuset(text)
+        except ValueError as problem:
+            raise UsageError(f"{name}={problem}") from None
     return Wishes(
         nodes=_count(nodes, "nodes", 1) if nodes else None,
         policy=policy or "prefer",
         reserve=_count(reserve, "reserve", 0) if reserve else 1,
         hugepages=size,
-        used=taken,
+        **sets,
     )
 
 

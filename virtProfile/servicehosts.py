@@ -24,14 +24,15 @@ MAX_HOSTS = 1000
 MAX_REQUIRED = 16
 #: Comparisons that one request may ask for: about a second.
 MAX_BUDGET = 5_000_000
-_MIRROR = ("nodes", "policy", "reserve", "hugepages", "used")
+_MIRROR = ("nodes", "policy", "reserve", "hugepages", "used", "emulator")
 _KINDS = {"capabilities": "capabilities", "domcapabilities": "domainCapabilities"}
 
 
 def answer_mirror(body: Mapping[str, Any], store: ProfileStore) -> Any:
-    """A VM laid over a host: ``{"xml", "capabilities", "nodes", "policy", "reserve", "hugepages", "used"}``.
+    """A VM laid over a host: ``{"xml", "capabilities", "nodes", "policy", "reserve", "hugepages", "used",
+    "emulator"}``.
 
-    The last five as ``--mirror-topology`` takes them, numbers also as such. The answer is
+    The last six as ``--mirror-topology`` takes them, numbers also as such. The answer is
     `topology.Plan` as JSON; what the plan makes of the VM tells the profile mirror-topology.
 
     :raises ProfileError: `completion` where the VM does not fit; `usage`, `invalid-domain`
@@ -39,7 +40,7 @@ def answer_mirror(body: Mapping[str, Any], store: ProfileStore) -> Any:
     from .topology import plan_texts
 
     number = dict.fromkeys(("nodes", "reserve", "hugepages"), (str, int))
-    kinds = {"xml": str, "capabilities": str, "policy": str, "used": str, **number}
+    kinds = {"xml": str, "capabilities": str, "policy": str, "used": str, "emulator": str, **number}
     asked(body, kinds, ("xml", "capabilities"))
     wished = {name: str(body[name]) for name in _MIRROR if name in body}
     return plan_texts(body["capabilities"], body["xml"], **wished).to_dict()

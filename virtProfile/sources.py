@@ -15,7 +15,7 @@ MIRROR_TOPOLOGY = f"{{{VIRTUNED_NS}}}mirror-topology"
 
 #: Their attributes, which may hold ``{…}``.
 SOURCES: dict[str, tuple[str, ...]] = {
-    MIRROR_TOPOLOGY: ("nodes", "policy", "reserve", "hugepages", "used"),
+    MIRROR_TOPOLOGY: ("nodes", "policy", "reserve", "hugepages", "used", "emulator"),
 }
 
 

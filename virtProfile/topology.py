@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, islice, permutations
 from typing import Any
 
+from .cpuset import format_cpuset
 from .errors import UsageError
 from .hosttopology import Demand, GuestCell, Node, TopologyError, Wishes, read_demand, read_host, read_wishes
 from .records import record, replace
@@ -127,6 +128,11 @@ def plan(host: Sequence[Node], demand: Demand, wishes: Wishes | None = None) -> 
     """
     wishes = wishes or Wishes()
     host = sorted(host, key=lambda one: one.id)
+    if wishes.emulator:
+        missing = wishes.emulator - {cpu for one in host for cpu in one.cpus}
+        if missing:
+            raise TopologyError(f"the host has no CPU {format_cpuset(missing)} for the emulator")
+        wishes = replace(wishes, used=wishes.used | wishes.emulator, reserve=0)
     found = _search(host, demand, wishes, _Work(host))
     if isinstance(found, Plan):
         return found
@@ -140,7 +146,7 @@ def plan(host: Sequence[Node], demand: Demand, wishes: Wishes | None = None) -> 
 def plan_texts(capabilities: str, domain: str, **wishes: str) -> Plan:
     """As `plan`, of libvirt's documents as they are.
 
-    :param wishes: as `read_wishes` takes them: nodes, policy, reserve, hugepages, used
+    :param wishes: as `read_wishes` takes them: nodes, policy, reserve, hugepages, used, emulator
     :raises ProfileError: a document or a wish is none; it does not fit
     """
     host = parse(capabilities, name="capabilities", error=UsageError).root
@@ -338,7 +344,7 @@ def _made(
     threads: int,
     work: _Work,
 ) -> Plan:
-    emulator = sorted(cpu for core in reserved for cpu in core)
+    emulator = sorted(wishes.emulator) or sorted(cpu for core in reserved for cpu in core)
     if not emulator:  # nothing reserved: where the first cell's vCPUs are
         first = set(cells[0].vcpus)
         emulator = sorted(cpu for vcpu, cpu in pins if vcpu in first)
@@ -396,5 +402,5 @@ def _changed(wishes: Wishes) -> Iterator[tuple[str, Wishes]]:
         yield "policy=prefer", replace(wishes, policy="prefer")
     if wishes.hugepages is not None:
         yield "no hugepages", replace(wishes, hugepages=None)
-    if wishes.used:
-        yield "the CPUs that are used", replace(wishes, used=frozenset())
+    if wishes.used - wishes.emulator:
+        yield "the CPUs that are used", replace(wishes, used=wishes.emulator)

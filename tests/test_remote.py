@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The same command lines with ``--server`` and without: what is printed and told is equal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+from commandline import DATA, Case, Done, run, run_case  # noqa: E402
+from serving import serving  # noqa: E402
+from test_cli import TABLE  # noqa: E402
+
+#: Command lines that speak of files here or of many VMs: refused, by name of the option.
+REFUSED = {
+    "schema": "--schema",
+    "learn": "--learn",
+    "learn-left": "--learn",
+    "learn-nothing": "--learn",
+    "lint": "--lint",
+    "lint-errors": "--lint",
+    "lint-json": "--lint",
+    "fleet": "--jobs",
+    "fleet-pattern": "--jobs",
+    "fleet-domains": "--all",
+    "fleet-stop": "--output",
+}
+#: Store-wide listings show where the profiles are, which is there and not here.
+OTHERWISE = {"list", "list-json", "list-shadowed", "help-profiles", "help-profiles-short", "profile-dir"}
+SHIPPED = "../../../profiles"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A service with the table's profiles."""
+    with serving(["profiles"], DATA) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def with_shipped() -> Iterator[str]:
+    """And one that has the shipped ones too."""
+    with serving([SHIPPED, "profiles"], DATA) as found:
+        yield found
+
+
+def remotely(case: Case, url: str) -> Done:
+    stdin = None
+    if case.stdin is not None:
+        stdin = case.stdin.encode() if "\n" in case.stdin else (DATA / case.stdin).read_bytes()
+    line = case.args.replace("DRIVER", f"test://{DATA / 'driver.xml'}").replace(
+        f"--profile-dir {SHIPPED}", ""
+    )
+    return run([*shlex.split(line), "--server", url], stdin)
+
+
+def plain(text: str) -> str:
+    """Without what only a search path of here has."""
+    return text.replace("profiles, SHIPPED", "profiles")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [one for one in TABLE if one.name not in REFUSED and one.name not in OTHERWISE],
+    ids=lambda case: case.name,
+)
+def test_same(case: Case, url: str, with_shipped: str) -> None:
+    there = remotely(case, with_shipped if SHIPPED in case.args else url)
+    here = run_case(case)
+    assert there.status == here.status, there.err
+    assert there.out.decode("utf-8", "replace") == plain(here.out.decode("utf-8", "replace"))
+    assert there.err == plain(here.err)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str, url: str) -> None:
+    case = next(one for one in TABLE if one.name == name)
+    done = remotely(case, url)
+    assert done.status == 2
+    assert not done.out or "--json" in case.args
+    assert "--server" in done.err and REFUSED[name] in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--input fleet", "--server is for one VM"),
+        ("--input vm.xml --profile-dir more", "--profile-dir"),
+        ("--input vm.xml --hosts ../hosts --unapply all", "--hosts"),
+        ("--merge-capabilities ../hosts -c test:///default", "--connect"),
+        ("--input vm.xml --token-file vm.xml", "one line with a token"),
+    ],
+)
+def test_refused_besides(line: str, told: str, url: str) -> None:
+    done = run([*line.split(), "--server", url])
+    assert (done.status, done.out) == (2, b"")
+    assert told in done.err
+
+
+def test_token_without_server() -> None:
+    done = run(["--input", "vm.xml", "--token-file", "vm.xml"])
+    assert done.status == 2
+    assert "--token-file says nothing without --server" in done.err
+
+
+def test_token(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    line = f"--input vm.xml --profile cache --token-file {token} --server"
+    with serving(["profiles"], DATA, token="t0k") as guarded:
+        token.write_text("t0k\n")
+        assert run([*line.split(), guarded]).out == run_case(Case("", "--input vm.xml --profile cache")).out
+        token.write_text("else\n")
+        done = run([*line.split(), guarded])
+        assert (done.status, done.out, done.err) == (1, b"", "ERROR    no valid token\n")
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    done = run([*["--input", "vm.xml", "--profile", "cache", "--json", "--server"], f"unix://{tmp_path}/sock"])
+    assert done.status == 1
+    assert "cannot ask unix://" in done.err and '"code": "failed"' in done.text
+
+
+def test_no_file_is_taken_for_a_secret(tmp_path: Path) -> None:
+    """Where the service does not say which parameters are secret, nothing is sent."""
+    line = "--input vm.xml --profile password,password=@password --server"
+    done = run([*line.split(), f"unix://{tmp_path}/sock"])
+    assert (done.status, done.out) == (1, b"")
+    assert "parameters of profile 'password'" in done.err
+
+
+def test_an_answer_is_policed(tmp_path: Path, url: str) -> None:
+    """A service refuses what the same command line may do here."""
+    (tmp_path / "bad.xml").write_text(
+        "<profile name='bad' version='1'><add><devices><emulator>/tmp/x</emulator></devices></add></profile>"
+    )
+    line = "--input vm.xml --profile bad,priority=100"
+    assert b"/tmp/x" in run([*line.split(), "--profile-dir", str(tmp_path)]).out
+    with serving([str(tmp_path)], DATA) as other:
+        done = run([*line.split(), "--server", other])
+    assert (done.status, done.out) == (1, b"")
+    assert "may not change" in done.err
