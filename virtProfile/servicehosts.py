@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 from .hosts import HostDocuments
-from .servicepolicy import check
+from .servicepolicy import check, check_profiles
 from .servicerequest import MAX_DOCUMENTS, asked, context, texts, wishes
 from .xmltree import parse
 
@@ -90,6 +90,7 @@ def answer_hosts(body: Mapping[str, Any], store: ProfileStore) -> Any:
 
     def applied(around: Any) -> Any:
         result = apply(body["xml"], wished, store=store, context=around, **chosen)
+        check_profiles(one.name for one in result.applied)
         check(result.input, result.xml)
         return result
 
