@@ -148,6 +148,13 @@ TABLE = (
     Case("merge-bad-xpath", "--merge-capabilities ../hosts --require=devices/[", 2),
     Case("merge-bad-number", "--merge-capabilities ../hosts --min-hosts many", 2),
     Case("merge-alone", f"{FILE} --min-hosts 2", 2),
+    # a service that computes (test_remote.py has one)
+    Case("server-nobody", f"{FILE} --profile cache --server unix:///none/sock --token-file password", 1, profiles=""),
+    Case("server-address", f"{FILE} --server /none/sock", 2, profiles=""),
+    Case("server-in-clear", f"{FILE} --server http://example.org:80", 2, profiles=""),
+    Case("server-profile-dir", f"{FILE} --server unix:///none/sock", 2),
+    Case("server-fleet", "--input fleet --server unix:///none/sock", 2, profiles=""),
+    Case("server-no-token", f"{FILE} --token-file password", 2, profiles=""),
     # libvirt's test driver
     Case("define", "-c DRIVER vm --profile cache"),
     Case("define-by-id", "-c DRIVER 1 --profile cache"),

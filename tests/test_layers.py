@@ -65,7 +65,7 @@ LAYERS = [
     "servicedoor",
     "rest client",
     "serveargs servesocket remote",
-    "serve",
+    "serve tasks",
     "cli",
     "",
 ]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ REFUSED = {
     "learn": "--learn",
     "learn-left": "--learn",
     "learn-nothing": "--learn",
+    "learn-words": "--learn",
     "lint": "--lint",
     "lint-errors": "--lint",
     "lint-json": "--lint",
@@ -28,6 +31,7 @@ REFUSED = {
     "fleet-pattern": "--jobs",
     "fleet-domains": "--all",
     "fleet-stop": "--output",
+    "fleet-report": "--report",
 }
 #: Store-wide listings show where the profiles are, which is there and not here.
 OTHERWISE = {"list", "list-json", "list-shadowed", "help-profiles", "help-profiles-short", "profile-dir"}
@@ -60,12 +64,12 @@ def remotely(case: Case, url: str) -> Done:
 
 def plain(text: str) -> str:
     """Without what only a search path of here has."""
-    return text.replace("profiles, SHIPPED", "profiles")
+    return text.replace("profiles, /etc/virt-profile/profiles, SHIPPED", "profiles")
 
 
 @pytest.mark.parametrize(
     "case",
-    [one for one in TABLE if one.name not in REFUSED and one.name not in OTHERWISE],
+    [one for one in TABLE if one.name not in {*REFUSED, *OTHERWISE} and not one.name.startswith("server")],
     ids=lambda case: case.name,
 )
 def test_same(case: Case, url: str, with_shipped: str) -> None:
@@ -101,6 +105,17 @@ def test_refused_besides(line: str, told: str, url: str) -> None:
     assert told in done.err
 
 
+def test_list(url: str, with_shipped: str) -> None:
+    told = run(["--list", "--server", url])
+    assert (told.status, told.err) == (0, "")
+    assert re.search(r"^cache +1.0 +\S", told.text, re.MULTILINE)
+    assert run(["--profile", "help", "--server", url]).out == told.out
+    rows = json.loads(run(["--list", "--json", "--server", url]).text)
+    assert [one["name"] for one in rows] == [line.split()[0] for line in told.text.splitlines()]
+    shipped = json.loads(run(["--list", "--json", "--server", with_shipped]).text)
+    assert {"uefi", "cache"} <= {one["name"] for one in shipped}
+
+
 def test_token_without_server() -> None:
     done = run(["--input", "vm.xml", "--token-file", "vm.xml"])
     assert done.status == 2
@@ -115,11 +130,14 @@ def test_token(tmp_path: Path) -> None:
         assert run([*line.split(), guarded]).out == run_case(Case("", "--input vm.xml --profile cache")).out
         token.write_text("else\n")
         done = run([*line.split(), guarded])
-        assert (done.status, done.out, done.err) == (1, b"", "ERROR    no valid token\n")
+        assert (done.status, done.out) == (1, b"")
+        assert done.err.startswith("ERROR    no valid token\n")
 
 
 def test_nobody_there(tmp_path: Path) -> None:
-    done = run([*["--input", "vm.xml", "--profile", "cache", "--json", "--server"], f"unix://{tmp_path}/sock"])
+    done = run(
+        [*["--input", "vm.xml", "--profile", "cache", "--json", "--server"], f"unix://{tmp_path}/sock"]
+    )
     assert done.status == 1
     assert "cannot ask unix://" in done.err and '"code": "failed"' in done.text
 

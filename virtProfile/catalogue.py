@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +80,12 @@ def info(out: Output, store: ProfileStore, value: str, as_json: bool) -> int:
     if as_json:
         out.json(facts(profile, versions, wanted))
         return EXIT_DONE
-    out.write("".join(f"{line}\n" for line in _told(profile, versions, wanted)))
+    out.write("".join(f"{line}\n" for line in told(facts(profile, versions, wanted))))
     return EXIT_DONE
 
 
 def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> dict[str, Any]:
+    """All about a profile as JSON takes it."""
     return {
         "name": profile.name,
         "version": profile.version,
@@ -107,6 +108,18 @@ def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> 
         "conflicts": [{"profile": one.profile, "version": one.version} for one in profile.conflicts],
         "replaced_by": profile.replaced_by,
         "autoselect": profile.autoselect,
+        "priority": profile.priority,
+        "matches": [
+            {
+                "line": one.line,
+                "not": one.negate,
+                "conditions": [
+                    *([one.test] if one.test is not None else []),
+                    *(sketch(branch) for branch in one.branches),
+                ],
+            }
+            for one in profile.matches
+        ],
         "needs": [
             {"context": one.what, "option": one.option, "places": list(one.places), "optional": one.optional}
             for one in wanted
@@ -115,62 +128,69 @@ def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> 
     }
 
 
-def _told(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> Iterator[str]:
+def told(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of ``--info``.
+
+    :param facts: as `facts` gives them
+    """
+    from .needs import spoken
+
+    file = facts["file"]
     rows = [
-        ("name", profile.name),
-        ("version", profile.version + _others(profile, versions)),
-        ("title", profile.title or ""),
-        ("file", f"{profile.file}:{profile.line}"),
-        ("digest", profile.digest),
-        ("requires", _names(profile.requires)),
-        ("conflicts", _names(profile.conflicts)),
-        ("replaced by", profile.replaced_by or ""),
-        ("automatic", f"with --auto, at priority {profile.priority}" if profile.autoselect else ""),
+        ("name", facts["name"]),
+        ("version", facts["version"] + _others(facts)),
+        ("title", facts["title"] or ""),
+        ("file", f"{file}:{facts['line']}"),
+        ("digest", facts["digest"]),
+        ("requires", _names(facts["requires"])),
+        ("conflicts", _names(facts["conflicts"])),
+        ("replaced by", facts["replaced_by"] or ""),
+        ("automatic", f"with --auto, at priority {facts['priority']}" if facts["autoselect"] else ""),
     ]
     for name, value in rows:
         if value:
             yield f"{name + ':':<11}{value}"
-    if profile.params:
+    if facts["params"]:
         yield "parameters:"
-        for param in profile.params:
-            default = " (must be given)" if param.default is None else f" = {param.default}"
-            if param.secret:
+        for param in facts["params"]:
+            default = " (must be given)" if param["default"] is None else f" = {param['default']}"
+            if param["secret"]:
                 default = " (secret, given as @FILE)"
-            yield f"  {param.name}: {param.type}{default}"
-    if wanted:
+            yield f"  {param['name']}: {param['type']}{default}"
+    if facts["needs"]:
         yield "needs to know:"
-        for need in wanted:
-            lines = ", ".join(_place(one, profile) for one in need.places)
-            rest = "; it can do without" if need.optional else ""
-            yield f"  {need.told}, for {lines}: {need.option}{rest}"
-    for match in profile.matches:
-        yield f"only where ({profile.file}:{match.line}):"
-        if match.test is not None:
-            yield f"  {'not ' if match.negate else ''}{match.test}"
-        for branch in match.branches:
-            yield f"  {'not ' if match.negate else ''}{sketch(branch)}"
-    if profile.actions:
+        for need in facts["needs"]:
+            lines = ", ".join(_place(one, file) for one in need["places"])
+            rest = "; it can do without" if need["optional"] else ""
+            yield f"  {spoken(need['context'])}, for {lines}: {need['option']}{rest}"
+    for match in facts["matches"]:
+        yield f"only where ({file}:{match['line']}):"
+        for condition in match["conditions"]:
+            yield f"  {'not ' if match['not'] else ''}{condition}"
+    if facts["actions"]:
         yield "actions:"
-        for action in profile.actions:
-            yield f"  line {action.line}: {_sentence(action)}"
-    text = (profile.description or "").strip()
+        for action in facts["actions"]:
+            yield f"  line {action['line']}: {action['action']}"
+    text = (facts["description"] or "").strip()
     if text:
         yield ""
         yield from (line.strip() for line in text.split("\n"))
 
 
-def _place(place: str, profile: Profile) -> str:
+def _place(place: str, of: str) -> str:
     file, _, line = place.rpartition(":")
-    return f"line {line}" if file == profile.file else place
+    return f"line {line}" if file == of else place
 
 
-def _others(profile: Profile, versions: Sequence[str]) -> str:
-    others = [one for one in versions if one != profile.version]
+def _others(facts: Mapping[str, Any]) -> str:
+    others = [one for one in facts["versions"] if one != facts["version"]]
     return f" (also {', '.join(others)})" if others else ""
 
 
-def _names(wanted: Sequence[Any]) -> str:
-    return ", ".join(one.profile + (f" version {one.version}" if one.version else "") for one in wanted)
+def _names(wanted: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        one["profile"] + (f" version {one['version']}" if one["version"] else "") for one in wanted
+    )
 
 
 def _sentence(action: Action) -> str:

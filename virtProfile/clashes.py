@@ -62,7 +62,7 @@ CLASHES: tuple[tuple[str, str], ...] = (
     # what needs the profiles or libvirt's schema here
     *(
         ("--server", flag)
-        for flag in ("--profile-dir", "--schema", "--device", "--all", "--output", "--jobs", "--report")
+        for flag in ("--profile-dir", "--schema", "--all", "--output", "--jobs", "--report")
     ),
 )
 
@@ -76,8 +76,11 @@ ONLY_WITH: tuple[tuple[str, str], ...] = (
 #: What may be said besides --list, --info and --lint.
 WITH_TASKS = frozenset(("--profile-dir", "--schema", "--json", "--quiet", "--debug"))
 #: And what besides one of the tasks only.
+_ASKS = frozenset(("--server", "--token-file"))
 WITH_TASK = {
-    "--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require", "--server", "--token-file"))
+    "--merge-capabilities": frozenset(("--connect", "--min-hosts", "--require")) | _ASKS,
+    "--list": _ASKS,
+    "--info": _ASKS,
 }
 
 #: What says nothing about one VM.

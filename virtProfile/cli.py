@@ -128,6 +128,8 @@ class Run:
 
     def run(self) -> int:
         options = self.options
+        from .cliargs import is_task
+
         if options.help:
             from .cliargs import parser
 
@@ -138,23 +140,10 @@ class Run:
 
             self.out.write(f"{__version__}\n")
             return EXIT_DONE
-        from . import catalogue
+        if is_task(options):
+            from .tasks import carry_out
 
-        if options.lint is not None:
-            return catalogue.lint(self.out, self.store, options.lint, options.json)
-        if options.list or any(one in ("help", "?") for one in options.profile):
-            return catalogue.listing(self.out, self.store, options.json, self.talk)
-        if options.info is not None:
-            return catalogue.info(self.out, self.store, options.info, options.json)
-        if options.learn is not None:
-            from .gathering import given
-            from .learncommand import show
-
-            return show(self.out, self.talk, options, given(options))
-        if options.merge_capabilities is not None:
-            from .hostcommands import merge
-
-            return merge(self.out, self.talk, options, None if options.server is None else self.store)
+            return carry_out(options, self.out, self.talk, self)
         try:
             return self.apply()
         except (NotFoundError, VersionError) as problem:
@@ -285,12 +274,11 @@ class Run:
         return Live(connection, domain, steps, self.talk)
 
     def _device(self, wishes: list[dict[str, Any]]) -> int:
-        from .hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, printed, to_attach
-        from .pcitopology import machine_family
+        from .hotplug import attachments, pluggable, printed
         from .xmltree import parse, read_file
 
         file = self.options.device
-        store = WithDevice(self.store, device_profile(read_file(file)[0], file))
+        given = read_file(file)[0]
         running = False
         if self.options.domain is None and self.options.connect is None:
             text, name, connection = *self._text(), None
@@ -303,19 +291,24 @@ class Run:
                 running, name = domain.active, domain.name
                 text = connection.live_xml(domain) if running else domain.xml
         context = self._context(text, name, connection)
-        before = self._engine(text, wishes, name, connection, context)
-        device = {"name": DEVICE_PROFILE, "params": {}}
-        after = self._engine(text, [*wishes, device], name, connection, context, store)
-        family = machine_family(parse(text, name=name).root, context.documents)
-        devices = to_attach(before, after, family, running)
+        if self.options.server is not None:
+            texts = self.store.device(self.options, wishes, text, given, file, running, context, name)
+            devices = [parse(one).root for one in texts]
+        else:
+
+            def apply(store: Any, more: list[Any]) -> Result:
+                return self._engine(text, [*wishes, *more], name, connection, context, store)
+
+            devices = attachments(apply, self.store, text, given, file, running, context, name)
+            texts = [printed(one) for one in devices]
         for one in devices if running else ():
             if not pluggable(one):
                 kind = f" of type '{one.get('type')}'" if one.get("type") else ""
                 self.talk.warning(f"a running VM takes no {one.tag}{kind}: it waits for the next boot")
         if self.options.json:
-            self.out.json({"devices": [printed(one) for one in devices]})
+            self.out.json({"devices": texts})
         else:
-            self.out.write("".join(printed(one) for one in devices))
+            self.out.write("".join(texts))
         return EXIT_DONE
 
     def _status(self) -> int:

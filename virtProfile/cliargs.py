@@ -144,6 +144,15 @@ def is_fleet(options: argparse.Namespace) -> bool:
     return False
 
 
+def is_task(options: argparse.Namespace) -> bool:
+    """Does the command line ask for something that is not about one VM or many?"""
+    if options.list or any(one in ("help", "?") for one in options.profile):
+        return True
+    return any(
+        one is not None for one in (options.lint, options.info, options.learn, options.merge_capabilities)
+    )
+
+
 def is_given(option: Option, options: argparse.Namespace) -> bool:
     """Does the command line say `option`?"""
     value = getattr(options, option.name)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from .errors import ServiceError, UsageError
+from .profile import Problem
 from .resultdocument import error_of, merged_of, result_of, status_of, verdicts_of
 
 if TYPE_CHECKING:
@@ -160,6 +161,31 @@ class Client:
         """As `virtProfile.upgrade`."""
         return self._result("upgrade", _body(xml, context, name, profiles=list(profiles)))
 
+    def device(
+        self,
+        xml: str,
+        device: str,
+        profiles: Iterable[str | Mapping[str, Any]] = (),
+        *,
+        running: bool = False,
+        context: Context | None = None,
+        auto: bool = False,
+        override: bool = False,
+        record: bool = True,
+        name: str = "<xml>",
+        file: str = "device",
+    ) -> list[str]:
+        """What to attach for a device, in order, as ``--device`` prints it.
+
+        :param device: one device element, or several inside ``<devices>``
+        :param running: the VM runs: each PCI device gets a free place
+        :param file: stands in messages for the device's file
+        """
+        body = _body(xml, context, name, profiles=list(profiles), auto=auto, override=override)
+        del body["details"]
+        body.update(record=record, device=device, running=running, file=_readable(file))
+        return self._read("device", body, lambda document: [str(one) for one in document["devices"]])
+
     def status(self, xml: str, *, context: Context | None = None, name: str = "<xml>") -> Status:
         """As `virtProfile.status`."""
         body = _body(xml, context, name)
@@ -232,6 +258,14 @@ class Client:
         """
         path = f"profiles/{quote(name, safe='')}"
         return self._get(path if version is None else f"{path}/{quote(version, safe='')}", dict)
+
+    def lint(self, profile: str, file: str = "profile.xml") -> list[Problem]:
+        """What is wrong or doubtful in a profile document, as ``--lint``.
+
+        :param file: stands in messages for its file
+        """
+        body = {"profile": profile, "file": _readable(file)}
+        return self._read("lint", body, lambda document: [Problem(**one) for one in document["problems"]])
 
     # --- the wire ----------------------------------------------------------------
 

@@ -39,6 +39,10 @@ def merge(out: Output, talk: Talk, options: argparse.Namespace, remote: Remote |
         hosts += [Host(f"{one.name}#{at}", text) for at, text in enumerate(one.domcapabilities, 1)]
     least = None if options.min_hosts is None else _count(options.min_hosts)
     if remote is not None:
+        if options.connect is not None:
+            raise UsageError(
+                "--server merges without libvirt's baseline", hint="leave out --server or --connect"
+            )
         found = remote.merge(hosts, least, require=options.require)
     elif options.connect is None:
         found = merged(hosts, least, require=options.require)

@@ -8,7 +8,7 @@ needs is what any profile's device needs. Pure: nothing is attached here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,22 @@ from lxml import etree
 
 from .domainschema import DATA, Schema
 from .errors import CompletionError, InvalidDomainError, ProfileSyntaxError
-from .pcitopology import EXPANDERS, PC_OWN_SLOTS, PORTS, SLOTS, Topology, address_of, is_pci
+from .pcitopology import (
+    EXPANDERS,
+    PC_OWN_SLOTS,
+    PORTS,
+    SLOTS,
+    Topology,
+    address_of,
+    is_pci,
+    machine_family,
+)
 from .profile import parse_profiles
 from .schemafacts import rows
 from .xmltree import parse
 
 if TYPE_CHECKING:
+    from .context import Context
     from .profile import Profile
     from .provenance import Result
 
@@ -93,6 +103,30 @@ def device_profile(text: str, file: str) -> Profile:
         if problem.level == "error":
             raise ProfileSyntaxError(problem.message, hint=problem.hint, where=file)
     return parsed.profiles[0]
+
+
+def attachments(
+    apply: Callable[[Any, list[Any]], Result],
+    store: Any,
+    text: str,
+    device: str,
+    file: str,
+    running: bool,
+    context: Context,
+    name: str,
+) -> list[Element]:
+    """What to attach for the devices of a file, in order.
+
+    :param apply: applies the VM's profiles and more of a store to `text`
+    :param device: what stands in `file`
+    :param name: of the VM's file, for messages
+    :raises ProfileError: it is no device; as `virtProfile.apply`
+    """
+    own = WithDevice(store, device_profile(device, file))
+    before = apply(store, [])
+    after = apply(own, [{"name": DEVICE_PROFILE, "params": {}}])
+    family = machine_family(parse(text, name=name).root, context.documents)
+    return to_attach(before, after, family, running)
 
 
 def to_attach(before: Result, after: Result, family: str | None, running: bool) -> list[Element]:

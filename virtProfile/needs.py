@@ -29,10 +29,6 @@ class Need:
     places: tuple[str, ...]
     optional: bool
 
-    @property
-    def told(self) -> str:
-        return _CONTEXT[self.what][0]
-
 
 #: What it is, how it is given, and the variables and functions that ask for it.
 _CONTEXT: dict[str, tuple[str, str, frozenset[str]]] = {
@@ -133,3 +129,8 @@ def templates(snippet: Snippet) -> Iterator[tuple[str, int, int]]:
                 yield part.text, snippet.line, part.column
     for one in snippet.children:
         yield from templates(one)
+
+
+def spoken(what: str) -> str:
+    """A part of the context as a person calls it."""
+    return _CONTEXT[what][0] if what in _CONTEXT else what

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Client
 from .errors import NotFoundError, ProfileError, ProfileSyntaxError, ServiceError, UsageError, VersionError
+from .output import table
 from .records import record
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .context import Context
     from .hosts import HostDocuments, Verdict
     from .lifecycle import Status
+    from .output import Output
     from .provenance import Result
 
 #: There is no profile whose parameters could be secret.
@@ -76,6 +78,22 @@ class Remote:
             return self._client.upgrade(text, [options.upgrade] if options.upgrade else [], **more)
         return self._client.apply(text, wishes, record=not options.no_record, **_flags(options), **more)
 
+    def device(
+        self,
+        options: argparse.Namespace,
+        wishes: Sequence[Mapping[str, Any]],
+        text: str,
+        device: str,
+        file: str,
+        running: bool,
+        context: Context,
+        name: str,
+    ) -> list[str]:
+        """As `hotplug.attachments`, printed."""
+        flags = {"auto": options.auto, "override": options.override, "record": not options.no_record}
+        more: dict[str, Any] = {"context": context, "name": name, "file": file, "running": running}
+        return self._client.device(text, device, wishes, **flags, **more)
+
     def status(self, text: str, name: str) -> Status:
         return self._client.status(text, name=name)
 
@@ -98,6 +116,29 @@ class Remote:
         """As `hostanswers.verdicts`."""
         return self._client.hosts(text, hosts, wishes, context=context, name=name, **_flags(options))
 
+    # --- about profiles ---------------------------------------------------------------
+
+    def show_list(self, out: Output, as_json: bool) -> None:
+        """The service's profiles; where they are is its own affair."""
+        rows = self._client.profiles()
+        if as_json:
+            out.json(rows)
+            return
+        told = [(one["name"], one["version"], one["title"] + _remark(one)) for one in rows]
+        out.write("".join(f"{line}\n" for line in table(told)))
+
+    def show_info(self, out: Output, value: str, as_json: bool) -> None:
+        """All about one profile, as `catalogue.info`."""
+        from .catalogue import told
+        from .cliargs import profile_wish
+
+        wish = profile_wish(value, "--info")
+        facts = self._client.profile(wish["name"], wish.get("version"))
+        if as_json:
+            out.json(facts)
+        else:
+            out.write("".join(f"{line}\n" for line in told(facts)))
+
     # --- as a store -----------------------------------------------------------------
 
     def resolve(self, name: str, version: str | None = None) -> tuple[_Profile, list[Any]]:
@@ -116,6 +157,11 @@ class Remote:
                 f"the service does not tell the parameters of profile '{name}': {problem}"
             ) from None
         return _Profile(params), []
+
+
+def _remark(one: Mapping[str, Any]) -> str:
+    by = one.get("replaced_by")
+    return f" (replaced by {by})" if by else ""
 
 
 def _flags(options: argparse.Namespace) -> dict[str, Any]:

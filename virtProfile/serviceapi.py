@@ -227,7 +227,7 @@ POSTS: dict[str, tuple[str, Schema, Schema]] = {
     ),
     "device": (
         "What to attach for a device, in order; attaches nothing",
-        _object({"xml": _XML, "device": TEXT}, {**_APPLY, "running": _FLAG}),
+        _object({"xml": _XML, "device": TEXT}, {**_APPLY, "running": _FLAG, "file": TEXT}),
         _object({"devices": _TEXTS}),
     ),
     "topology/mirror": (

@@ -92,8 +92,7 @@ def answer_profile(body: Body, store: ProfileStore) -> Any:
     name = body["name"]
     check_profiles([name])
     profile = store.get(name, body.get("version"))
-    found = facts(profile, [one.version for one in store.versions(name)], needs(profile))
-    return {**found, "type": "profile"}
+    return facts(profile, [one.version for one in store.versions(name)], needs(profile))
 
 
 def _directory() -> Path:

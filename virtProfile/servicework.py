@@ -177,9 +177,9 @@ def answer_device(body: Body, store: ProfileStore) -> Any:
     from .servicepolicy import check_devices
     from .xmltree import parse
 
-    kinds = {**_APPLY, "device": str, "running": bool}
+    kinds = {**_APPLY, "device": str, "running": bool, "file": str}
     asked(body, kinds, needed=("xml", "device"))
-    profile = device_profile(body["device"], "device")
+    profile = device_profile(body["device"], body.get("file", "device"))
     before = _apply(body, store, kinds)
     given = {"name": DEVICE_PROFILE, "params": {}}
     after = _apply(body, WithDevice(store, profile), kinds, extra=[given])
