@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real service on a unix socket, for tests of what asks one."""
+"""A real service on a unix socket or on TCP, for tests of what asks one."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,37 +14,58 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
 _PROGRAM = """
-import sys, uvicorn
+import json, sys, uvicorn
 from virtProfile.rest import application
 if __name__ == "__main__":
-    socket, token, *directories = sys.argv[1:]
-    uvicorn.run(application(directories, token or None), uds=socket, log_level="error", access_log=False)
+    where, token, *directories = sys.argv[1:]
+    uvicorn.run(
+        application(directories, token or None), log_level="error", access_log=False, **json.loads(where)
+    )
 """
 
 
 @contextmanager
-def serving(directories: Sequence[str], within: Path, token: str = "") -> Iterator[str]:
+def serving(
+    directories: Sequence[str],
+    within: Path,
+    token: str = "",
+    *,
+    tcp: bool = False,
+    tls: tuple[str, str] | None = None,
+) -> Iterator[str]:
     """A service with the profiles of some directories; gives its URL.
 
     :param within: the process's working directory, so that files are called as by a caller there
+    :param tcp: on a free port of 127.0.0.1
+    :param tls: files of a certificate and its key
     """
     with tempfile.TemporaryDirectory(prefix="vp-serving-") as place:
         path = f"{place}/sock"
+        where: dict[str, Any]
+        url, where = f"unix://{path}", {"uds": path}
+        if tcp:
+            with socket.create_server(("127.0.0.1", 0)) as one:
+                port = one.getsockname()[1]
+            url, where = f"http://127.0.0.1:{port}", {"host": "127.0.0.1", "port": port}
+        if tls is not None:
+            url = url.replace("http:", "https:")
+            where.update(ssl_certfile=tls[0], ssl_keyfile=tls[1])
         program = Path(place) / "serve.py"
         program.write_text(_PROGRAM)
         process = subprocess.Popen(
-            [sys.executable, str(program), path, token, *directories],
+            [sys.executable, str(program), json.dumps(where), token, *directories],
             cwd=within,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
         try:
-            _wait(path, process)
-            yield f"unix://{path}"
+            _wait(where.get("uds") or ("127.0.0.1", where["port"]), process)
+            yield url
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -53,13 +75,13 @@ def serving(directories: Sequence[str], within: Path, token: str = "") -> Iterat
                 process.wait()
 
 
-def _wait(path: str, process: subprocess.Popen[bytes]) -> None:
+def _wait(where: Any, process: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         if process.poll() is not None:
             raise RuntimeError("the service ended")
-        with socket.socket(socket.AF_UNIX) as one:
+        with socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET) as one:
             try:
-                one.connect(path)
+                one.connect(where)
                 return
             except OSError:
                 time.sleep(0.05)

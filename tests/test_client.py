@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +170,23 @@ def test_without_details_the_lists_are_there() -> None:
     made = result_of(json.loads(json.dumps(here.to_dict())), VM)
     assert made.to_dict() == here.to_dict()
     assert made.changes[0].input_line is None and made.owned() == ()
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_tcp(tmp_path: Path, safe: bool) -> None:
+    here = virtProfile.apply(VM, ["cache"], store=STORE)
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    if safe:
+        line = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+        files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]
+        subprocess.run([*line.split(), *files], check=True, capture_output=True)
+    with serving([str(PROFILES)], DATA, "t0k", tcp=True, tls=(cert, key) if safe else None) as url:
+        trusted = ssl.create_default_context(cafile=cert) if safe else None
+        with Client(url, token="t0k", tls=trusted) as one:
+            same(one.apply(VM, ["cache"]), here)
+        if safe:  # nobody whom the system trusts has signed it
+            problem = caught(lambda: Client(url, token="t0k").apply(VM))
+            assert isinstance(problem, ServiceError) and "certificate verify failed" in problem.message
 
 
 # --- getting there ----------------------------------------------------------------------
