@@ -128,6 +128,10 @@ def test_token(tmp_path: Path) -> None:
     with serving(["profiles"], DATA, token="t0k") as guarded:
         token.write_text("t0k\n")
         assert run([*line.split(), guarded]).out == run_case(Case("", "--input vm.xml --profile cache")).out
+        token.write_text("me t0k\n")
+        assert run([*line.split(), guarded]).status == 0
+        token.write_text("t0k\nt0k\n")
+        assert run([*line.split(), guarded]).status == 2
         token.write_text("else\n")
         done = run([*line.split(), guarded])
         assert (done.status, done.out) == (1, b"")

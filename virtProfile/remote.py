@@ -169,11 +169,15 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _token(file: str | None) -> str | None:
-    """:raises UsageError: the file holds no token"""
+    """The token of a file: ``TOKEN``, or ``NAME TOKEN`` as the service's own file has it.
+
+    :raises UsageError: the file holds no token, or several
+    """
     if file is None:
         return None
     with open(file, encoding="utf-8", errors="replace") as stream:
-        token = stream.read(_MAX_TOKEN + 1).strip()
-    if not token or len(token) > _MAX_TOKEN or len(token.split()) > 1:
+        text = stream.read(_MAX_TOKEN + 1).strip()
+    words = text.split()
+    if not 1 <= len(words) <= 2 or len(text) > _MAX_TOKEN or "\n" in text:
         raise UsageError(f"--token-file {file}: one line with a token was expected")
-    return token
+    return words[-1]
