@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A real service on a unix socket or on TCP, for tests of what asks one."""
+"""A real service on a unix socket or on TCP, and a false one, for tests of what asks one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,3 +87,29 @@ def _wait(where: Any, process: subprocess.Popen[bytes]) -> None:
             except OSError:
                 time.sleep(0.05)
     raise RuntimeError("the service does not listen")
+
+
+class Fake:
+    """Answers each connection with given bytes, then closes it."""
+
+    def __init__(self, path: Path, *answers: bytes) -> None:
+        self.url = f"unix://{path}"
+        self.asked: list[bytes] = []
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._answers = answers
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for answer in self._answers:
+            with self._server.accept()[0] as one:
+                self.asked.append(one.recv(1 << 20))
+                one.sendall(answer)
+        self._server.close()
+
+
+def ok(document: Any, status: str = "200 OK", more: str = "") -> bytes:
+    data = json.dumps(document).encode()
+    return f"HTTP/1.1 {status}\r\ncontent-length: {len(data)}\r\n{more}\r\n".encode() + data

@@ -7,7 +7,6 @@ import json
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 from commandline import DATA  # noqa: E402
-from serving import serving  # noqa: E402
+from serving import Fake, ok, serving  # noqa: E402
 
 import virtProfile  # noqa: E402
 from virtProfile import errors  # noqa: E402
@@ -226,32 +225,6 @@ def test_nobody_there(tmp_path: Path) -> None:
     problem = caught(lambda: Client(f"unix://{tmp_path}/sock").status(VM))
     assert isinstance(problem, ServiceError) and "No such file" in problem.message
     assert isinstance(caught(lambda: Client("http://127.0.0.1:1").status(VM)), ServiceError)
-
-
-class Fake:
-    """Answers each connection with given bytes, then closes it."""
-
-    def __init__(self, path: Path, *answers: bytes) -> None:
-        self.url = f"unix://{path}"
-        self.asked: list[bytes] = []
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(path))
-        self._server.listen()
-        self._answers = answers
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        for answer in self._answers:
-            with self._server.accept()[0] as one:
-                self.asked.append(one.recv(1 << 20))
-                one.sendall(answer)
-        self._server.close()
-
-
-def ok(document: Any, status: str = "200 OK", more: str = "") -> bytes:
-    data = json.dumps(document).encode()
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(data)}\r\n{more}\r\n".encode() + data
 
 
 STATUS = {"profiles": [], "pending": False, "warnings": []}

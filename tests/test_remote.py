@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 from commandline import DATA, Case, Done, run, run_case  # noqa: E402
-from serving import serving  # noqa: E402
+from serving import Fake, ok, serving  # noqa: E402
 from test_cli import TABLE  # noqa: E402
 
 #: Command lines that speak of files here or of many VMs: refused, by name of the option.
@@ -152,6 +152,17 @@ def test_no_file_is_taken_for_a_secret(tmp_path: Path) -> None:
     done = run([*line.split(), f"unix://{tmp_path}/sock"])
     assert (done.status, done.out) == (1, b"")
     assert "parameters of profile 'password'" in done.err
+
+
+@pytest.mark.parametrize("line", ["--list", "--info cache", "--input vm.xml --profile cache,a=@password"])
+@pytest.mark.parametrize(
+    "answer", [{"profiles": [{"name": "a"}], "name": "a"}, {"profiles": [3], "params": 3}]
+)
+def test_an_answer_of_another_shape(tmp_path: Path, line: str, answer: dict[str, object]) -> None:
+    fake = Fake(tmp_path / "s", ok(answer))
+    done = run([*line.split(), "--server", fake.url])
+    assert (done.status, done.out) == (1, b"")
+    assert "in a way that is not understood" in done.err and len(fake.asked) == 1
 
 
 def test_an_answer_is_policed(tmp_path: Path, url: str) -> None:

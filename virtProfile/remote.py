@@ -7,7 +7,8 @@ computed there, with the profiles there. Everything that is shown is made here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .client import Client
@@ -124,8 +125,9 @@ class Remote:
         if as_json:
             out.json(rows)
             return
-        told = [(one["name"], one["version"], one["title"] + _remark(one)) for one in rows]
-        out.write("".join(f"{line}\n" for line in table(told)))
+        with _readable("its list of profiles"):
+            told = table([(one["name"], one["version"], one["title"] + _remark(one)) for one in rows])
+        out.write("".join(f"{line}\n" for line in told))
 
     def show_info(self, out: Output, value: str, as_json: bool) -> None:
         """All about one profile, as `catalogue.info`."""
@@ -136,8 +138,10 @@ class Remote:
         facts = self._client.profile(wish["name"], wish.get("version"))
         if as_json:
             out.json(facts)
-        else:
-            out.write("".join(f"{line}\n" for line in told(facts)))
+            return
+        with _readable(f"profile '{facts.get('name')}'"):
+            lines = list(told(facts))
+        out.write("".join(f"{line}\n" for line in lines))
 
     # --- as a store -----------------------------------------------------------------
 
@@ -147,16 +151,27 @@ class Remote:
         :raises ProfileError: there is no such profile
         :raises ServiceError: the service does not say which parameters are secret
         """
+        what = f"the parameters of profile '{name}'"
         try:
             told = self._client.profile(name, version)
-            params = tuple(_Param(one["name"], bool(one["secret"])) for one in told["params"])
         except _NONE:
             raise
-        except (ProfileError, KeyError, TypeError) as problem:
-            raise ServiceError(
-                f"the service does not tell the parameters of profile '{name}': {problem}"
-            ) from None
+        except ProfileError as problem:
+            raise ServiceError(f"the service does not tell {what}: {problem}", hint=problem.hint) from None
+        with _readable(what):
+            params = tuple(_Param(one["name"], bool(one["secret"])) for one in told["params"])
         return _Profile(params), []
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """:raises ServiceError: the service's answer has another shape"""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError):
+        raise ServiceError(
+            f"the service tells {what} in a way that is not understood", hint="is it of this version?"
+        ) from None
 
 
 def _remark(one: Mapping[str, Any]) -> str:
