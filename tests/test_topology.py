@@ -400,6 +400,8 @@ def test_cpus_of_the_emulator() -> None:
     made = plan(nodes, demand, read_wishes(emulator="0-1,16", used="2"))
     assert made.emulator == (0, 1, 16)
     assert not {cpu for _, cpu in made.pins} & {0, 1, 16, 2}
+    made = plan(nodes, demand, read_wishes(emulator="0-1,16", used="8-15,24-31"))
+    assert [cpu for _, cpu in made.pins] == [2, 18, 3, 19]  # 17 has its sibling no more
     with pytest.raises(TopologyError, match="no CPU 90-91 for the emulator"):
         plan(nodes, demand, read_wishes(emulator="0,90-91"))
     with pytest.raises(UsageError, match="emulator="):
