@@ -29,6 +29,8 @@ _OPEN_PREFIXES = frozenset(("virtuned", "libosinfo"))
 
 #: What libvirt gives out only with VIR_DOMAIN_XML_SECURE: the ends of such paths.
 _SECRET_ENDS = ("/graphics/@passwd", "/cookies/cookie")
+#: Their ends as spelled, or a predicate: what has neither is decided without a pattern.
+_MAYBE_SECRET = ("/@passwd", "/cookie", "]")
 _PREDICATE = re.compile(r"\[(?:[^\]']|'[^']*')*\]")
 
 #: A value of a document: its element and "@name" or "text()".
@@ -40,11 +42,15 @@ Place = tuple[Any, str]
 
 def is_secret(path: str) -> bool:
     """Is the value at this path (spelled as `Change.path`) a password or a cookie?"""
+    if not path.endswith(_MAYBE_SECRET):
+        return False
     return _PREDICATE.sub("", path).endswith(_SECRET_ENDS)
 
 
 def is_foreign(path: str, open_prefixes: Iterable[str] = _OPEN_PREFIXES) -> bool:
     """Is the path inside somebody else's metadata?"""
+    if not path.startswith("/domain/metadata"):
+        return False
     steps = _PREDICATE.sub("", path).split("/")
     if steps[1:3] != ["domain", "metadata"] or len(steps) < 4:
         return False

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from lxml import etree
@@ -44,6 +45,8 @@ _PATHS_OF = {
 }
 #: Devices of the host under another name.
 _OF_HOST = {"interface": "hostdev", "disk": "nvme"}
+#: Elements that have to be looked at by name.
+_NAMED = {*_WHOLE, *_TEXTS, *_OF_HOST, "backend"}
 #: Sources of random numbers that are there for everybody.
 _RANDOM = frozenset(("/dev/urandom", "/dev/random", "/dev/hwrng"))
 _OPEN = (VIRTUNED_NS, RECORD_NS)
@@ -134,6 +137,7 @@ def _in_domain(devices: Iterable[Any]) -> Any:
     return domain
 
 
+@cache
 def _parser() -> Any:
     return etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True,
@@ -143,50 +147,47 @@ def _parser() -> Any:
 
 def _guarded(root: Any, may: frozenset[str], targets: bool) -> Counter[tuple[str, Any]]:
     found: Counter[tuple[str, Any]] = Counter()
-    _walk(root, "", found, may, targets)
+    for top in root:
+        tag = top.tag
+        if tag[0] == "{":
+            # commandline, override, capabilities, deprecation of any driver's namespace
+            if "commandline" not in may:
+                found[tag.rpartition("}")[2], _flat(top)] += 1
+        elif tag != "metadata":
+            _look(top, may, targets, found)
     return found
 
 
-def _walk(
-    element: Any, within: str, found: Counter[tuple[str, Any]], may: frozenset[str], targets: bool
-) -> None:
-    target: Any = ""
-    for child in element:
-        tag = child.tag
-        if not isinstance(tag, str):
-            continue
-        name = tag
-        if tag[0] == "{":
-            uri, _, name = tag[1:].partition("}")
-            if not within:
-                # commandline, override, capabilities, deprecation of any driver's namespace
-                if "commandline" not in may:
-                    found[name, _flat(child)] += 1
-                continue
-        elif not within and name == "metadata":
-            continue
-        place = f"{within}/{name}"
-        if name in _WHOLE:
-            if _WHOLE[name] not in may:
-                found[name, _flat(child, without="address" if name == "hostdev" else "")] += 1
-            continue
-        if "host-paths" not in may:
-            if name in _TEXTS or (name == "backend" and within == "/devices/rng"):
-                text = (child.text or "").strip()
-                if text and not (name == "backend" and text in _RANDOM):
-                    found[name, text] += 1
+def _look(top: Any, may: frozenset[str], targets: bool, found: Counter[tuple[str, Any]]) -> None:
+    paths = "host-paths" not in may
+    for one in top.iter():
+        name = one.tag
+        if name[0] == "{":
+            name = name.rpartition("}")[2]
+        if paths:
             keys = _PATHS_OF.get(name, _PATHS)
-            if not keys.isdisjoint(child.keys()):
-                if target == "":
-                    target = _target(element) if targets else None
-                for key, value in child.items():
+            if not keys.isdisjoint(one.keys()):
+                device = one.getparent()
+                place = (_place(one), _target(device) if targets else None)
+                for key, value in one.items():
                     if key in keys:
-                        found[f"{name}/@{key}", (place, target, value)] += 1
-        if name in _OF_HOST and child.get("type") == _OF_HOST[name] and "hostdev" not in may:
-            source = child.find("source")
+                        found[f"{name}/@{key}", (place, value)] += 1
+        if name not in _NAMED:
+            continue
+        if name in _WHOLE and _WHOLE[name] not in may:
+            found[name, _flat(one, without="address" if name == "hostdev" else "")] += 1
+        if name in _OF_HOST and one.get("type") == _OF_HOST[name] and "hostdev" not in may:
+            source = one.find("source")
             found[f"{name}/@type", None if source is None else _flat(source)] += 1
-        if len(child):
-            _walk(child, place, found, may, targets)
+        if paths and (name in _TEXTS or name == "backend" and one.getparent().tag == "rng"):
+            text = (one.text or "").strip()
+            if text and not (name == "backend" and text in _RANDOM):
+                found[name, text] += 1
+
+
+def _place(element: Any) -> str:
+    names = [one.tag for one in element.iterancestors()]
+    return "/".join([*reversed(names), element.tag])
 
 
 def _target(device: Any) -> str | None:

@@ -28,7 +28,7 @@ REQUEST = struct.Struct("!HHI")
 #: HTTP status, "this was my last one", and the answer's length.
 ANSWER = struct.Struct("!H?I")
 #: Requests after which nothing is left to chance.
-_SWEEP = 64
+_SWEEP = 256
 #: Made before there is no memory left.
 _TOO_MUCH = json.dumps(servicework.problem("policy", "the request needs too much memory")).encode()
 #: Requests that are profiles, or bring some: a device is made one.
@@ -99,6 +99,7 @@ def serve(link: socket.socket, settings: Settings) -> None:
         last = status >= 500 or count >= limits.requests
         if count % _SWEEP == 0 or last:
             gc.collect()
+            gc.freeze()  # profiles that were read since
             last = last or resident() > limits.resident
         link.sendall(ANSWER.pack(status, last, len(answer)) + answer)
         del answer
