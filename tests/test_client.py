@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
+import cases  # noqa: E402
 from commandline import DATA  # noqa: E402
 from serving import Fake, ok, serving  # noqa: E402
 
@@ -27,9 +28,10 @@ from virtProfile.errors import ProfileError, ServiceError, UsageError  # noqa: E
 from virtProfile.explain import explain  # noqa: E402
 from virtProfile.hostanswers import verdicts  # noqa: E402
 from virtProfile.hostfiles import read_hosts  # noqa: E402
+from virtProfile.output import conflict_lines  # noqa: E402
 from virtProfile.provenance import Result  # noqa: E402
 from virtProfile.resultdocument import details, error_of, result_of  # noqa: E402
-from virtProfile.secrecy import veil_result  # noqa: E402
+from virtProfile.secrecy import veil_error, veil_result  # noqa: E402
 from virtProfile.topology import plan_texts  # noqa: E402
 
 PROFILES = DATA / "profiles"
@@ -161,6 +163,42 @@ def test_every_code_has_its_class() -> None:
             "more",
         )
     assert len(classes) > 10
+
+
+@pytest.mark.parametrize("path", sorted(cases.DIRECTORY.glob("*.txt")), ids=lambda path: path.stem)
+def test_every_case_survives_the_wire(path: Path, tmp_path: Path) -> None:
+    """Results and errors of the language's cases, made again of their JSON."""
+    kept: list[Any] = []
+
+    def applied(*words: Any, **more: Any) -> Result:
+        try:
+            kept.append(apply(*words, **more))
+        except ProfileError as problem:
+            kept.append(problem)
+            raise
+        return kept[-1]
+
+    apply = virtProfile.apply
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(virtProfile, "apply", applied)
+        cases.run(cases.load(path), tmp_path)
+    (here,) = kept
+    if isinstance(here, ProfileError):
+        wire = json.loads(json.dumps(veil_error(here).to_dict()["error"]))
+        there = error_of(wire)
+        assert there.to_dict() == veil_error(here).to_dict()
+        assert conflict_lines(there) == conflict_lines(veil_error(here))
+        return
+    veiled = veil_result(here)
+    wire = json.loads(json.dumps({**veiled.to_dict(), "details": details(veiled)}))
+    made = result_of(wire, here.input)
+    same(made, here)
+    assert (made.changes, made.overridden, made.owned()) == (
+        veiled.changes,
+        veiled.overridden,
+        veiled.owned(),
+    )
+    assert (made.wishes, made.kept_out, made.warnings) == (here.wishes, here.kept_out, here.warnings)
 
 
 def test_without_details_the_lists_are_there() -> None:
