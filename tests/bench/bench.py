@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import gc
 import itertools
 import json
 import os
@@ -203,20 +204,31 @@ STYLESHEET = """<xsl:stylesheet version='1.0' xmlns:xsl='http://www.w3.org/1999/
 """
 
 
+def _timed(run: Callable[[], object]) -> float:
+    gc.collect()
+    gc.disable()  # as timeit does
+    try:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+    finally:
+        gc.enable()
+
+
 def pairs(one: Callable[[], object], other: Callable[[], object], runs: int) -> tuple[float, float, float]:
-    """(median of one, median of other, median ratio), in seconds; run in turn."""
+    """(median of one, median of other, median ratio), in seconds; run in turn.
+
+    Each pays for itself: the garbage of both is collected in between, as
+    virtinst's guests are cycles that would be freed while the other runs.
+    """
     one()
     other()
     first, second, ratios = [], [], []
     for _ in range(runs):
-        start = time.perf_counter()
-        one()
-        middle = time.perf_counter()
-        other()
-        end = time.perf_counter()
-        first.append(middle - start)
-        second.append(end - middle)
-        ratios.append((middle - start) / (end - middle))
+        mine, theirs = _timed(one), _timed(other)
+        first.append(mine)
+        second.append(theirs)
+        ratios.append(mine / theirs)
     return statistics.median(first), statistics.median(second), statistics.median(ratios)
 
 
