@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lxml import etree
+from standing import status
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -409,12 +410,14 @@ def main() -> None:
     inside = in_process(options.runs)
     tested = conditions(options.runs)
     completed = completion(options.runs)
+    standing = status(domain(30), PROFILES)
     outside = processes(options.runs)
     if options.json:
         everything = {
             "in_process": inside,
             "conditions": tested,
             "completion": completed,
+            "status": standing,
             "processes": outside,
         }
         print(json.dumps(everything, indent=1))
@@ -424,6 +427,8 @@ def main() -> None:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
     print("completion of one added disk on 200 devices, beside virtinst's parse of them")
     print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in completed.items()))
+    print("status of VMs with the record of ten profiles, beside a plain parse of them")
+    print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in standing.items()))
     print("conditions: ten profiles with five conditions and expressions each, beside the same without")
     for row in tested:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
