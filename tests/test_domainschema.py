@@ -297,3 +297,23 @@ def test_pruned_grammar_gives_the_same_verdict() -> None:
         tags = frozenset(one.tag for one in root.iter("*"))
         small = etree.RelaxNG(etree.fromstring(write_rng(pruned(BASE.grammar, tags))))
         assert small.validate(root) == full.validate(root)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0-0", "0", True),
+        ("0,1,2,3", "0-3", True),
+        ("3,0-1", "0-1,3", True),
+        ("0-3,^2", "0-1,3", True),
+        ("^2,0-3", "0,1,3", True),
+        ("0-3", "0-2", False),
+        ("1-0", "0-1", False),
+        ("0-99999999", "0-99999998", False),
+    ],
+)
+def test_cpu_sets_by_what_they_mean(one: str, other: str, same: bool) -> None:
+    kind = NODES["cputune/vcpupin"].attribute("cpuset")
+    assert kind is not None
+    assert kind.same(one, other) is same
+    assert kind.same(other, one) is same

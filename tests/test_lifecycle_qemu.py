@@ -86,6 +86,12 @@ PROFILES = {
         "<source file='/var/lib/libvirt/images/vp-scsi.img'/><target dev='sda' bus='scsi'/></disk></devices></add>",
     ],
     "console": ["<add><devices><console type='pty'/></devices></add>"] * 2,
+    # sets that libvirt spells anew, and one that it takes apart
+    "pins": [
+        "<add><cputune><emulatorpin cpuset='0,1,2-3'/><vcpupin vcpu='0' cpuset='0-0'/>"
+        "<vcpusched vcpus='0-1' scheduler='batch'/></cputune></add>",
+        "<add><cputune><vcpupin vcpu='0' cpuset='0-3,^1'/><vcpusched vcpus='0-1' scheduler='idle'/></cputune></add>",
+    ],
     "memory": ["<add><memory unit='MiB'>96</memory><currentMemory unit='MiB'>96</currentMemory></add>"] * 2,
 }
 STRONG = {"no-acpi", "memory"}

@@ -181,8 +181,6 @@ def together(one: str, other: str, xml: str) -> str:
     try:
         result = apply(xml, [one, other])
     except ProfileError as problem:
-        if problem.code == "cycle" and "no-usb" in (one, other):
-            return "conflict"  # each undoes what the other asks for; told with what flips
         if problem.code == "missing-context" and "networking-nfv" in (one, other):
             assert "machine" in problem.message and "<type" not in xml
             return "conflict"  # a place on a machine that nobody names

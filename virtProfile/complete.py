@@ -60,6 +60,8 @@ class Completion:
     def run(self, actions: Actions, default_again: Callable[[], None]) -> None:
         """Complete one rendering; what cannot be goes to `actions.unmet`."""
         tree = actions.tree
+        if not actions.steps and not self.whole:
+            return
         devices = child(tree.root, "devices")
         if devices is None and self.whole:
             from .sketch import COMPLETER

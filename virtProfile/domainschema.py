@@ -42,6 +42,7 @@ class PathNode:
         "key",
         "key_class",
         "twins",
+        "split",
         "binding",
         "implied",
         "provided",
@@ -104,6 +105,7 @@ class PathNode:
             self.key, self.key_class = _guess_key(self.attrs)
         self.binding = facts.binding
         self.twins = facts.twins
+        self.split = facts.split
         self.implied = facts.implied
         self.provided = facts.provided
         self.dependents = facts.dependents

@@ -157,7 +157,7 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
         fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document, before), completion)
         state = fixpoint.run()
     if state is None:
-        raise fixpoint.cycle()
+        raise fixpoint.unstable()
     if taken is not None and any(one.profile.name not in state.selected for one in taken.kept):
         return run(call, keep_secrets=False)  # who kept them is off the list
     selection = fixpoint.selection(state)

@@ -17,7 +17,7 @@ from .conditions import Conditions, Preparation, Verdict
 from .errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError
 from .masking import Masks
 from .provenance import MAX_PRIORITY, MIN_PRIORITY, Skipped, Warning
-from .rendering import MAX_FIXES, fix, render
+from .rendering import MAX_FIXES, conflict, fix, render
 from .selector import Selected, Selection, Selector
 from .store import fits_version
 from .wishlist import together
@@ -67,6 +67,7 @@ class Fixpoint:
         #: names of the profiles that flip, where there is no stable state
         self.flipping: list[str] = []
         self._last: dict[str, Selected] = {}
+        self._steady: dict[str, Selected] = {}
         self._masks: Masks | None = None
         self._reasons: dict[str, Verdict] = {}
 
@@ -85,6 +86,7 @@ class Fixpoint:
         self._render(state)
         rounds = self.selector.size() + 2
         states = [state.key()]
+        chosen = [dict(state.selected)]
         flips: list[list[str]] = []
         for _ in range(rounds):
             flips.append(self._round(state, priorities or {}))
@@ -92,11 +94,14 @@ class Fixpoint:
             if key == states[-1]:
                 return state
             if key in states:  # it goes round from there for ever
-                flips = flips[states.index(key) :]
+                first = states.index(key)
+                flips, chosen = flips[first:], chosen[first:]
                 break
             states.append(key)
+            chosen.append(dict(state.selected))
         self.flipping = sorted({name for names in flips for name in names})
         self._last = dict(state.selected)
+        self._steady = {name: one for name, one in state.selected.items() if all(name in at for at in chosen)}
         return None
 
     def _round(self, state: State, priorities: Mapping[str, int]) -> list[str]:
@@ -277,8 +282,17 @@ class Fixpoint:
                     found.append(Conflict("", sides))
         return found
 
-    def cycle(self) -> CycleError:
-        """The error for no stable selection, with priority fixes that were tried."""
+    def unstable(self) -> ProfileError:
+        """The error for no stable selection, with priority fixes that were tried.
+
+        Profiles that are selected all the while, and by their own word do not go
+        together, are the reason for what flips: then it is their conflict.
+        """
+        steady = State()
+        steady.selected = dict(self._steady)
+        clashes = self.clashes(steady)
+        if clashes:
+            return conflict(clashes)
         flipping = list(self.flipping)
         wishes = {**self._last, **self.selector.candidates(self._last, {})}
         values = []

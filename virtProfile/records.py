@@ -47,7 +47,15 @@ def record(cls: type[T]) -> type[T]:
     }
     body.setdefault("__repr__", _repr)
     made: Any = type(cls.__name__, cls.__bases__, body)
-    made._setters = tuple(made.__dict__[name].__set__ for name in names)
+    made._setters = setters = tuple(made.__dict__[name].__set__ for name in names)
+    given = [name in defaults for name in names]
+    #: by number of values given: what is put for the rest; None where that is not all known
+    made._tails = [
+        tuple([(setters[at], defaults[names[at]]) for at in range(count, len(names))])
+        if all(given[count:])
+        else None
+        for count in range(len(names) + 1)
+    ]
     return made  # type: ignore[no-any-return]
 
 
@@ -65,8 +73,12 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
     setters = self._setters
     for put, value in zip(setters, values, strict=False):
         put(self, value)
-    if len(values) == len(setters) and not named:
-        return
+    if not named and len(values) <= len(setters):
+        tail = self._tails[len(values)]
+        if tail is not None:
+            for put, value in tail:
+                put(self, value)
+            return
     for name, put in zip(self.__match_args__[len(values) :], setters[len(values) :], strict=True):
         if name in named:
             put(self, named.pop(name))

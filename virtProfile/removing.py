@@ -51,7 +51,7 @@ class Removing(Reviving):
         for hit in self.hits(absence):
             if self._gone(hit.element):
                 continue
-            if not self._take_away(hit, writer):
+            if not self._take_away(hit, absence):
                 absence.kept.add((hit.element, hit.slot))
                 lost = True
         if not lost:
@@ -66,8 +66,8 @@ class Removing(Reviving):
             element = element.getparent()
         return True
 
-    def _take_away(self, hit: Hit, writer: Writer) -> bool:
-        element, slot = hit.element, hit.slot
+    def _take_away(self, hit: Hit, absence: Absence) -> bool:
+        element, slot, writer = hit.element, hit.slot, absence.writer
         if slot == PRESENCE:
             owners = self.tree.subtree_owners(element)
         else:
@@ -81,7 +81,8 @@ class Removing(Reviving):
         else:
             self.tree.unset(element, slot, writer)
             parent = element
-        self._prune(parent, writer)
+        if absence.select is None:  # a selection means what it names, and nothing else
+            self._prune(parent, writer)
         return True
 
     def _prune(self, element: Element, writer: Writer) -> None:

@@ -202,6 +202,11 @@ def explain_conflicts(
                 fixes.append(fix(name, priority))
         ordered = sorted(sides, key=lambda side: (-side[0].priority, side[0].origin.profile, side[1] or ""))
         reports.append(Conflict(path, tuple(_side(writer, value) for writer, value in ordered), tuple(fixes)))
+    return conflict(reports)
+
+
+def conflict(reports: Sequence[Conflict]) -> ConflictError:
+    """The error that tells of them all."""
     return ConflictError(_headline(reports), hint=_advice(reports), conflicts=reports)
 
 

@@ -13,6 +13,7 @@ class PathFacts:
     __slots__ = (
         "key",
         "twins",
+        "split",
         "binding",
         "implied",
         "provided",
@@ -27,6 +28,8 @@ class PathFacts:
         self.key: tuple[tuple[str, ...], str] = ((), "")
         #: (slot, words): two that differ in it are two, whatever their keys
         self.twins: tuple[str, frozenset[str]] | None = None
+        #: the slot whose set libvirt writes as one element for each member
+        self.split = ""
         self.binding: frozenset[str] = frozenset()
         self.implied: dict[str, str] = {}
         #: slot -> the child element (or text()) without which nothing is implied
@@ -109,6 +112,8 @@ class Facts:
             facts._make(path).binding = frozenset(slots.split("+"))
         for path, slot, words, *_ in rows(directory / "twins.tsv"):
             facts._make(path).twins = (slot, frozenset(words.split(" ")))
+        for path, slot, *_ in rows(directory / "splits.tsv"):
+            facts._make(path).split = slot
         for path, slot, value, provided, *_ in rows(directory / "implied.tsv"):
             entry = facts._make(path)
             entry.implied[slot] = value

@@ -98,7 +98,8 @@ class Selector:
                     params={**known.params, **request.params},
                 )
                 priority = known.priority if priority is None else priority
-            request = replace(request, priority=priority)
+            if priority != request.priority:
+                request = replace(request, priority=priority)
             self.named.append(request)
             self.wishes.append((request, "caller"))
         self.wishes += [(one, "metadata") for one in listed.values() if one.name not in self.excluded]

@@ -49,7 +49,10 @@ def _iothreads(work: Pass) -> None:
         driver = child(device, "driver")
         if driver is None:
             continue
-        places = [(driver, "iothread"), *((one, "id") for one in driver.iterfind("iothreads/iothread"))]
+        places = [(driver, "iothread")] if driver.get("iothread") is not None else []
+        threads = child(driver, "iothreads")
+        if threads is not None:
+            places += [(one, "id") for one in threads.iterchildren("iothread")]
         for element, name in places:
             at = number(element, name)
             writer = wished(work, element, "@" + name)

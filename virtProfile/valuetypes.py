@@ -19,6 +19,9 @@ UNITS = {
     },
 }
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
+#: the schema's pattern of a CPU set (basictypes, "cpuset")
+_SET_PATTERN = r"([0-9]+(-[0-9]+)?|\^[0-9]+)(,([0-9]+(-[0-9]+)?|\^[0-9]+))*"
+_SET_PART = re.compile(r"(\^?)([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _INTEGERS = {
     "unsignedInt": (0, 2**32 - 1),
@@ -57,6 +60,25 @@ def same_size(a: str, unit_a: str | None, b: str, unit_b: str | None, default: s
     return size is not None and size == to_bytes(b, unit_b, default)
 
 
+def cpu_set(text: str) -> frozenset[int] | None:
+    """The numbers that a CPU or node set names (``0-3,^2``), or None where it is not one.
+
+    Numbers of more than five digits are none: no libvirt takes as many CPUs.
+    """
+    inside: set[int] = set()
+    outside: set[int] = set()
+    for part in text.split(","):
+        found = _SET_PART.fullmatch(part.strip())
+        if found is None or (found[1] and found[3]):
+            return None
+        first = int(found[2])
+        last = int(found[3] or first)
+        if last < first:
+            return None
+        (outside if found[1] else inside).update(range(first, last + 1))
+    return frozenset(inside - outside)
+
+
 class ValueType:
     """The type of an attribute or text, united over all variants of its element.
 
@@ -64,7 +86,7 @@ class ValueType:
     list. `required` in every variant.
     """
 
-    __slots__ = ("kind", "values", "required", "_data", "_free", "_same")
+    __slots__ = ("kind", "values", "required", "_data", "_free", "_is_set", "_same")
 
     def __init__(self, patterns: list[Any], required: bool, resolve: Any) -> None:
         words: set[str] = set()
@@ -74,6 +96,7 @@ class ValueType:
         for pattern in patterns:
             self._collect(pattern, words, resolve)
         self.values = frozenset(words)
+        self._is_set = any(params.get("pattern") == _SET_PATTERN for _, params in self._data)
         self._same: dict[tuple[str, str], bool] = {}
         if words and not self._data and not self._free:
             pairs = ({"yes", "no"}, {"on", "off"})
@@ -139,6 +162,9 @@ class ValueType:
             return True
         if self._free and not self._data:
             return False
+        if self._is_set:
+            mine = cpu_set(a)
+            return mine is not None and mine == cpu_set(b)
         if _NUMBER.fullmatch(a) and _NUMBER.fullmatch(b):
             return _number(a) == _number(b)
         return bool(_MAC.fullmatch(a)) and a.lower() == b.lower()

@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import ProfileSyntaxError, nearest
+from .records import replace
+from .valuetypes import cpu_set
 from .worktree import PRESENCE, TEXT
 from .xmltree import RECORD_NS, VIRTUNED_NS, namespace
 
@@ -147,6 +149,7 @@ class ForeignNode:
     implied: dict[str, str] = {}
     provided: dict[str, str] = {}
     twins = None
+    split = ""
     order: tuple[str, ...] = ()
     dependents: dict[str, frozenset[str]] = {}
     variants: dict[str, list[tuple[str, frozenset[str]]]] = {}
@@ -258,18 +261,36 @@ def _branch(
         if group is None:
             group = Group(way, tag, node)
             want.groups.append(group)
-        inner = Want(node, tag, snippet, snippet.line)
-        _scope(snippet, node, (), inner, reading)
-        inner.seal()
-        if reading.checked and any(_same_key(inner, other) for other in group.wants):
-            reading.error(
-                f"two '{node.path}' with the same key in one snippet",
-                "libvirt has one of a key: write them as one",
-                snippet.line,
-            )
-        group.wants.append(inner)
+        for part in _split(snippet, node.split[1:]) if node.split else (snippet,):
+            _thing(part, node, group, reading)
     else:
         _scope(snippet, node, (*way, Stage(tag, node, snippet.prefix)), want, reading)
+
+
+def _split(snippet: Snippet, name: str) -> list[Snippet]:
+    """A snippet for each member of its set, as libvirt itself writes it."""
+    value = dict(snippet.attrs).get(name, "")
+    members = cpu_set(value)
+    if members is None or len(members) < 2:
+        return [snippet]
+    return [
+        replace(snippet, attrs=tuple((key, str(one) if key == name else has) for key, has in snippet.attrs))
+        for one in sorted(members)
+    ]
+
+
+def _thing(snippet: Snippet, node: Any, group: Group, reading: Reading) -> None:
+    """One wish more for a thing of the group."""
+    inner = Want(node, snippet.tag, snippet, snippet.line)
+    _scope(snippet, node, (), inner, reading)
+    inner.seal()
+    if reading.checked and any(_same_key(inner, other) for other in group.wants):
+        reading.error(
+            f"two '{node.path}' with the same key in one snippet",
+            "libvirt has one of a key: write them as one",
+            snippet.line,
+        )
+    group.wants.append(inner)
 
 
 def _scope(

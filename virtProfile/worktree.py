@@ -163,7 +163,9 @@ class WorkTree(FormerDoing):
     def accountable(self, element: Element, slot: str) -> list[Writer]:
         """Who answers for a value that is not as the input has it: who wants it so, else
         whose former doing was taken back."""
-        owners = [one for one in self.owners(element, slot) if one is not THE_DEFINITION]
+        owners = self.owners(element, slot)
+        if THE_DEFINITION in owners:
+            owners = [one for one in owners if one is not THE_DEFINITION]
         if owners or self._floor is None:
             return owners
         at: Element | None = element
@@ -247,7 +249,8 @@ class WorkTree(FormerDoing):
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
-        self._keep(element)
+        if self._floor is not None or (element in self._index and element not in self.edited):
+            self._keep(element)
         if slot == TEXT:
             self._log.append(("text", element, element.text))
             element.text = value

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`status` of a thousand VMs with ten profiles each, in one process, beside a plain parse of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from lxml import etree
+
+VMS = 1000
+
+
+def status(domain: str, profiles: list[str]) -> dict[str, object]:
+    """Seconds for all of them, their parse's, the ratio, and the record's lines for each changed one."""
+    import virtProfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        for number, body in enumerate(profiles):
+            text = f"<profile name='b{number}' version='1'>{body}</profile>"
+            Path(directory, f"b{number}.xml").write_text(text)
+        store = virtProfile.ProfileStore([directory])
+        names = [f"b{number}" for number in range(len(profiles))]
+        applied = virtProfile.apply(domain, names, store=store)
+        vms = [applied.xml.replace("<name>vp-bench<", f"<name>vp-{number}<") for number in range(VMS)]
+        start = time.perf_counter()
+        for text in vms:
+            etree.fromstring(text)
+        middle = time.perf_counter()
+        for text in vms:
+            found = virtProfile.status(text, store=store)
+            if len(found.profiles) != len(names) or any(one.drift for one in found.profiles):
+                raise SystemExit("a VM that nobody touched has drifted")
+        end = time.perf_counter()
+    return {
+        "vms": VMS,
+        "profiles": len(names),
+        "status_s": end - middle,
+        "parse_s": middle - start,
+        "ratio": (end - middle) / (middle - start),
+    }
