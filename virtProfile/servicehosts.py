@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_HOSTS = 1000
 #: Required expressions of one request, each of them bounded for itself.
 MAX_REQUIRED = 16
-#: Comparisons that one request may ask for: about a second.
+#: Comparisons that one request may ask for: half a second.
 MAX_BUDGET = 5_000_000
 _MIRROR = ("nodes", "policy", "reserve", "hugepages", "used", "emulator")
 _KINDS = {"capabilities": "capabilities", "domcapabilities": "domainCapabilities"}
