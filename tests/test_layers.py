@@ -57,7 +57,7 @@ LAYERS = [
     "defining gathering",
     "fleetwork",
     "fleet servicepolicy",
-    "servicework",
+    "servicework servicepage",
     "rest",
     "cli",
     "",

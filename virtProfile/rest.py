@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from . import servicepage
 from .servicework import ANSWERS, SECONDS, answered
 from .version import VERSION
 
@@ -62,4 +63,5 @@ def application(directories: Sequence[str], token: str | None, seconds: int = SE
 
     for name in ANSWERS:
         route(name)
+    servicepage.mount(app)
     return app
