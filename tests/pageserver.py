@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The service on a port of its own, for tests/test_page.py: ``pageserver.py FD TOKEN``."""
+"""The service on a port of its own, for tests/test_page.py: ``pageserver.py FD TOKEN DIRECTORY…``."""
 
 from __future__ import annotations
 
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -13,17 +12,15 @@ import uvicorn
 from virtProfile.rest import application
 from virtProfile.store import ProfileStore
 
-PROFILES = str(Path(__file__).parent.parent / "profiles")
-
 
 def main() -> None:
-    descriptor, token = sys.argv[1:]
-    app = application([PROFILES], token)
+    descriptor, token, *directories = sys.argv[1:]
+    app = application(directories, token)
     if not any(getattr(one, "path", "") == "/v1/profiles" for one in app.routes):
 
         @app.get("/v1/profiles")
         def _listed() -> dict[str, Any]:
-            rows = ProfileStore([PROFILES]).listing()
+            rows = ProfileStore(directories).listing()
             return {
                 "profiles": [
                     {

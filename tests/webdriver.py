@@ -141,8 +141,13 @@ class Browser:
         self.cdp("Emulation.setEmulatedMedia", features=features)
 
     def picture(self, path: Path) -> None:
-        """The whole page as PNG."""
-        found = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        """The whole page as PNG: the window grows for it, as editors draw only what is in sight."""
+        width, height = self.run("return [innerWidth, innerHeight]")
+        for _ in range(3):
+            self.size(width, max(height, self.run("return document.documentElement.scrollHeight")))
+            self.run_async("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        found = self.cdp("Page.captureScreenshot", format="png")
+        self.size(width, height)
         path.write_bytes(base64.b64decode(found["data"]))
 
     def console(self) -> Sequence[str]:

@@ -22,10 +22,11 @@ FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/licenses.txt": ("licenses.txt", "text/plain; charset=utf-8"),
 }
-#: Own files only; nobody frames it, no form goes anywhere, no markup is made of text.
+#: Own files only; nobody frames it, no form goes anywhere, no markup is made of text,
+#: save documents that are only read (page/src/lines.js).
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
+    "require-trusted-types-for 'script'; trusted-types documents"
 )
 
 Scope = MutableMapping[str, Any]

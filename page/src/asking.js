@@ -17,12 +17,13 @@ export class Problem extends Error {
   }
 }
 
-/** Takes the token out of the address, so that no history, bookmark or screen keeps it. */
+/** Takes the token out of the address, so that no history, bookmark or screen keeps it; was there one? */
 export function takeToken() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (found === null) return;
+  if (found === null) return false;
   keepToken(found);
   history.replaceState(null, "", location.pathname + location.search);
+  return true;
 }
 
 export function keepToken(token) {

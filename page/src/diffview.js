@@ -11,7 +11,7 @@ import { Decoration, EditorView, GutterMarker, WidgetType, gutter, lineNumbers }
 import { tags } from "@lezer/highlight";
 
 import { el } from "./dom.js";
-import { Places, changesByLine, filled } from "./lines.js";
+import { Places, bookkeeping, changesByLine, filled } from "./lines.js";
 
 const colours = HighlightStyle.define([
   { tag: tags.tagName, color: "var(--xml-tag)" },
@@ -38,6 +38,7 @@ const theme = EditorView.theme({
     whiteSpace: "nowrap",
     color: "var(--label)",
   },
+  ".vp-quiet": { color: "var(--quiet)" },
   ".vp-inline": {
     fontFamily: "var(--sans)",
     fontSize: "12px",
@@ -54,6 +55,9 @@ const theme = EditorView.theme({
   "&.cm-merge-b .cm-changedText, .cm-changedText": { background: "var(--came-strong)" },
   "&.cm-merge-a .cm-changedLineGutter, .cm-deletedLineGutter": { background: "var(--gone-bar)" },
   "&.cm-merge-b .cm-changedLineGutter, .cm-changedLineGutter": { background: "var(--came-bar)" },
+  "&.cm-merge-a .vp-alone .cm-changedText, &.cm-merge-b .vp-alone .cm-changedText, .vp-alone .cm-changedText": {
+    background: "none",
+  },
   ".cm-deletedChunk": { paddingLeft: "6px", color: "var(--text)" },
   ".cm-collapsedLines": {
     color: "var(--quiet)",
@@ -64,8 +68,11 @@ const theme = EditorView.theme({
   ".cm-collapsedLines:before, .cm-collapsedLines:after": { content: '""', margin: "0" },
 });
 
+const BOOKKEEPING = { list: "the VM's list of profiles", record: "what profiles did, so that it can be taken back" };
+
 /** Who set a line, in words, and all about it for the pointer. */
 function told(changes) {
+  if (typeof changes === "string") return { names: changes, all: BOOKKEEPING[changes], quiet: true };
   const names = [...new Set(changes.flatMap((one) => one.origins.map((origin) => origin.profile)))];
   const lines = changes.flatMap((one) =>
     one.origins.map((origin) => `${origin.profile} ${origin.version}: ${origin.action} (${origin.file}:${origin.line})`),
@@ -84,7 +91,7 @@ class Who extends GutterMarker {
   }
 
   toDOM() {
-    return el("span", { class: "vp-label", title: this.told.all }, this.told.names);
+    return el("span", { class: this.told.quiet ? "vp-label vp-quiet" : "vp-label", title: this.told.all }, this.told.names);
   }
 }
 
@@ -139,16 +146,36 @@ function whoGutter(labels) {
   });
 }
 
+/** Marks lines that have nothing beside them: all of such a line is new or gone. */
+function alone(lines, text) {
+  const whole = Decoration.line({ class: "vp-alone" });
+  return EditorView.decorations.of(RangeSet.of(lines.map((line) => whole.range(text.line(line).from))));
+}
+
+/** What to say of the lines that differ: the changes on them, or which bookkeeping they are. */
+function labelled(lines, known, scanned) {
+  const found = filled(lines, known, scanned);
+  const books = bookkeeping(scanned);
+  for (const line of lines) {
+    if (!found.has(line) && books.has(line)) found.set(line, books.get(line));
+  }
+  return found;
+}
+
 function inlineLabels(chunks, texts, labels) {
   const found = [];
   for (const [line, changes] of labels.after) {
+    if (typeof changes === "string") continue; // no room for what is no news
     const at = texts.after.line(line).to;
     found.push(Decoration.widget({ widget: new WhoInline(changes, ""), side: 1 }).range(at));
   }
   for (const chunk of chunks) {
     // what only went has no line of its own here: its label stands on the next one
     if (chunk.fromB < chunk.endB && chunk.fromB !== chunk.toB) continue;
-    const gone = linesOf([chunk], texts.before, "fromA", "toA").flatMap((line) => labels.before.get(line) ?? []);
+    const gone = linesOf([chunk], texts.before, "fromA", "toA")
+      .map((line) => labels.before.get(line) ?? [])
+      .filter((one) => typeof one !== "string")
+      .flat();
     if (!gone.length) continue;
     const at = Math.min(chunk.fromB, texts.after.length);
     found.push(Decoration.widget({ widget: new WhoInline(gone, "removed by "), side: -1 }).range(at));
@@ -188,8 +215,14 @@ export class DiffView {
     const texts = { before: Text.of(before.split("\n")), after: Text.of(after.split("\n")) };
     const chunks = Chunk.build(texts.before, texts.after);
     const labels = {
-      before: filled(linesOf(chunks, texts.before, "fromA", "toA"), known.before, places.before.scanned),
-      after: filled(linesOf(chunks, texts.after, "fromB", "toB"), known.after, places.after.scanned),
+      before: labelled(linesOf(chunks, texts.before, "fromA", "toA"), known.before, places.before.scanned),
+      after: labelled(linesOf(chunks, texts.after, "fromB", "toB"), known.after, places.after.scanned),
+    };
+    const gone = chunks.filter((one) => one.fromB === one.toB);
+    const came = chunks.filter((one) => one.fromA === one.toA);
+    const wholly = {
+      before: alone(linesOf(gone, texts.before, "fromA", "toA"), texts.before),
+      after: alone(linesOf(came, texts.after, "fromB", "toB"), texts.after),
     };
     const collapseUnchanged = all ? undefined : { margin: 3, minSize: 6 };
     if (this.narrow.matches) {
@@ -200,13 +233,17 @@ export class DiffView {
         extensions: [
           ...common("The result, with what was before"),
           inlineLabels(chunks, texts, labels),
+          wholly.after,
           unifiedMergeView({ original: texts.before, mergeControls: false, collapseUnchanged }),
         ],
       });
     } else {
       this.view = new MergeView({
-        a: { doc: texts.before, extensions: [...common("Before"), whoGutter(labels.before)] },
-        b: { doc: texts.after, extensions: [...common("After"), whoGutter(labels.after)] },
+        a: {
+          doc: texts.before,
+          extensions: [...common("Before"), wholly.before, labels.before.size ? whoGutter(labels.before) : []],
+        },
+        b: { doc: texts.after, extensions: [...common("After"), wholly.after, whoGutter(labels.after)] },
         root: this.root,
         parent: this.place,
         collapseUnchanged,

@@ -59,12 +59,15 @@ export function scan(text) {
   return found;
 }
 
+// The page's policy lets no text become markup but here, where it becomes XML that is only asked.
+const read = globalThis.trustedTypes?.createPolicy("documents", { createHTML: (text) => text });
+
 /** A document that paths can be looked up in. */
 export class Places {
   /** @param {string} text well-formed */
   constructor(text) {
     this.scanned = scan(text);
-    this.document = new DOMParser().parseFromString(text, "application/xml");
+    this.document = new DOMParser().parseFromString(read ? read.createHTML(text) : text, "application/xml");
     const all = this.document.getElementsByTagName("*");
     this.number = new Map(Array.from(all, (one, at) => [one, at]));
     this.prefixes = new Map();
@@ -150,6 +153,25 @@ export function filled(lines, known, scanned) {
     if (inside.length) all.set(line, [...new Set(inside)]);
   }
   return all;
+}
+
+/**
+ * The lines of a document that are bookkeeping: no change is about them.
+ *
+ * @param {Object[]} scanned elements
+ * @returns {Map<number, string>} line -> "list" or "record"
+ */
+export function bookkeeping(scanned) {
+  const found = new Map();
+  const metadata = scanned.find((one) => one.name === "metadata");
+  if (!metadata) return found;
+  for (const line of [metadata.first, metadata.last]) found.set(line, "list");
+  for (const one of scanned) {
+    const word = { virtuned: "list", record: "record" }[one.name.split(":").pop()];
+    if (!word || one.from < metadata.from || one.to > metadata.to) continue;
+    for (let line = one.first; line <= one.last; line++) found.set(line, word);
+  }
+  return found;
 }
 
 /**

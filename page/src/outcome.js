@@ -7,9 +7,15 @@ import { readFix, sides } from "./fixes.js";
 
 const SOURCES = { requires: "required", auto: "by itself", metadata: "on the VM's list" };
 
+/** Where a profile says it, without the directories, which a title has. */
+function where(one) {
+  if (one === "definition" || !one || !one.line) return "";
+  return el("span", { title: one.file, class: "quiet" }, `${one.file.split("/").pop()}:${one.line}`);
+}
+
 function origin(one) {
-  if (one === "definition" || !one) return "the VM definition";
-  return one.line ? `${one.profile} ${one.version} (${one.file}:${one.line})` : `${one.profile} ${one.version}`;
+  if (one === "definition" || !one) return ["the VM definition"];
+  return [`${one.profile} ${one.version} `, where(one)];
 }
 
 function value(one) {
@@ -28,7 +34,9 @@ function section(id, title, ...inside) {
  *   the last two followed by a new run
  */
 export function showProblem(problem, form) {
-  const facts = [problem, ...problem.others].map((one) =>
+  // conflicts say themselves what the message counts
+  const told = problem.conflicts.length ? problem.others : [problem, ...problem.others];
+  const facts = told.map((one) =>
     el(
       "div",
       { class: "fact" },
@@ -36,11 +44,13 @@ export function showProblem(problem, form) {
       one.hint && !(one.conflicts || []).length ? el("p", { class: "quiet" }, one.hint) : null,
     ),
   );
-  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form));
+  const offered = new Set();
+  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form, offered));
   return el("div", { class: "problem", "data-code": problem.code }, facts, conflicts);
 }
 
-function conflict(one, at, form) {
+/** `offered`: the profiles that an earlier conflict has buttons to leave out. */
+function conflict(one, at, form, offered) {
   const id = `conflict-${at}`;
   const buttons = [];
   const texts = [];
@@ -52,7 +62,8 @@ function conflict(one, at, form) {
       buttons.push(el("button", { type: "button", on: { click: press } }, `${read.name} at priority ${read.priority}`));
     }
   }
-  for (const name of sides(one).filter((each) => form.isTicked(each))) {
+  for (const name of sides(one).filter((each) => form.isTicked(each) && !offered.has(each))) {
+    offered.add(name);
     buttons.push(el("button", { type: "button", on: { click: () => form.drop(name) } }, `Without ${name}`));
   }
   const rows = one.values.map((each) =>
@@ -61,11 +72,11 @@ function conflict(one, at, form) {
       {},
       el("td", {}, each.origin === "definition" ? "the VM definition" : each.origin.profile),
       one.path ? el("td", {}, el("code", {}, value(each.value))) : null,
-      el("td", {}, `${each.priority}${each.constraint === "hard" ? ", hard" : ""}`),
-      el("td", {}, each.origin === "definition" || !each.origin.line ? "" : `${each.origin.file}:${each.origin.line}`),
+      one.path ? el("td", {}, `${each.priority}${each.constraint === "hard" ? ", hard" : ""}`) : null,
+      el("td", {}, where(each.origin)),
     ),
   );
-  const heads = ["Profile", one.path ? "Wants" : null, "Priority", "Where"].filter(Boolean);
+  const heads = ["Profile", one.path ? "Wants" : null, one.path ? "Priority" : null, "Where"].filter(Boolean);
   return el(
     "section",
     { class: "conflict", "aria-labelledby": id },
@@ -129,7 +140,7 @@ export function showResult(result, form) {
         el("td", {}, one.op),
         el("td", {}, el("code", {}, broken(one.path))),
         el("td", {}, el("code", {}, change(one))),
-        el("td", {}, one.origins.map((each) => el("div", {}, origin(each)))),
+        el("td", {}, one.origins.map((each) => el("div", {}, ...origin(each)))),
       ),
     );
     found.push(
@@ -153,7 +164,7 @@ function change(one) {
 function overridden(one, form) {
   const loser = one.loser.profile;
   const fact = [el("b", {}, loser), " wants ", el("code", {}, value(one.wanted)), " for ", el("code", {}, broken(one.path))];
-  const why = `; ${origin(one.winner)} has ${value(one.has)} and keeps it. `;
+  const why = ["; ", ...origin(one.winner), ` has ${value(one.has)} and keeps it. `];
   const win = one.winner === "definition" && form.isTicked(loser);
   return el(
     "li",

@@ -61,7 +61,10 @@ async function load() {
 
 /** A missing token is asked for; anything else is shown where results are. */
 function refused(problem) {
-  if (!(problem instanceof Problem)) throw problem;
+  if (!(problem instanceof Problem)) {
+    console.error(problem);
+    return refused(new Problem(0, { message: `the page failed: ${problem.message}`, hint: "reload it" }));
+  }
   if (problem.status === 401) {
     byId("entry").hidden = false;
     byId("token").focus();
@@ -75,16 +78,16 @@ function refused(problem) {
   fill(byId("problem"), showProblem(problem, form));
   fill(byId("notes"));
   const title = { conflict: "These cannot hold together", cycle: "No stable selection" }[problem.code];
-  const choices = problem.conflicts.length ? `${counted(problem.conflicts.length, "conflict")}. ` : "";
-  arrive(title || "That did not work", choices + problem.message);
+  const number = problem.conflicts.length;
+  arrive(title || "That did not work", number ? `${counted(number, "conflict")}.` : "", problem.message);
 }
 
 /** The result's heading gets the focus, so that readers and keyboards go on from there. */
-function arrive(title, summary) {
+function arrive(title, summary, more = "") {
   byId("result").hidden = false;
   byId("result-title").textContent = title;
   byId("summary").textContent = summary;
-  say(`${title}. ${summary}`);
+  say(`${title}. ${summary || more}`);
   byId("result-title").focus({ preventScroll: true });
   byId("result").scrollIntoView({ block: "start" });
 }
@@ -126,7 +129,7 @@ function summed(result) {
 function drawDifference() {
   if (!shown) return;
   const whole = byId("with-record").checked;
-  const cut = (text) => (whole ? text : withoutRecord(text));
+  const cut = (text) => (whole ? text : withoutRecord(text)).replace(/\r?\n$/, "");
   const { before, result } = shown;
   byId("same").hidden = cut(before) !== cut(result.xml);
   byId("difference").hidden = !byId("same").hidden;
@@ -261,6 +264,10 @@ byId("next").addEventListener("click", () => {
   take(shown.result.xml);
   byId("sample").value = "";
   vm.focus();
+});
+
+window.addEventListener("hashchange", () => {
+  if (takeToken()) load();
 });
 
 takeToken();
