@@ -78,13 +78,13 @@ def info(out: Output, store: ProfileStore, value: str, as_json: bool) -> int:
     versions = [one.version for one in store.versions(profile.name)]
     wanted = needs(profile)
     if as_json:
-        out.json(_facts(profile, versions, wanted))
+        out.json(facts(profile, versions, wanted))
         return EXIT_DONE
     out.write("".join(f"{line}\n" for line in _told(profile, versions, wanted)))
     return EXIT_DONE
 
 
-def _facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> dict[str, Any]:
+def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> dict[str, Any]:
     return {
         "name": profile.name,
         "version": profile.version,

@@ -305,6 +305,13 @@ def _filled(
     return known[2]
 
 
+def forget() -> None:
+    """Drop what was worked out for calls: values of params, secrets among them."""
+    _filled_known.clear()
+    _dynamic_known.clear()
+    _parts.cache_clear()
+
+
 _OF_A_MACHINE = (
     "*/address[@type='pci']",
     "controller[@type='pci']",

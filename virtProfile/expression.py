@@ -257,6 +257,11 @@ _COUNT = etree.XPath("count(//*)")
 _expressions: dict[tuple[Any, ...], Expression] = {}
 
 
+def forget() -> None:
+    """Drop the expressions of all profiles."""
+    _expressions.clear()
+
+
 def compile_expression(
     text: str,
     *,

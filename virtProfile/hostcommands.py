@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import EXIT_DONE, EXIT_FAILED, ProfileError, UsageError
+from .errors import EXIT_DONE, EXIT_FAILED, UsageError
 from .hostfiles import read_hosts
-from .records import replace
 
 if TYPE_CHECKING:
     import argparse
@@ -89,32 +88,17 @@ def where_it_runs(
     :param apply: applies the profiles in a context
     :returns: done where a host runs it for sure
     """
-    from .hosts import Answer, judge, refused
-    from .xmltree import parse
+    from .hostanswers import verdicts
+    from .hosts import Answer
 
-    domain = parse(text).root
-    verdicts: list[Verdict] = []
-    for host in read_hosts(options.hosts):
-        context = replace(
-            given,
-            capabilities=given.capabilities or host.capabilities,
-            domcapabilities=given.domcapabilities or host.domcapabilities,
-        )
-        try:
-            result = apply(context)
-        except UsageError:
-            raise
-        except ProfileError as problem:
-            verdicts.append(refused(domain, host, problem))
-            continue
-        verdicts.append(judge(parse(result.xml).root, host))
+    found = verdicts(text, read_hosts(options.hosts), given, apply)
     if options.json:
-        out.json({"hosts": [one.to_dict() for one in verdicts]})
+        out.json({"hosts": [one.to_dict() for one in found]})
     else:
-        out.write("".join(f"{line}\n" for line in _rows(verdicts)))
-    if any(one.answer == Answer.YES for one in verdicts):
+        out.write("".join(f"{line}\n" for line in _rows(found)))
+    if any(one.answer == Answer.YES for one in found):
         return EXIT_DONE
-    talk.failure(f"no host runs the VM for sure ({len(verdicts)} were asked)")
+    talk.failure(f"no host runs the VM for sure ({len(found)} were asked)")
     return EXIT_FAILED
 
 

@@ -159,6 +159,11 @@ def _is_of(writer: Writer, owner: Owner) -> bool:
 _places_known: dict[int, tuple[Any, tuple[frozenset[str], frozenset[str]]]] = {}
 
 
+def forget() -> None:
+    """Drop what is known of wishes, which hold the values of calls."""
+    _places_known.clear()
+
+
 def _places(want: Any) -> tuple[frozenset[str], frozenset[str]]:
     """The paths that a wish speaks of; these with all above them, below the sections."""
     known = _places_known.get(id(want))

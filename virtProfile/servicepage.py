@@ -7,11 +7,11 @@ What they ask of ``/v1/…`` is another matter and needs the token.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 
 PLACE = Path(__file__).parent / "data" / "page"
 #: Path on the service -> file and its type; nothing else is looked up.
@@ -29,69 +29,36 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types documents"
 )
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    kind: bytes
-    tag: bytes
-    plain: bytes
-    packed: bytes
-
-
-def _files(place: Path) -> dict[str, _File]:
-    found = {}
-    for path, (name, kind) in FILES.items():
-        data = (place / name).read_bytes()
-        tag = f'W/"{sha256(data).hexdigest()[:16]}"'  # weak: packed or plain
-        found[path] = _File(kind.encode(), tag.encode(), data, gzip.compress(data, mtime=0))
-    return found
-
-
-class PageFiles:
-    """ASGI: the page's own paths are answered here, before any token is asked for."""
-
-    def __init__(self, app: Application, files: Mapping[str, _File]) -> None:
-        self.app = app
-        self.files = files
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        file = self.files.get(scope["path"]) if scope["type"] == "http" else None
-        if file is None or scope["method"] not in ("GET", "HEAD"):
-            await self.app(scope, receive, send)
-            return
-        asked: dict[bytes, bytes] = dict(scope["headers"])
-        packed = b"gzip" in asked.get(b"accept-encoding", b"")
-        body = file.packed if packed else file.plain
-        headers = [
-            (b"content-security-policy", POLICY.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"cross-origin-opener-policy", b"same-origin"),
-            (b"cross-origin-resource-policy", b"same-origin"),
-            (b"cache-control", b"no-cache"),  # kept, and asked for by its tag each time
-            (b"etag", file.tag),
-            (b"vary", b"accept-encoding"),
-        ]
-        if file.tag in asked.get(b"if-none-match", b""):
-            await send({"type": "http.response.start", "status": 304, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        headers += [(b"content-type", file.kind), (b"content-length", str(len(body)).encode())]
-        if packed:
-            headers.append((b"content-encoding", b"gzip"))
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        shown = b"" if scope["method"] == "HEAD" else body
-        await send({"type": "http.response.body", "body": shown})
-
-
-def mount(app: Any) -> None:
-    """Puts the page in front of the application; call it when all else of it stands.
+def mount(app: FastAPI) -> None:
+    """Adds the page's files to the application, and to the paths that need no token.
 
     :raises OSError: a file of the page is missing
     """
-    app.add_middleware(PageFiles, files=_files(PLACE))
+    for path, (name, kind) in FILES.items():
+        _route(app, path, (PLACE / name).read_bytes(), kind)
+        app.state.public.add(path)
+
+
+def _route(app: FastAPI, path: str, plain: bytes, kind: str) -> None:
+    packed = gzip.compress(plain, mtime=0)
+    common = {
+        "content-security-policy": POLICY,
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-cache",  # kept, and asked for by its tag each time
+        "etag": f'W/"{sha256(plain).hexdigest()[:16]}"',  # weak: packed or plain
+        "vary": "accept-encoding",
+    }
+
+    async def _file(request: Request) -> Response:
+        if common["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=common)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body, headers = packed, {**common, "content-encoding": "gzip"}
+        else:
+            body, headers = plain, common
+        headers = {**headers, "content-type": kind, "content-length": str(len(body))}
+        return Response(b"" if request.method == "HEAD" else body, headers=headers)
+
+    app.add_route(path, _file, methods=["GET"], include_in_schema=False)

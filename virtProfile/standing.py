@@ -23,10 +23,7 @@ _STATES = {
 
 def show(status: Status, out: Output, as_json: bool) -> None:
     """Print the status of a VM's profiles."""
-    status = replace(
-        status,
-        profiles=tuple(replace(one, drift=tuple(map(_veiled, one.drift))) for one in status.profiles),
-    )
+    status = veil_status(status)
     if as_json:
         out.json(status.to_dict())
         return
@@ -43,6 +40,12 @@ def show(status: Status, out: Output, as_json: bool) -> None:
             out.write(f"{one.name}: {_told(drift)}\n")
     for warning in status.warnings:
         out.write(f"{warning.where}: {warning.message}\n")
+
+
+def veil_status(status: Status) -> Status:
+    """The status as it may be shown: passwords and foreign metadata as ``***``."""
+    profiles = [replace(one, drift=tuple(map(_veiled, one.drift))) for one in status.profiles]
+    return replace(status, profiles=tuple(profiles))
 
 
 def _veiled(one: Drift) -> Drift:

@@ -395,3 +395,12 @@ def _cached(
         want = compile_branches(branches, schema, file, checked=checked, singles=singles)
         _compiled[key] = found = (owner, schema, branches, want)
     return found[3]
+
+
+def forget(everything: bool = False) -> None:
+    """Drop what was compiled from worked out values; what profiles say plainly stays, unless `everything`."""
+    if everything:
+        _compiled.clear()
+    for key, (owner, _, branches, _) in list(_compiled.items()):
+        if branches is not owner.branches:
+            del _compiled[key]

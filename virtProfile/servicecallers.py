@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who calls the service, and what a policy file lets each caller do."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import PolicyError, UsageError, nearest
+from .records import record
+from .servicepolicy import KINDS, Rules
+
+#: The caller behind a unix socket's file modes, and of a token without a name.
+SOCKET = "socket"
+TOKEN = "token"
+
+_WORDS: dict[str, type] = {
+    "profiles": list,
+    "may-touch": list,
+    "elements": list,
+    "inline-profiles": bool,
+    "write-profiles": bool,
+}
+#: A path below /domain: names, and no predicate.
+_ELEMENT = re.compile(r"[A-Za-z][\w.-]*(/[A-Za-z*][\w.-]*)*")
+_CALLER = re.compile(r"[\w.@ -]{1,64}")
+#: Shorter ones can be guessed.
+_SHORTEST = 16
+
+
+@record
+class Callers:
+    """Who may call.
+
+    :param tokens: (name, token); more than one token may have one name
+    :param open: who has no token is `SOCKET`: only behind a socket's file modes
+    :param certificates: a client certificate that was accepted names its caller (its CN)
+    :param rules: by name; "" is for callers who are not named; a caller without any is refused
+    """
+
+    tokens: tuple[tuple[str, str], ...] = ()
+    open: bool = False
+    certificates: bool = False
+    rules: Mapping[str, Rules] = {"": Rules()}
+
+    def caller(self, authorization: bytes, peer: str | None) -> str | None:
+        """The name of who shows this; None for nobody."""
+        if authorization:
+            found = None
+            for name, token in self.tokens:  # all of them: time tells nothing
+                if hmac.compare_digest(authorization, b"Bearer " + token.encode()):
+                    found = name
+            return found
+        if self.certificates and peer:
+            return peer
+        return SOCKET if self.open else None
+
+    def known(self, name: str) -> bool:
+        """Does the policy say anything about this caller?"""
+        return name in self.rules or "" in self.rules
+
+
+def read_tokens(file: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Lines of ``TOKEN`` or ``NAME TOKEN``; empty lines and ``#`` lines are nothing.
+
+    :raises UsageError: a line is neither, a token is short, or there is none
+    :raises PolicyError: everybody may read the file
+    :raises OSError: it cannot be read
+    """
+    path = Path(file)
+    if path.stat().st_mode & stat.S_IROTH:
+        raise PolicyError(f"'{file}' may be read by everybody", hint=f"chmod o= '{file}'", where=str(file))
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        where = f"{file}:{number}"
+        if len(words) > 2 or not _CALLER.fullmatch(words[0] if len(words) == 2 else TOKEN):
+            raise UsageError("a line is TOKEN, or NAME TOKEN", where=where)
+        if len(words[-1]) < _SHORTEST or not words[-1].isascii():
+            raise UsageError(
+                f"the token is no {_SHORTEST} ASCII characters", hint="openssl rand -hex 32", where=where
+            )
+        found.append((words[0] if len(words) == 2 else TOKEN, words[-1]))
+    if not found:
+        raise UsageError(f"'{file}' has no token", hint="openssl rand -hex 32 makes one", where=str(file))
+    return found
+
+
+def read_policy(file: str | os.PathLike[str]) -> dict[str, Rules]:
+    """The rules of a policy file, by caller; "" are those of its ``[default]``.
+
+    :raises UsageError: all that is wrong in it, each with its place
+    :raises OSError: it cannot be read
+    """
+    try:
+        document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"is no TOML: {problem}", where=str(file)) from None
+    wrong: list[UsageError] = []
+    found: dict[str, Rules] = {}
+    for name in document:
+        if name not in ("default", "callers"):
+            wrong.append(_unknown(name, ("default", "callers"), str(file)))
+    tables = {"": document.get("default"), **_table(document.get("callers", {}), "callers", file, wrong)}
+    for name, words in tables.items():
+        if name or words is not None:
+            found[name] = _rules(words, f"{file}: [{'callers.' + name if name else 'default'}]", wrong)
+    if wrong:
+        first = wrong[0]
+        raise UsageError(first.message, hint=first.hint, where=first.where, others=wrong[1:])
+    return found
+
+
+def _unknown(name: str, known: Collection[str], where: str) -> UsageError:
+    hint = nearest(name, known) or f"known: {', '.join(known)}"
+    return UsageError(f"'{name}' is no word of a policy file", hint=hint, where=where)
+
+
+def _table(given: Any, name: str, file: Any, wrong: list[UsageError]) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    wrong.append(UsageError(f"'{name}' is no table", where=str(file)))
+    return {}
+
+
+def _rules(given: Any, where: str, wrong: list[UsageError]) -> Rules:
+    words: dict[str, Any] = {}
+    for name, value in given.items() if isinstance(given, dict) else ():
+        kind = _WORDS.get(name)
+        if kind is None:
+            wrong.append(_unknown(name, _WORDS, where))
+        elif not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
+            wrong.append(UsageError(f"'{name}' is of the wrong type", where=where))
+        else:
+            words[name] = value
+    if not isinstance(given, dict):
+        wrong.append(UsageError("the caller's rules are no table", where=where))
+    for one in words.get("may-touch", ()):
+        if one not in KINDS:
+            hint = nearest(one, KINDS) or f"known: {', '.join(KINDS)}"
+            wrong.append(UsageError(f"may-touch: '{one}' is nothing that is guarded", hint=hint, where=where))
+    for one in words.get("elements", ()):
+        if not _ELEMENT.fullmatch(one):
+            hint = "names below domain, as devices/disk/driver"
+            wrong.append(UsageError(f"elements: '{one}' is no path of elements", hint=hint, where=where))
+    elements = words.get("elements")
+    return Rules(
+        profiles=tuple(words.get("profiles", ())),
+        may=frozenset(words.get("may-touch", ())),
+        elements=None if elements is None else tuple(elements),
+        inline=words.get("inline-profiles", False),
+        write=words.get("write-profiles", False),
+    )
