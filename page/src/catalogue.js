@@ -5,6 +5,11 @@ import { byId, counted, el, fill } from "./dom.js";
 
 const WORDS = { int: "a number", size: "a size: KiB, or with a unit", string: "text" };
 
+/** Must it be given? A secret need not: a VM that has the profile keeps the one it has. */
+function needed(param) {
+  return !param.secret && (param.default === null || param.default === undefined);
+}
+
 /** The catalogue of the page. */
 export class Catalogue {
   /** @param {() => void} changed called when the choice changes */
@@ -65,21 +70,18 @@ export class Catalogue {
     });
     const cells = [el("div", {}, el("label", { for: id }, "Priority"), row.priority)];
     for (const param of profile.params || []) {
-      if (param.secret) continue; // read from files on the host, never sent
       const where = `param-${profile.name}-${param.name}`;
       const input = this.field(param, where);
       input.addEventListener("input", changed);
       row.params.set(param.name, input);
-      const must = param.default === null || param.default === undefined;
+      const must = needed(param);
       cells.push(
         el("div", {}, el("label", { for: where }, param.name, must ? " (needed)" : ""), input),
       );
     }
-    const secret = (profile.params || []).filter((one) => one.secret).map((one) => one.name);
     fill(
       row.fields,
       el("div", { class: "cells" }, cells),
-      secret.length ? el("p", { class: "quiet" }, `Secret, given on the host only: ${secret.join(", ")}`) : null,
       row.about
         ? el("details", {}, el("summary", {}, "About ", el("span", { class: "hidden" }, profile.name)), el("p", {}, row.about))
         : null,
@@ -87,16 +89,18 @@ export class Catalogue {
   }
 
   field(param, id) {
-    const must = param.default === null || param.default === undefined;
+    const must = needed(param);
     const description = param.description || WORDS[param.type];
     if (param.type === "bool") {
-      const words = must ? ["", "yes", "no"] : ["", "yes", "no"];
+      const words = ["", "yes", "no"];
       const shown = (word) => word || (must ? "choose" : `as it is: ${param.default}`);
-      return el("select", { id, title: description }, words.map((word) => el("option", { value: word }, shown(word))));
+      return el("select", { id, required: must, title: description }, words.map((word) => el("option", { value: word }, shown(word))));
     }
     return el("input", {
-      type: "text", id, required: must, placeholder: must ? "" : param.default, title: description,
-      inputmode: param.type === "int" ? "numeric" : null, autocomplete: "off", spellcheck: "false",
+      type: param.secret ? "password" : "text", id, required: must, title: description,
+      placeholder: param.secret ? "secret; empty: as the VM has it" : param.default,
+      inputmode: param.type === "int" ? "numeric" : null,
+      autocomplete: param.secret ? "new-password" : "off", spellcheck: "false",
     });
   }
 
