@@ -443,8 +443,8 @@ def test_every_width_in_dark_and_light(page: Page, scheme: str, width: int) -> N
     page.picture(f"{width}-{scheme}")
     labels = page.labels()
     assert any("vmport" in line and "spice-desktop" in label for line, label in labels), labels
-    page.tick("zz-one", "zz-two")
-    page.apply()
+    page.tick("safe-disk")
+    assert page.apply() == "These cannot hold together"
     assert page.browser.run(wide) == [width, width]
     page.picture(f"{width}-{scheme}-conflict")
 
@@ -472,8 +472,8 @@ def test_accessible(page: Page, packages: Path, scheme: str, width: int) -> None
     page.browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
     page.apply()
     judged("result")
-    page.tick("zz-one", "zz-two")
-    page.apply()
+    page.tick("safe-disk")
+    assert page.apply() == "These cannot hold together"
     judged("problem")
 
 

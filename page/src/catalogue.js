@@ -93,7 +93,7 @@ export class Catalogue {
     const description = param.description || WORDS[param.type];
     if (param.type === "bool") {
       const words = ["", "yes", "no"];
-      const shown = (word) => word || (must ? "choose" : `as it is: ${param.default}`);
+      const shown = (word) => word || (must ? "choose" : `default: ${param.default}`);
       return el("select", { id, required: must, title: description }, words.map((word) => el("option", { value: word }, shown(word))));
     }
     return el("input", {

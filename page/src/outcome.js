@@ -7,6 +7,11 @@ import { readFix, sides } from "./fixes.js";
 
 const SOURCES = { requires: "required", auto: "by itself", metadata: "on the VM's list" };
 
+/** A place as errors and warnings name it, FILE:LINE, without the directories. */
+function place(text) {
+  return text ? el("code", { title: text }, `${text.split("/").pop()}: `) : null;
+}
+
 /** Where a profile says it, without the directories, which a title has. */
 function where(one) {
   if (one === "definition" || !one || !one.line) return "";
@@ -40,7 +45,7 @@ export function showProblem(problem, form) {
     el(
       "div",
       { class: "fact" },
-      el("p", {}, one.where ? el("code", {}, `${one.where}: `) : null, one.message),
+      el("p", {}, place(one.where), one.message),
       one.hint && !(one.conflicts || []).length ? el("p", { class: "quiet" }, one.hint) : null,
     ),
   );
@@ -121,7 +126,7 @@ export function showResult(result, form) {
   }
   if (result.warnings.length) {
     const items = result.warnings.map((one) =>
-      el("li", {}, one.where ? el("code", {}, `${one.where}: `) : null, one.message),
+      el("li", {}, place(one.where), one.message),
     );
     found.push(section("warnings", `Warnings (${result.warnings.length})`, el("ul", {}, items)));
   }
