@@ -53,6 +53,7 @@ def application(
     callers: Callers | None = None,
     settings: Settings | None = None,
     workers: int = 2,
+    queue: int = 128,
 ) -> FastAPI:
     """The application.
 
@@ -60,13 +61,14 @@ def application(
     :param token: what every caller must show; None only behind a socket's file modes
     :param callers: instead of `token`, who may call and do what
     :param settings: instead of `directories` and `seconds`, all that workers go by
+    :param queue: requests that may wait for one of the `workers`
     """
     if callers is None:
         callers = Callers(open=True) if token is None else Callers(tokens=((TOKEN, token),))
     if settings is None:
         limits = Limits(seconds=seconds)
         settings = Settings(tuple(directories), rules=callers.rules, limits=limits)
-    pool = Pool(settings, workers)
+    pool = Pool(settings, workers, queue)
     metrics = Metrics()
 
     @asynccontextmanager

@@ -110,6 +110,9 @@ def read_policy(file: str | os.PathLike[str]) -> dict[str, Rules]:
         if name not in ("default", "callers"):
             wrong.append(_unknown(name, ("default", "callers"), str(file)))
     tables = {"": document.get("default"), **_table(document.get("callers", {}), "callers", file, wrong)}
+    for name in tables:
+        if name and not _CALLER.fullmatch(name) or name == "" and "" in document.get("callers", {}):
+            wrong.append(UsageError(f"'{name[:80]}' is no name of a caller", where=str(file)))
     for name, words in tables.items():
         if name or words is not None:
             found[name] = _rules(words, f"{file}: [{'callers.' + name if name else 'default'}]", wrong)
@@ -131,18 +134,23 @@ def _table(given: Any, name: str, file: Any, wrong: list[UsageError]) -> dict[st
     return {}
 
 
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is not list or all(isinstance(one, str) for one in value))
+
+
 def _rules(given: Any, where: str, wrong: list[UsageError]) -> Rules:
     words: dict[str, Any] = {}
-    for name, value in given.items() if isinstance(given, dict) else ():
+    if not isinstance(given, dict):
+        wrong.append(UsageError("the caller's rules are no table", where=where))
+        return Rules(())
+    for name, value in given.items():
         kind = _WORDS.get(name)
         if kind is None:
             wrong.append(_unknown(name, _WORDS, where))
-        elif not isinstance(value, kind) or (kind is list and not all(isinstance(one, str) for one in value)):
+        elif not _is(value, kind):
             wrong.append(UsageError(f"'{name}' is of the wrong type", where=where))
         else:
             words[name] = value
-    if not isinstance(given, dict):
-        wrong.append(UsageError("the caller's rules are no table", where=where))
     for one in words.get("may-touch", ()):
         if one not in KINDS:
             hint = nearest(one, KINDS) or f"known: {', '.join(KINDS)}"
