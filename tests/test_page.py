@@ -7,9 +7,9 @@ import gzip
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from virtProfile.servicepage import FILES, PLACE  # noqa: E402
 TOP = Path(__file__).parent.parent
 SOURCES = TOP / "page"
 SAMPLES = SOURCES / "samples"
-TOKEN = "t0k-for-the-page"
 ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or TOP / ".ci" / "artifacts") / "page"
 
 #: What the shipped library has none of, so that each path of the page can be walked.
@@ -47,7 +46,7 @@ OWN = """<profiles>
 
 
 def client() -> TestClient:
-    return TestClient(application([str(TOP / "profiles")], TOKEN))
+    return TestClient(application([str(TOP / "profiles")], "t0k"))
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -111,7 +110,7 @@ def test_built_files_are_what_the_sources_give(packages: Path, tmp_path: Path) -
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 def test_scripts() -> None:
-    done = subprocess.run(["node", "--test", "test/"], cwd=SOURCES, capture_output=True, text=True)
+    done = subprocess.run(["node", "--test"], cwd=SOURCES, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
@@ -120,18 +119,22 @@ def test_scripts() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the service, with uvicorn in a process of its own."""
-    own = tmp_path_factory.mktemp("profiles")
-    (own / "own.xml").write_text(OWN)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        port = listening.getsockname()[1]
-        descriptor = listening.fileno()
-        command = [sys.executable, "tests/pageserver.py", str(descriptor), TOKEN, str(TOP / "profiles"), str(own)]
-        environment = {**os.environ, "PYTHONPATH": str(TOP)}
-        process = subprocess.Popen(command, cwd=TOP, env=environment, pass_fds=[descriptor])
-        yield f"http://127.0.0.1:{port}/"
+    """The address that the service's program prints, the token in its fragment."""
+    place = tmp_path_factory.mktemp("service")
+    (place / "profiles").mkdir()
+    (place / "profiles" / "own.xml").write_text(OWN)
+    directories = [f"--profile-dir={TOP / 'profiles'}", f"--profile-dir={place / 'profiles'}"]
+    command = [sys.executable, "virt-profiled", "--listen=127.0.0.1:0", "--workers=1", "-q", *directories]
+    said = place / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=TOP, stderr=stderr)
+    try:
+        end = time.monotonic() + 20
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", said.read_text())):
+            assert time.monotonic() < end and process.poll() is None, said.read_text()
+            time.sleep(0.05)
+        yield found[0]
+    finally:
         process.terminate()
         process.wait(15)
 
@@ -151,11 +154,12 @@ class Page:
 
     def __init__(self, browser: Browser, server: str) -> None:
         self.browser = browser
-        self.server = server
+        self.printed = server
+        self.address, _, self.token = server.partition("#token=")
 
-    def load(self, fragment: str = f"#token={TOKEN}") -> None:
+    def load(self, url: str = "") -> None:
         self.browser.open("about:blank")  # else another fragment would load nothing
-        self.browser.open(self.server + fragment)
+        self.browser.open(url or self.printed)
 
     def ready(self) -> None:
         self.load()
@@ -244,12 +248,13 @@ def page(chromium: Browser, server: str) -> Iterator[Page]:
     chromium.run("try { sessionStorage.clear() } catch {}")
     chromium.console()
     chromium.requests()
-    yield Page(chromium, server)
+    made = Page(chromium, server)
+    yield made
     refused = re.compile(r"/v1/\w+ - Failed to load resource: the server responded with a status of (401|422)")
     said = [one for one in chromium.console() if not refused.search(one)]
     assert said == []
     asked = list(chromium.requests())
-    elsewhere = [one for one in asked if not one.startswith((server, "chrome:", "about:", "data:", "blob:"))]
+    elsewhere = [one for one in asked if not one.startswith((made.address, "chrome:", "about:", "data:", "blob:"))]
     assert asked and elsewhere == []
 
 
@@ -347,13 +352,13 @@ def test_unapply_and_status(page: Page) -> None:
 
 
 def test_token_is_asked_for_and_not_kept_in_the_address(page: Page) -> None:
-    page.load("#token=wrong")
+    page.load(page.address + "#token=wrong")
     page.browser.find("#token")
-    assert page.browser.run("return location.href") == page.server
+    assert page.browser.run("return location.href") == page.address
     page.picture("token")
-    page.browser.type("#token", TOKEN + "\ue007")
+    page.browser.type("#token", page.token + "\ue007")
     page.browser.find("#profile-fast-disk")
-    assert page.browser.run("return [localStorage.length, document.cookie, location.href]") == [0, "", page.server]
+    assert page.browser.run("return [localStorage.length, document.cookie, location.href]") == [0, "", page.address]
 
 
 def test_hostile_text_stays_text(page: Page) -> None:
@@ -462,10 +467,10 @@ def test_accessible(page: Page, packages: Path, scheme: str, width: int) -> None
         told = [(one["id"], [node["target"] for node in one["nodes"]][:5]) for one in found]
         assert told == [], state
 
-    page.load("#token=wrong")
+    page.load(page.address + "#token=wrong")
     page.browser.find("#token")
     judged("token")
-    page.browser.type("#token", TOKEN + "\ue007")
+    page.browser.type("#token", page.token + "\ue007")
     page.browser.find("#profile-fast-disk")
     page.sample("desktop")
     page.tick("balloon", "fast-disk", "spice-desktop")

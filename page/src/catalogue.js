@@ -134,14 +134,12 @@ export class Catalogue {
     return Boolean(this.find(name)?.box.checked);
   }
 
-  /** Ticks a profile at a priority; false where the catalogue does not have it. */
+  /** Ticks a profile of the catalogue at a priority. */
   prioritise(name, priority) {
     const row = this.find(name);
-    if (!row) return false;
     this.tick(row, true);
     row.priority.value = String(priority);
     this.changed();
-    return true;
   }
 
   drop(name) {

@@ -23,6 +23,8 @@ function origin(one) {
   return [`${one.profile} ${one.version} `, where(one)];
 }
 
+const WITHOUT_PATH = { conflict: "These exclude each other", cycle: "These switch each other on and off" };
+
 function value(one) {
   return one === null || one === undefined ? "none" : `“${one}”`;
 }
@@ -35,7 +37,7 @@ function section(id, title, ...inside) {
  * An error, with a button for each fix that the form can do.
  *
  * @param {Problem} problem
- * @param {Object} form `isTicked(name)`, `prioritise(name, priority)`, `drop(name)`, each of
+ * @param {Object} form `isTicked(name)`, `knows(name)`, `prioritise(name, priority)`, `drop(name)`, each of
  *   the last two followed by a new run
  */
 export function showProblem(problem, form) {
@@ -50,18 +52,18 @@ export function showProblem(problem, form) {
     ),
   );
   const offered = new Set();
-  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form, offered));
+  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form, offered, problem.code));
   return el("div", { class: "problem", "data-code": problem.code }, facts, conflicts);
 }
 
 /** `offered`: the profiles that an earlier conflict has buttons to leave out. */
-function conflict(one, at, form, offered) {
+function conflict(one, at, form, offered, code) {
   const id = `conflict-${at}`;
   const buttons = [];
   const texts = [];
   for (const fix of one.fixes) {
     const read = readFix(fix);
-    if (!read) texts.push(fix);
+    if (!read || !form.knows(read.name)) texts.push(fix);
     else {
       const press = () => form.prioritise(read.name, read.priority);
       buttons.push(el("button", { type: "button", on: { click: press } }, `${read.name} at priority ${read.priority}`));
@@ -85,7 +87,7 @@ function conflict(one, at, form, offered) {
   return el(
     "section",
     { class: "conflict", "aria-labelledby": id },
-    el("h3", { id }, one.path ? el("code", {}, broken(one.path)) : "These exclude each other"),
+    el("h3", { id }, one.path ? el("code", {}, broken(one.path)) : WITHOUT_PATH[code] ?? ""),
     table(heads, rows),
     buttons.length ? el("div", { class: "buttons", role: "group", "aria-label": "Ways out" }, buttons) : null,
     texts.length ? el("p", { class: "quiet" }, "Or by hand: ", el("code", {}, texts.join(" or "))) : null,

@@ -23,6 +23,7 @@ let asked = 0;
 
 const form = {
   isTicked: (name) => catalogue.isTicked(name),
+  knows: (name) => Boolean(catalogue.find(name)),
   prioritise(name, priority) {
     catalogue.prioritise(name, priority);
     apply();
@@ -77,6 +78,7 @@ function refused(problem) {
   byId("output").hidden = true;
   fill(byId("problem"), showProblem(problem, form));
   fill(byId("notes"));
+  if (problem.code === "missing-context") byId("options").open = true; // where it can be given
   const title = { conflict: "These cannot hold together", cycle: "No stable selection" }[problem.code];
   const number = problem.conflicts.length;
   arrive(title || "That did not work", number ? `${counted(number, "conflict")}.` : "", problem.message);
