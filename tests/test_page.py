@@ -24,6 +24,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 from webdriver import Browser  # noqa: E402
 
 import virtProfile  # noqa: E402
+from virtProfile.rendering import fix  # noqa: E402
 from virtProfile.rest import application  # noqa: E402
 from virtProfile.servicepage import FILES, PLACE  # noqa: E402
 
@@ -38,7 +39,12 @@ OWN = """<profiles>
   <profile name='zz-two' version='1'><title>Stays down after a crash</title><add><on_crash>preserve</on_crash></add></profile>
   <profile name='zz-named' version='1'><title>Says a title</title><param name='words'/><param name='loud' type='bool' default='no'/>
     <add><title>{$words} {vp:if($loud, 'loud', 'low')}</title></add></profile>
+  <profile name='zz-host' version='1'><title>Counts the host</title>
+    <add><title>host of {$host/topology/cells/@num}</title></add></profile>
 </profiles>
+"""
+CAPABILITIES = """<capabilities><host><cpu><arch>x86_64</arch></cpu><topology><cells num='3'/></topology></host>
+<guest><os_type>hvm</os_type><arch name='x86_64'><domain type='kvm'/></arch></guest></capabilities>
 """
 
 
@@ -84,6 +90,15 @@ def test_page_asks_for_own_files_only() -> None:
     assert "<style" not in page and " style=" not in page and not re.search(r"\son\w+=", page)
     assert not re.search(r"url\(['\"]?(?!data:)|@import", (PLACE / "page.css").read_text())
     assert "codemirror" in (PLACE / "licenses.txt").read_text().lower()
+
+
+def test_page_reads_fixes_as_the_engine_words_them() -> None:
+    pattern = re.search(r"^const PRIORITY = /(.*)/;$", (SOURCES / "src" / "fixes.js").read_text(), re.MULTILINE)
+    assert pattern
+    for name, priority in (("fast-disk", 101), ("my.app_1+x", -12)):
+        found = re.fullmatch(pattern[1], fix(name, priority))
+        assert found and found.groups() == (name, str(priority))
+    assert not re.fullmatch(pattern[1], fix("guest:debian12", 3)), "only the VM's list names it"
 
 
 @pytest.fixture(scope="session")
@@ -172,6 +187,10 @@ class Page:
 
     def sample(self, name: str) -> None:
         self.vm((SAMPLES / f"{name}.xml").read_text())
+
+    def choose(self, selector: str, path: Path) -> None:
+        """Gives a file to a field."""
+        self.browser.type(selector, str(path))
 
     def tick(self, *names: str) -> None:
         for name in names:
@@ -349,6 +368,43 @@ def test_unapply_and_status(page: Page) -> None:
         "return [...document.querySelector('#difference').shadowRoot.querySelectorAll('.cm-merge-a .vp-label')].map((one) => one.textContent)"
     )
     assert "guest-agent" in removed
+
+
+def test_what_is_missing_can_be_given(page: Page, tmp_path: Path) -> None:
+    page.ready()
+    domain, capabilities = tmp_path / "vm.xml", tmp_path / "capabilities.xml"
+    domain.write_text((SAMPLES / "sketch.xml").read_text())
+    capabilities.write_text(CAPABILITIES)
+    page.choose("#file", domain)
+    page.browser.wait(lambda: page.browser.run("return document.querySelector('#vm').value"), "the file")
+    page.tick("zz-host")
+    assert page.apply() == "That did not work"
+    assert "capabilities" in page.browser.text("#problem")
+    page.picture("missing")
+    page.choose("#capabilities", capabilities)
+    assert page.apply() == "The result"
+    assert "<title>host of 3</title>" in page.document()
+
+
+def test_record_on_demand_and_copy(page: Page) -> None:
+    page.ready()
+    page.sample("server")
+    page.tick("guest-agent")
+    page.apply()
+    inside = "return document.querySelector('#difference').shadowRoot.textContent"
+    assert "vr:record" not in page.browser.run(inside)
+    page.browser.click("#with-record")
+    assert "vr:record" in page.browser.run(inside)
+    assert ("    </vr:record>", "record") in page.labels()
+    page.browser.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.browser.click("#copy")
+    page.browser.wait(lambda: page.browser.text("#copy") == "Copied", "copied")
+    copied = page.browser.run_async("navigator.clipboard.readText().then(arguments[0], (one) => arguments[0](String(one)))")
+    assert copied == page.document()
+    page.browser.click("#options summary")
+    page.browser.click("#record")
+    page.apply()
+    assert "vr:record" not in page.document() and "org.qemu.guest_agent.0" in page.document()
 
 
 def test_token_is_asked_for_and_not_kept_in_the_address(page: Page) -> None:

@@ -13,6 +13,9 @@ import { tags } from "@lezer/highlight";
 import { el } from "./dom.js";
 import { Places, bookkeeping, changesByLine, filled } from "./lines.js";
 
+/** How hard to look for the smallest difference: a VM of 200 devices is shown in half a second. */
+const DIFF = { scanLimit: 500, timeout: 300 };
+
 const colours = HighlightStyle.define([
   { tag: tags.tagName, color: "var(--xml-tag)" },
   { tag: tags.attributeName, color: "var(--xml-name)" },
@@ -213,7 +216,7 @@ export class DiffView {
     const places = { before: new Places(before), after: new Places(after) };
     const known = changesByLine(changes, places.before, places.after);
     const texts = { before: Text.of(before.split("\n")), after: Text.of(after.split("\n")) };
-    const chunks = Chunk.build(texts.before, texts.after);
+    const chunks = Chunk.build(texts.before, texts.after, DIFF);
     const labels = {
       before: labelled(linesOf(chunks, texts.before, "fromA", "toA"), known.before, places.before.scanned),
       after: labelled(linesOf(chunks, texts.after, "fromB", "toB"), known.after, places.after.scanned),
@@ -234,7 +237,7 @@ export class DiffView {
           ...common("The result, with what was before"),
           inlineLabels(chunks, texts, labels),
           wholly.after,
-          unifiedMergeView({ original: texts.before, mergeControls: false, collapseUnchanged }),
+          unifiedMergeView({ original: texts.before, mergeControls: false, collapseUnchanged, diffConfig: DIFF }),
         ],
       });
     } else {
@@ -247,6 +250,7 @@ export class DiffView {
         root: this.root,
         parent: this.place,
         collapseUnchanged,
+        diffConfig: DIFF,
       });
     }
   }
