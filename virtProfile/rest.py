@@ -7,6 +7,7 @@ Who may ask is `servicedoor`'s, the work `servicework`'s, in the processes of `s
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -74,6 +75,7 @@ def application(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.start()
+        gc.freeze()  # what is there now stays: no search for cycles has to pass it
         yield
         await pool.close()
 

@@ -135,7 +135,9 @@ def _table(given: Any, name: str, file: Any, wrong: list[UsageError]) -> dict[st
 
 
 def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and (kind is not list or all(isinstance(one, str) for one in value))
+    if isinstance(value, list):
+        return kind is list and all(isinstance(one, str) for one in value)
+    return isinstance(value, kind)
 
 
 def _rules(given: Any, where: str, wrong: list[UsageError]) -> Rules:

@@ -37,13 +37,13 @@ _TEXTS = frozenset(
 )
 #: Attributes that are paths of the host, wherever they stand.
 _PATHS = frozenset(("file", "dir", "path", "template", "socket", "evdev", "rendernode", "logFile", "logfile"))
-#: The same, for elements of one name only.
+#: The same, with more for elements of one name.
 _PATHS_OF = {
-    "source": frozenset(("dev", "pool", "volume")),
-    "backend": frozenset(("tap", "vhost")),
+    "source": _PATHS | {"dev", "pool", "volume"},
+    "backend": _PATHS | {"tap", "vhost"},
 }
 #: Devices of the host under another name.
-_OF_HOST = (("interface", "hostdev"), ("disk", "nvme"))
+_OF_HOST = {"interface": "hostdev", "disk": "nvme"}
 #: Sources of random numbers that are there for everybody.
 _RANDOM = frozenset(("/dev/urandom", "/dev/random", "/dev/hwrng"))
 _OPEN = (VIRTUNED_NS, RECORD_NS)
@@ -175,13 +175,14 @@ def _walk(
                 text = (child.text or "").strip()
                 if text and not (name == "backend" and text in _RANDOM):
                     found[name, text] += 1
-            special = _PATHS_OF.get(name, ())
-            for key, value in child.items():
-                if key in _PATHS or key in special:
-                    if target == "":
-                        target = _target(element) if targets else None
-                    found[f"{name}/@{key}", (place, target, value)] += 1
-        if (name, child.get("type")) in _OF_HOST and "hostdev" not in may:
+            keys = _PATHS_OF.get(name, _PATHS)
+            if not keys.isdisjoint(child.keys()):
+                if target == "":
+                    target = _target(element) if targets else None
+                for key, value in child.items():
+                    if key in keys:
+                        found[f"{name}/@{key}", (place, target, value)] += 1
+        if name in _OF_HOST and child.get("type") == _OF_HOST[name] and "hostdev" not in may:
             source = child.find("source")
             found[f"{name}/@type", None if source is None else _flat(source)] += 1
         if len(child):
