@@ -25,6 +25,9 @@ function origin(one) {
 
 const WITHOUT_PATH = { conflict: "These exclude each other", cycle: "These switch each other on and off" };
 
+/** Hints speak of the command line; where the page has it. */
+const HERE = { "missing-context": "; on this page: under Options" };
+
 function value(one) {
   return one === null || one === undefined ? "none" : `“${one}”`;
 }
@@ -48,7 +51,7 @@ export function showProblem(problem, form) {
       "div",
       { class: "fact" },
       el("p", {}, place(one.where), one.message),
-      one.hint && !(one.conflicts || []).length ? el("p", { class: "quiet" }, one.hint) : null,
+      one.hint && !(one.conflicts || []).length ? el("p", { class: "quiet" }, one.hint, HERE[one.code] ?? "") : null,
     ),
   );
   const offered = new Set();

@@ -53,6 +53,7 @@ async function load() {
   try {
     const { profiles } = await ask("/v1/profiles");
     byId("entry").hidden = true;
+    byId("ask").hidden = false;
     catalogue.list(profiles);
     say(`${counted(profiles.length, "profile")} loaded`);
   } catch (problem) {
@@ -68,6 +69,7 @@ function refused(problem) {
   }
   if (problem.status === 401) {
     byId("entry").hidden = false;
+    byId("ask").hidden = true; // what was typed stays
     byId("token").focus();
     say("The service wants its token.");
     return;
