@@ -17,6 +17,9 @@ export class Catalogue {
     this.changed = changed;
     this.rows = [];
     byId("search").addEventListener("input", () => this.filter());
+    byId("search").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.ctrlKey) event.preventDefault(); // searching is not applying
+    });
   }
 
   /** @param {Object[]} profiles as the service lists them */
