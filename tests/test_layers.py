@@ -61,7 +61,7 @@ LAYERS = [
     "servicework",
     "serviceworker",
     "servicepool",
-    "servicemetrics",
+    "servicemetrics servicepage",
     "servicedoor",
     "rest client",
     "serveargs servesocket remote",

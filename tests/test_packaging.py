@@ -64,3 +64,8 @@ def test_manual_pages(installed: Path) -> None:
     assert pages == {one.stem for one in (TOP / "man").glob("*.rst")}
     text = (installed / "share" / "man" / "man1" / "virt-profile.1").read_text()
     assert "virt\\-install" in text and "System Message" not in text
+
+
+def test_the_page_is_installed(installed: Path) -> None:
+    (found,) = installed.glob("lib/python3*/site-packages/virtProfile/data/page")
+    assert {one.name for one in found.iterdir()} == {one.name for one in (TOP / "virtProfile/data/page").iterdir()}

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from . import servicepage
 from .serviceapi import document
 from .servicecallers import TOKEN, Callers
 from .servicedoor import Door, as_problem
@@ -89,6 +90,7 @@ def application(
     for name in ANSWERS:
         _route(app, pool, name)
     _profile_routes(app, pool)
+    servicepage.mount(app)
     return app
 
 
