@@ -165,7 +165,7 @@ class Connection:
     def alive(self) -> bool:
         """Does the daemon still answer? One that died takes all calls with it."""
         try:
-            return self._connection.isAlive() == 1
+            return bool(self._connection.isAlive() == 1)
         except self._libvirt.libvirtError:
             return False
 
