@@ -128,6 +128,7 @@ class Fake:
         self.devices: dict[str, str] = {}
         self.asked: list[str] = []
         self.refuses, self.keeps = refuses, keeps
+        self.alive = True
 
     def _note(self, what: str, device: str) -> str:
         name = etree.fromstring(device).tag
@@ -189,6 +190,16 @@ def test_what_is_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(fake.devices) == ["controller"]
     assert "metadata virtuned" in fake.asked  # the list is taken back too
     assert "still live: attach controller scsi 0" in told.value.hint and "disk" not in told.value.hint
+
+
+def test_a_daemon_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Fake(refuses="attach rng")
+    work = carried(fake, monkeypatch)
+    fake.alive = False
+    with pytest.raises(LibvirtError) as told:
+        work.carry_out()
+    assert "libvirt is gone with 2 changes live" in told.value.hint
+    assert list(fake.devices) == ["controller", "disk"]  # nothing can be taken back
 
 
 def test_a_definition_that_fails_takes_the_rest_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(not Path(PYTHON).exists(), reason="virtinst is t
 
 F37 = "--osinfo fedora37"
 XML = "--print-xml 1"
+#: A directory that looks like an installation tree of Fedora, with nothing in it.
+TREE = DATA / "tree"
 #: name -> (what both programs get, what ours gets besides)
 TABLE = {
     "memory": (f"{F37} --pxe --disk size=2 {XML}", "--profile big"),
@@ -52,6 +54,11 @@ TABLE = {
     "override": (f"{F37} --vcpus 2 --import --disk none {XML}", "--profile hard,priority=100"),
     "name-only": (f"{F37} --import --disk none --cpu host-passthrough {XML}", "--profile name=net-multiqueue"),
     "devices": (f"{F37} --import --disk none {XML}", "--profile devices"),
+    "location": (f"{F37} --location {TREE} --disk size=2 --print-xml", "--profile needs-q35 --profile cache"),
+    "location-detect": (f"--location {TREE} --disk size=2 --print-xml", "--profile big --profile nousb"),
+    "location-args": (f"{F37} --location {TREE} --extra-args console=ttyS0 --disk size=2 --print-xml", "--profile boot-args"),
+    "unattended": (f"{F37} --location {TREE} --unattended --disk size=2 --print-xml", "--profile scsi --profile hard"),
+    "unattended-pxe": (f"{F37} --pxe --unattended --disk size=2 --print-xml", "--profile headless-server"),
 }  # fmt: skip
 
 
@@ -148,6 +155,29 @@ def test_what_is_wrong_is_told(words: str, status: int, told: str, place: Path) 
     done = install(place, words)
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert told in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES, ids=version)
+@pytest.mark.parametrize("media", [f"--location {TREE}", f"--location {TREE} --unattended", "--import"])
+@pytest.mark.parametrize("end, told", [("--dry-run", "Dry run completed"), ("--noautoconsole --noreboot", "\nDomain ")])
+def test_an_installation(end: str, told: str, media: str, place: Path) -> None:
+    """Not only printed: gone through, and carried out on libvirt's test driver."""
+    common = f"{F37} {media} --disk size=1 --debug {end}"
+    plain = install(place, common, plain=True)
+    assert plain.returncode == 0 and told in plain.stdout, plain.stderr[-2000:]
+    done = install(place, f"{common} --profile scsi --profile cache --profile big")
+    assert done.returncode == 0 and told in done.stdout, done.stderr[-2000:]
+    # what virtinst's log says it gives to libvirt: the domain to install with, and the one to keep
+    made = re.findall(r"^<domain .*?^</domain>", done.stderr, re.DOTALL | re.MULTILINE)
+    made = [etree.fromstring(xml) for xml in made]
+    assert made
+    for root in made:
+        assert root.find("devices/disk/target").get("bus") == "scsi"
+        assert root.find("devices/disk/driver").get("cache") == "none"
+        assert root.findtext("memory") == "3145728"
+    by_kernel = [root.find("os/kernel") is not None for root in made]
+    assert by_kernel[:2] == [True, False] if "location" in media else not any(by_kernel)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=version)

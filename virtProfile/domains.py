@@ -162,6 +162,14 @@ class Connection:
         self._call(domain.handle.setMetadata, kind, element, key, uri, flags)
 
     @property
+    def alive(self) -> bool:
+        """Does the daemon still answer? One that died takes all calls with it."""
+        try:
+            return bool(self._connection.isAlive() == 1)
+        except self._libvirt.libvirtError:
+            return False
+
+    @property
     def is_local(self) -> bool:
         """Is it the libvirt of this machine, so that what is installed here tells about it?"""
         return self._uri.partition(":")[2].startswith("///") and "+" not in self._uri.partition(":")[0]

@@ -104,6 +104,13 @@ class Live:
 
     def _taken_back(self, fact: str) -> LibvirtError:
         """Undo what was done, last first; gives the error that tells of it."""
+        if not self.connection.alive:
+            done = f" with {len(self._done)} changes live" if self._done else ""
+            return LibvirtError(
+                fact,
+                hint=f"libvirt is gone{done}: the definition is the old one or the new one,"
+                " and the same call completes it when libvirt is back",
+            )
         left = []
         for key, uri, before in reversed(self._metadata):
             try:

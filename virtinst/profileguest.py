@@ -13,6 +13,7 @@ from virtinst.devices import DeviceInterface
 from virtinst.guest import Guest
 from virtProfile.context import Context
 from virtProfile.engine import Call, run
+from virtProfile.functions import kib_of
 from virtProfile.store import ProfileStore
 from virtProfile.wishlist import read_requests
 
@@ -156,7 +157,7 @@ class NewGuest:
             maker=lambda text, no_graphics: self._complete(guest, text, devices, no_graphics).get_xml(),
         )
         result = run(call)
-        profilecarry.adopt(guest, _identified(guest.conn, result.xml), devices)
+        profilecarry.adopt(guest, _identified(guest.conn, _in_kib(result.xml)), devices)
         guest._capsinfo = guest._domcaps = None  # of the guest before
         return result
 
@@ -166,13 +167,15 @@ class NewGuest:
 
     def _complete(self, guest, text, devices, no_graphics):
         """virt-install's defaults on a rendering: another guest."""
-        made = profilecarry.clone(guest, text, devices)
+        made = profilecarry.clone(guest, _in_kib(text), devices)
         made._capsinfo = made._domcaps = None  # as this rendering says, not as the guest did
         made.os.os_type = made.os.os_type or None  # "" would be another one
         if no_graphics:
             made.skip_default_graphics = True
         if not made.memory and not made.cpu.cells and not made.currentMemory:
             made.currentMemory = self._later.get("currentMemory")
+        if made.memory and not made.currentMemory:
+            made.currentMemory = made.memory  # as --memory does; the installer compares it
         if not made.vcpus and "vcpus" in self._later:
             made.sync_vcpus_topology(self._later["vcpus"])
         by_device = any(one.boot.order for one in made.devices.get_all() if hasattr(one, "boot"))
@@ -210,6 +213,17 @@ class NewGuest:
 def _slot(guest, name):
     first, _, second = name.rpartition(".")
     return (getattr(guest, first) if first else guest), second
+
+
+def _in_kib(text):
+    """The domain with its memory in KiB: virtinst reads the number and no unit."""
+    root = etree.fromstring(text.encode())
+    for name in ("memory", "currentMemory"):
+        for size in root.findall(name):
+            unit = size.attrib.pop("unit", None)
+            if unit is not None:
+                size.text = str(int(kib_of(size.text or "", unit) or 0))
+    return etree.tostring(root, encoding="unicode")
 
 
 def _identified(conn, text):
