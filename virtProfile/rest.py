@@ -12,10 +12,12 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from . import servicepage
 from .serviceapi import document
@@ -130,7 +132,7 @@ def _route(app: FastAPI, pool: Pool, name: str) -> None:
     async def _asked(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if name == "apply" and kind in LINES:
-            return StreamingResponse(_streamed(pool, request), media_type=LINES[0])
+            return _Lines(_streamed(pool, request), media_type=LINES[0])
         data = await _body(request)
         return _answer(await pool.ask(name, request.state.caller, data))
 
@@ -195,6 +197,13 @@ def _too_long() -> _Refused:
     return _Refused(413, "policy", "the body is over 2 MiB", "several requests, or a stream of lines")
 
 
+class _Lines(StreamingResponse):
+    """Sent while the request still comes: a wait for its end would take parts of the body."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.stream_response(send)
+
+
 async def _lines(request: Request) -> AsyncIterator[bytes]:
     """The lines of a body that has no end yet; None in the place of one that is too long or late."""
     rest = bytearray()
@@ -229,6 +238,8 @@ async def _streamed(pool: Pool, request: Request) -> AsyncIterator[bytes]:
                     yield _as_line(await running.popleft())
         except _Refused as wrong:
             end = json.dumps({"error": wrong.error}).encode() + b"\n"
+        except ClientDisconnect:
+            return
         except TimeoutError:
             late = problem("policy", f"the next line was not there in {READ:g} seconds")
             end = json.dumps({"error": late}).encode() + b"\n"
