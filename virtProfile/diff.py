@@ -72,8 +72,8 @@ def hunks(result: Result, *, applies: bool = False) -> list[Hunk]:
     old, new = parse(result.input), parse(result.xml)
     old_lines = _lines(result.input)
     new_lines = _lines(result.xml)
-    old_shown = _lines(veil_text(old, lambda: written_places(old, result)))
-    new_shown = _lines(veil_text(new, lambda: written_places(new, result)))
+    old_shown = _lines(veil_text(old, lambda: written_places(old, result), result.secrets))
+    new_shown = _lines(veil_text(new, lambda: written_places(new, result), result.secrets))
     groups = list(_groups(old_lines, new_lines))
     if applies:
         starred = {at for at, line in enumerate(old_lines) if line != old_shown[at]}

@@ -16,9 +16,9 @@ from .changes import BOOKKEEPER, Difference, differences
 from .complete import Completion
 from .conditions import Conditions
 from .context import Context
-from .errors import InvalidDomainError
+from .errors import InvalidDomainError, ProfileError
 from .fixpoint import Fixpoint
-from .judging import blame, incomplete, unfit, validate
+from .judging import blame, incomplete, overlapping, unfit, validate
 from .paths import Paths
 from .provenance import (
     Result,
@@ -33,7 +33,7 @@ from .respelling import respell
 from .selector import Selector
 from .splice import write
 from .wishlist import read_list, read_requests, together
-from .withdrawal import take_back, trust_store, withdrawer
+from .withdrawal import hidden_values, take_back, trust_store, withdrawer
 from .worktree import WorkTree
 from .xmltree import parse
 
@@ -124,11 +124,26 @@ class Call:
 
 
 def run(call: Call, keep_secrets: bool = True) -> Result:
-    """The flow.
+    """The flow, and that nothing it tells holds a secret.
 
     :param keep_secrets: values whose secrets nobody gives stay as they are
     :raises ProfileError: see `apply`
     """
+    secrets: list[str] = []
+    try:
+        result = _run(call, keep_secrets, secrets)
+    except ProfileError as problem:
+        if not secrets:
+            raise
+        from .secrecy import without
+
+        raise without(problem, secrets) from None
+    result.secrets = tuple(secrets)
+    return result
+
+
+def _run(call: Call, keep_secrets: bool, secrets: list[str]) -> Result:
+    """:param secrets: gets the values of secret params, also those that the VM has"""
     xml, name, store, context = call.xml, call.name, call.store, call.context
     document = parse(xml, name=name)
     if document.root.tag != "domain":
@@ -147,12 +162,14 @@ def run(call: Call, keep_secrets: bool = True) -> Result:
     with store.one_look():
         wanted = [] if call.everything else entries
         selector = Selector(store, call.requests, wanted, call.override, call.auto, guest, call.withdraw)
+        secrets += [one for one in selector.secret_values() if one]
         tree = WorkTree(document)
         completion = Completion(schema, context, whole=call.complete, maker=call.maker)
         taken = None
         if before is not None:
             tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
+            secrets += hidden_values(tree.root, schema, before)
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
         fixpoint = Fixpoint(tree, selector, Conditions(schema, context, document, before), completion)
         state = fixpoint.run()
@@ -236,6 +253,9 @@ def _validate(
 
     :raises InvalidDomainError: naming the profile
     """
+    clash = overlapping(tree, schema)
+    if clash is not None:
+        raise clash
     problems, left_out = validate(tree, schema, found)
     hint = "" if completion.whole else COMPLETE_HINT
     lacking = incomplete(tree, schema, None if problems else left_out, hint)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
+from .errors import InvalidDomainError
 from .finding import container
 from .provenance import Warning
-from .worktree import TEXT, Element, WorkTree, child, text_of
+from .valuetypes import cpu_set
+from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
 if TYPE_CHECKING:
     from .changes import Difference
@@ -209,6 +211,33 @@ def incomplete(
     told = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
     advice = f" ({hint})" if hint else ""
     return [Warning("incomplete", f"to be defined the domain lacks {told}{advice}")]
+
+
+def overlapping(tree: WorkTree, schema: Any) -> InvalidDomainError | None:
+    """A member of a set that a profile's element and another one both speak of.
+
+    libvirt refuses that. It writes such an element for each member itself, so only
+    what no libvirt has printed yet can have a set there.
+    """
+    for path, slot in schema.facts.splits:
+        way, _, tag = path.rpartition("/")
+        parent = container(tree.root, way.split("/"))
+        if parent is None:
+            continue
+        there = [(one, cpu_set(one.get(slot[1:]) or "") or frozenset()) for one in parent.iterchildren(tag)]
+        for one, members in there:
+            if one not in tree.created:
+                continue
+            for other, others in there:
+                if other is not one and members & others:
+                    who = tree.owners(one, PRESENCE)[0].origin
+                    return InvalidDomainError(
+                        f"two '{tag}' for {slot[1:]}='{min(members & others)}': '{who.profile}' asks for one,"
+                        f" and there is {slot[1:]}='{other.get(slot[1:])}'",
+                        hint=f"write one '{tag}' for each of them, as libvirt does when it defines the VM",
+                        where=f"{who.file}:{who.line}",
+                    )
+    return None
 
 
 def unfit(tree: WorkTree, schema: Any, found: Sequence[Difference]) -> str | None:

@@ -128,9 +128,7 @@ def _detach(device: Element) -> Step:
     return Step("detach", name_of(device), printed(device), printed(device), name)
 
 
-def _attached(
-    root: Element, new: Sequence[Element], family: str | None, later: list[str]
-) -> Iterator[Step]:
+def _attached(root: Element, new: Sequence[Element], family: str | None, later: list[str]) -> Iterator[Step]:
     """Steps for what is new: what cannot come takes along what sits on it."""
     there = {(one.get("type"), one.get("index", "0")) for one in root.iterfind("devices/controller")}
     for device in _ordered(new):

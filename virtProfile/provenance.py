@@ -211,6 +211,7 @@ class Result:
     :ivar changed: does the output differ, the list and record of profiles aside?
     :ivar wishes: how many things the profiles asked for
     :ivar kept_out: how many of them the VM definition kept out
+    :ivar secrets: values of secret params: what holds one is shown as ``***``
     """
 
     def __init__(
@@ -239,6 +240,7 @@ class Result:
         self._changes = changes
         self._overridden = overridden
         self._owned = owned
+        self.secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         names = ", ".join(one.name for one in self.applied)

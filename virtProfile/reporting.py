@@ -216,12 +216,8 @@ def _owned(
                 )
                 for one in owners
             )
-            told = [
-                text for one in owners for text in conditions.get((one.origin.profile, one.number), ())
-            ]
-            rows.append(
-                Owned(path, value, claims, tuple(losers.pop(path, ())), tuple(dict.fromkeys(told)))
-            )
+            told = [text for one in owners for text in conditions.get((one.origin.profile, one.number), ())]
+            rows.append(Owned(path, value, claims, tuple(losers.pop(path, ())), tuple(dict.fromkeys(told))))
     for path, losses in losers.items():
         winner = losses[0].winner
         who: Origin | str = winner

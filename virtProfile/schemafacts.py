@@ -69,6 +69,8 @@ class Facts:
         self._patterns: dict[tuple[str, ...], PathFacts] = {}
         self.exclusions: tuple[tuple[str, str, str], ...] = ()
         self.needed: tuple[str, ...] = ()
+        #: (path, slot) of what libvirt writes as one element for each member of a set
+        self.splits: tuple[tuple[str, str], ...] = ()
         #: slots that a guest sees on some path
         self.abi_slots: frozenset[str] = frozenset()
 
@@ -114,6 +116,7 @@ class Facts:
             facts._make(path).twins = (slot, frozenset(words.split(" ")))
         for path, slot, *_ in rows(directory / "splits.tsv"):
             facts._make(path).split = slot
+            facts.splits += ((path, slot),)
         for path, slot, value, provided, *_ in rows(directory / "implied.tsv"):
             entry = facts._make(path)
             entry.implied[slot] = value

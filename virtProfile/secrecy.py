@@ -63,7 +63,9 @@ def _starred(value: str | None) -> str | None:
 
 def veil_result(result: Result) -> Result:
     """The result as it may be shown; its `xml` and `input` are the real ones."""
-    return type(result)(
+    if result.secrets:
+        result = _without_secrets(result)
+    veiled = type(result)(
         result.xml,
         result.input,
         result.changed,
@@ -76,6 +78,8 @@ def veil_result(result: Result) -> Result:
         overridden=lambda: [_veil_overridden(one) for one in result.overridden],
         owned=lambda: [_veil_owned(one) for one in result.owned()],
     )
+    veiled.secrets = result.secrets
+    return veiled
 
 
 def _veil_change(one: Change) -> Change:
@@ -129,21 +133,93 @@ def _veil_conflict(conflict: Conflict, hidden: list[str]) -> Conflict:
     return replace(conflict, values=tuple(values))
 
 
+# --- by value: what secret params made --------------------------------------------
+
+
+class _Secrets:
+    """Values of secret params, and what is shown in the place of what holds them."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = sorted({one for one in values if one}, key=len, reverse=True)
+
+    def within(self, value: str | None) -> bool:
+        return value is not None and any(one in value for one in self._values)
+
+    def value(self, value: str | None) -> str | None:
+        """All of a value is hidden, as the rest of it may tell the secret."""
+        return STARS if self.within(value) else value
+
+    def text(self, text: str) -> str:
+        for one in self._values:
+            text = text.replace(one, STARS)
+        return text
+
+    def change(self, one: Change) -> Change:
+        before, after = self.value(one.before), self.value(one.after)
+        return replace(one, path=self.text(one.path), before=before, after=after)
+
+    def overridden(self, one: Overridden) -> Overridden:
+        wanted, has = self.value(one.wanted), self.value(one.has)
+        return replace(one, path=self.text(one.path), wanted=wanted, has=has)
+
+    def owned(self, one: Owned) -> Owned:
+        losers = tuple(self.overridden(loser) for loser in one.losers)
+        return replace(one, path=self.text(one.path), value=self.value(one.value), losers=losers)
+
+    def conflict(self, one: Conflict) -> Conflict:
+        values = tuple(replace(side, value=self.value(side.value)) for side in one.values)
+        return replace(one, path=self.text(one.path), values=values)
+
+
+def _without_secrets(result: Result) -> Result:
+    hide = _Secrets(result.secrets)
+    found = type(result)(
+        result.xml,
+        result.input,
+        result.changed,
+        applied=result.applied,
+        skipped=[replace(one, detail=hide.text(one.detail)) for one in result.skipped],
+        warnings=[replace(one, message=hide.text(one.message)) for one in result.warnings],
+        wishes=result.wishes,
+        kept_out=result.kept_out,
+        changes=lambda: [hide.change(one) for one in result.changes],
+        overridden=lambda: [hide.overridden(one) for one in result.overridden],
+        owned=lambda: [hide.owned(one) for one in result.owned()],
+    )
+    found.secrets = result.secrets
+    return found
+
+
+def without(problem: ProfileError, secrets: Iterable[str]) -> ProfileError:
+    """The error without the values of secret params."""
+    hide = _Secrets(secrets)
+    return type(problem)(
+        hide.text(problem.message),
+        hint=hide.text(problem.hint),
+        where=problem.where,
+        conflicts=[hide.conflict(one) for one in problem.conflicts],
+        others=[without(one, secrets) for one in problem.others],
+    )
+
+
 # --- by place in a text --------------------------------------------------------
 
 
-def veil_text(document: Document, shown: Callable[[], Iterable[Place]]) -> str:
+def veil_text(document: Document, shown: Callable[[], Iterable[Place]], secrets: Iterable[str] = ()) -> str:
     """The document's text, line for line, with what is to be hidden as ``***``.
 
     :param shown: gives the places in foreign metadata that profiles wrote; only
         called where the document has such metadata
+    :param secrets: values that are hidden wherever they stand
     """
     text = document.text
-    if not any(word in text for word in ("passwd", "<cookie", "metadata")):
+    if not secrets and not any(word in text for word in ("passwd", "<cookie", "metadata")):
         return text
     parts = []
     position = 0
-    for start, end in sorted(_hidden(document, shown)):
+    for start, end in sorted([*_hidden(document, shown), *_holding(document, _Secrets(secrets))]):
+        if start < position:
+            continue  # hidden already
         parts.append(text[position:start])
         parts.append("\n".join(_star_line(line) for line in text[start:end].split("\n")))
         position = end
@@ -176,6 +252,15 @@ def _hidden(document: Document, shown: Callable[[], Iterable[Place]]) -> Iterato
         known = frozenset(shown())
         for element in foreign:
             yield from _inside(document, element, known)
+
+
+def _holding(document: Document, secrets: _Secrets) -> Iterator[tuple[int, int]]:
+    for element in document.elements:
+        slots = tuple("@" + name for name, value in element.items() if secrets.within(value))
+        if slots:
+            yield from _inside(document, element, frozenset(), slots, below=False)
+        if secrets.within(element.text) or any(secrets.within(one.tail) for one in element):
+            yield from _inside(document, element, frozenset(), ("text()",))
 
 
 def _inside(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .domainschema import DATA
+from .finding import read_part
 from .locating import Located, child_node, held, likeness, locate, pairs, slots
 from .meeting import place
 from .provenance import Origin, Warning, Writer
@@ -75,6 +76,20 @@ def take_back(
             work.removed(one, writers[one.profile.name])
     tree.lay_floor()
     return outcome
+
+
+def hidden_values(root: Element, schema: Schema, record: Record) -> list[str]:
+    """The values that stand where the record says that a secret was written."""
+    if not any(entry.hidden for one in record.profiles for entry in one.entries):
+        return []
+    found = []
+    for one in locate(root, schema, record):
+        if one.element is not None:
+            for slot in one.entry.hidden:
+                value = read_part(one.element, slot.removesuffix("!"), one.node)
+                if value:
+                    found.append(value)
+    return found
 
 
 def _depth(element: Element | None) -> int:

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a secret param made is in the document, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import commandline
+import pytest
+
+SECRET = "TOPS3CRET"
+VM = """<domain type='kvm'>
+  <name>vp-secret</name>
+  <memory>1048576</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices/>
+</domain>
+"""
+PARAM = "<param name='pw' secret='yes'/>"
+CHANNEL = (
+    "<add when=\"not(title = concat($pw, 'x'))\"><devices><channel type='unix'><source path='/run/{$pw}'/>"
+    "<target type='virtio' name='org.{$pw}'/></channel></devices></add>"
+)
+PROFILES = {
+    "good": f"{PARAM}{CHANNEL}<add><description>{{$pw}}</description></add>",
+    "wrong": f"{PARAM}<add><genid>{{$pw}}</genid></add>",
+    "torn": f"{PARAM}<add><title>{{$pw}}</title></add><add multiple='no'><title>no {{$pw}}</title></add>",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for name, body in PROFILES.items():
+        (tmp_path / f"{name}.xml").write_text(f"<profile name='{name}' version='1'>{body}</profile>")
+    (tmp_path / "pw").write_text(f"{SECRET}\n")
+    (tmp_path / "vm.xml").write_text(VM)
+    return tmp_path
+
+
+def told(place: Path, *words: str, vm: str = "vm.xml") -> tuple[int, str]:
+    """Exit status, and all that is printed but the document itself."""
+    run = commandline.run(["--input", str(place / vm), "--profile-dir", str(place), *words])
+    printed = "\n".join(line for line in run.text.splitlines() if not line.startswith('  "xml": '))
+    return run.status, printed + run.err
+
+
+@pytest.mark.parametrize("how", ["--print-diff", "--json", "--explain", "--check"])
+@pytest.mark.parametrize(("name", "status"), [("good", 0), ("wrong", 1), ("torn", 3)])
+def test_nothing_tells(place: Path, name: str, status: int, how: str) -> None:
+    found, printed = told(place, "--profile", f"{name},pw=@{place / 'pw'}", how)
+    assert found == (4 if how == "--check" and not status else status)
+    assert SECRET not in printed
+    if how != "--check" or status:
+        assert "***" in printed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--print-diff",),
+        ("--json",),
+        ("--explain",),
+        ("--status",),
+        ("--unapply", "good", "--print-diff"),
+        ("--unapply", "good", "--json"),
+        ("--profile", "good,pw=@{}/other", "--print-diff"),
+    ],
+)
+def test_nor_later(place: Path, words: tuple[str, ...]) -> None:
+    """On a VM that has it, whether it is given again or not."""
+    run = commandline.run(
+        ["--input", str(place / "vm.xml"), "--profile-dir", str(place), "--print-xml"]
+        + ["--profile", f"good,pw=@{place / 'pw'}"]
+    )
+    assert SECRET in run.text
+    (place / "later.xml").write_text(run.text)
+    (place / "other").write_text("ANOTHER0NE")
+    status, printed = told(place, *(one.format(place) for one in words), vm="later.xml")
+    assert status == 0
+    assert SECRET not in printed and "ANOTHER0NE" not in printed
