@@ -13,7 +13,7 @@ TOP = Path(__file__).parent.parent
 PYTHON = "/usr/bin/python3"
 #: What goes into a package: not the caches.
 PARTS = (
-    "virtProfile", "virtinst", "profiles", "examples", "man", "virt-profile", "virt-install",
+    "virtProfile", "virtinst", "profiles", "examples", "man", "virt-profile", "virt-profiled", "virt-install",
     "virt-xml", "setup.py", "pyproject.toml", "README.md", "COPYING",
 )  # fmt: skip
 
