@@ -109,9 +109,10 @@ def read_policy(file: str | os.PathLike[str]) -> dict[str, Rules]:
     for name in document:
         if name not in ("default", "callers"):
             wrong.append(_unknown(name, ("default", "callers"), str(file)))
-    tables = {"": document.get("default"), **_table(document.get("callers", {}), "callers", file, wrong)}
-    for name in tables:
-        if name and not _CALLER.fullmatch(name) or name == "" and "" in document.get("callers", {}):
+    named = _table(document.get("callers", {}), "callers", file, wrong)
+    tables = {"": document.get("default"), **named}
+    for name in named:
+        if not _CALLER.fullmatch(name):
             wrong.append(UsageError(f"'{name[:80]}' is no name of a caller", where=str(file)))
     for name, words in tables.items():
         if name or words is not None:

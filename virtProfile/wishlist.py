@@ -136,6 +136,8 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
             f"a wish for a profile has 'name' and may have 'priority', 'version', 'params': {dict(one)!r}"
         )
     version = one.get("version")
+    if not isinstance(one.get("params") or {}, Mapping):
+        raise UsageError(f"'params' of profile '{one['name']}' is no mapping of names to values")
     return Request(
         str(one["name"]),
         None if version is None else str(version),

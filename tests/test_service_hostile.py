@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What hostile callers send: refused, nothing of it in the log, and the service stays up."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+from daemon import KIND, VM, Service, served  # noqa: E402
+
+SECRET = "s3cr3t-of-a-caller"
+TOKEN = "a-token-of-twenty-characters"
+AUTH = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    place = tmp_path_factory.mktemp("hostile")
+    store = place / "store"
+    words = ["--workers", "2", "--store", str(store), "--seconds", "4"]
+    with served(place, *words) as running:
+        yield running
+
+
+def domain(inside: str, before: str = "") -> str:
+    return f"{before}<domain type='kvm'><name>{SECRET}</name><memory>1</memory>{KIND}{inside}</domain>"
+
+
+LAUGHS = "<!DOCTYPE a [<!ENTITY a 'ha'>" + "".join(
+    f"<!ENTITY {chr(98 + n)} '{('&' + chr(97 + n) + ';') * 10}'>" for n in range(9)
+) + "]>"  # fmt: skip
+XXE = "<!DOCTYPE a [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>"
+BOMB = "+".join(["count(//*[count(//*[count(//*)>1])>1])"] * 10)
+DEEP = "<a>" * 5000 + "</a>" * 5000
+
+BODIES: list[tuple[str, str, Any, int, str]] = [
+    ("xxe", "apply", {"xml": domain("<title>&a;</title>", XXE)}, 422, "policy"),
+    ("xxe in a profile", "lint", {"profile": XXE + "<profile name='a'><title>&a;</title></profile>"}, 200, ""),
+    ("xxe in capabilities", "apply", {"xml": VM, "profiles": ["rng"], "context": {"domcapabilities": [XXE + "<domainCapabilities>&a;</domainCapabilities>"]}}, 422, "policy"),
+    ("billion laughs", "apply", {"xml": domain("<title>&j;</title>", LAUGHS)}, 422, "policy"),
+    ("deep xml", "apply", {"xml": domain(DEEP)}, 422, "policy"),
+    ("deep json", "apply", b'{"xml":' + b"[" * 200_000, 400, "usage"),
+    ("no json", "apply", b"\xff\xfe", 400, "usage"),
+    ("lone surrogate", "apply", b'{"xml": "\\ud800"}', 422, "invalid-domain"),
+    ("nul", "apply", {"xml": "<domain>\0</domain>"}, 422, "invalid-domain"),
+    ("expression", "explain", {"xml": VM, "profiles": ["rng"], "xpath": BOMB}, 422, "policy"),
+    ("descendants", "explain", {"xml": VM, "profiles": ["rng"], "xpath": "//*//*//*//*//*"}, 422, "policy"),
+    ("brought profile", "apply", {"xml": VM, "profiles": ["a"], "inline": ["<profile name='a'/>"]}, 422, "policy"),
+    ("path as a name", "apply", {"xml": VM, "profiles": ["../../etc/passwd"]}, 422, "not-found"),
+    ("path as a name in the list", "apply", {"xml": domain("<metadata><v:virtuned xmlns:v='http://virt-manager.org/schemas/virtuned/0.1'><v:profile name='../../etc/passwd'/></v:virtuned></metadata>")}, 422, "not-found"),
+    ("priority of a kind", "apply", {"xml": VM, "profiles": [{"name": "rng", "priority": {}}]}, 422, "usage"),
+    ("params of a kind", "apply", {"xml": VM, "profiles": [{"name": "rng", "params": [1]}]}, 422, "usage"),
+    ("file of the host", "install-xml", {"arguments": ["--name", "a", "--disk", "/etc/passwd"]}, 422, "usage"),
+    ("file by another way", "install-xml", {"arguments": ["--name", "a", "--cloud-init", "user-data=/etc/passwd"]}, 422, "usage"),
+    ("other connection", "install-xml", {"arguments": ["--connect", "qemu:///system"]}, 422, "usage"),
+    ("shortened option", "install-xml", {"arguments": ["--loc", "/etc"]}, 422, "usage"),
+    ("kernel", "edit-xml", {"xml": VM, "arguments": ["--boot", "kernel=/etc/passwd"]}, 422, "usage"),
+    ("command line", "edit-xml", {"xml": VM, "arguments": ["--qemu-commandline=-S"]}, 422, "usage"),
+    ("path of the host", "edit-xml", {"xml": VM, "arguments": ["--add-device", "--serial", "file,path=/etc/x"]}, 422, "policy"),
+    ("secret of a file", "edit-xml", {"xml": VM, "arguments": ["--profile", "rng,a=@/etc/passwd"]}, 422, "usage"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("route, body, status, code", [one[1:] for one in BODIES], ids=[one[0] for one in BODIES])
+def test_body(service: Service, route: str, body: Any, status: int, code: str) -> None:
+    found, error, headers = service.ask("POST", f"/v1/{route}", body)
+    assert (found, error.get("code", "")) == (status, code), error
+    if status != 200:
+        assert headers["content-type"] == "application/problem+json"
+    else:
+        assert not error["ok"] and "root:" not in json.dumps(error)
+    assert "root:" not in json.dumps(error)
+
+
+def raw(service: Service, *parts: bytes, pause: float = 0.0) -> bytes:
+    """What comes back for bytes that are no whole request."""
+    asking = service.connect()
+    found = b""
+    try:
+        for part in parts:
+            asking.sendall(part)
+            time.sleep(pause)
+        while more := asking.recv(65536):
+            found += more
+            if b'"conflicts"' in found:
+                break
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        asking.close()
+    return found
+
+
+HEAD = b"POST /v1/apply HTTP/1.1\r\nhost: x\r\n"
+
+
+def test_hundred_megabytes(service: Service) -> None:
+    claimed = raw(service, HEAD + b"content-length: 104857600\r\n\r\n")
+    assert claimed.startswith(b"HTTP/1.1 413")
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    found = raw(service, HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 1600)
+    assert found == b"" or found.startswith(b"HTTP/1.1 413")
+    assert service.ask("GET", "/healthz")[0] == 200
+
+
+def test_long_header(service: Service) -> None:
+    assert raw(service, HEAD + b"x: " + b"y" * 200_000).startswith(b"HTTP/1.1 400")
+
+
+def test_slow_head_is_cut_off(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    slow = [service.connect() for _ in range(50)]
+    for one in slow:
+        one.sendall(b"POST /v1/ap")
+    assert service.ask("GET", "/healthz")[0] == 200
+    for _number in range(4):
+        time.sleep(1)
+        for one in slow:
+            one.sendall(b"x")
+    assert [one.recv(10) for one in slow] == [b""] * 50
+    assert 9 < time.monotonic() - began < 20
+
+
+def test_idle_connections_are_bounded(service: Service) -> None:
+    many = []
+    for _ in range(1100):
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(5)
+        made.connect(service.path)
+        many.append(made)
+    cut = 0
+    for one in many[-60:]:
+        try:
+            cut += one.recv(1) == b""
+        except ConnectionResetError:
+            cut += 1
+    assert cut == 60
+    for one in many:
+        one.close()
+    time.sleep(0.2)
+    assert service.ask("GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["..%2f..%2fx", "..", "%2e%2e", "a%00b", "x" * 500, "%2fetc%2fpasswd"])
+def test_path_as_a_profiles_name(service: Service, name: str) -> None:
+    for method in ("GET", "PUT", "DELETE"):
+        body = b"<profile name='x'/>" if method == "PUT" else None
+        status, _, _ = service.ask(method, f"/v1/profiles/{name}", body)
+        assert status in (404, 405, 422), method
+    assert not list(Path(service.path).parent.rglob("*.xml"))
+
+
+def test_store(service: Service) -> None:
+    def profile(version: str, cache: str = "none", name: str = "mine") -> bytes:
+        inside = f"<default><devices><disk><driver cache='{cache}'/></disk></devices></default>"
+        return f"<profile name='{name}' version='{version}'>{inside}</profile>".encode()
+
+    def put(name: str, body: bytes) -> tuple[int, str]:
+        status, found, _ = service.ask("PUT", f"/v1/profiles/{name}", body)
+        return status, found.get("code") or str(found["created"])
+
+    assert put("mine", profile("1.0")) == (200, "True")
+    assert put("mine", profile("1.0")) == (200, "False")
+    assert put("mine", profile("1.0", "unsafe")) == (409, "policy")
+    assert put("mine", profile("1.1")) == (200, "True")
+    assert put("mine", profile("../1")) == (422, "syntax")
+    assert put("other", profile("1.0")) == (422, "syntax")
+    assert put("mine", b"<profile name='mine' version='2'><add><devices><disc/></devices></add></profile>")[0] == 422
+    assert put("rng", profile("99", name="rng")) == (409, "policy")
+    assert service.ask("GET", "/v1/profiles/mine")[1]["versions"] == ["1.1", "1.0"]
+    assert service.ask("GET", "/v1/profiles/mine/1.0")[1]["version"] == "1.0"
+    assert service.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["mine"]})[1]["applied"][0]["version"] == "1.1"
+    assert service.ask("DELETE", "/v1/profiles/mine/1.1")[1] == {"name": "mine", "deleted": ["1.1"]}
+    assert service.ask("GET", "/v1/profiles/mine")[1]["versions"] == ["1.0"]
+    assert service.ask("DELETE", "/v1/profiles/rng")[0] == 404
+    assert service.ask("DELETE", "/v1/profiles/mine")[0] == 200
+    assert service.ask("GET", "/v1/profiles/mine")[0] == 404
+    assert service.ask("GET", "/v1/profiles/rng")[0] == 200
+
+
+def test_nothing_of_it_in_the_log(service: Service) -> None:
+    xml = domain(f"<devices><graphics type='vnc' passwd='{SECRET}'/></devices>")
+    assert service.ask("POST", f"/v1/apply?token={SECRET}", {"xml": xml, "profiles": ["rng"]})[0] == 200
+    assert service.ask("GET", f"/v1/{SECRET}")[0] == 404
+    assert service.ask("POST", "/v1/apply", {"xml": xml, SECRET: 1}, {"authorization": SECRET})[0] == 401
+    time.sleep(0.3)  # a line is written after its answer
+    log = service.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert SECRET not in log
+    assert lines[-1]["status"] == 401 and lines[-1]["caller"] is None
+    assert set(lines[-1]) == {"time", "caller", "method", "route", "status", "bytes", "ms"}
+
+
+def test_nobody_without_a_token_on_any_route() -> None:
+    from fastapi.testclient import TestClient
+
+    from virtProfile.rest import application
+
+    app = application([], TOKEN)
+    asking = TestClient(app)
+    told = [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods if method != "parameters"]
+    assert len(told) > 20
+    for method, path in [*told, ("get", "/openapi.json"), ("get", "/nowhere"), ("patch", "/v1/apply")]:
+        for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"bearer {TOKEN}x"}, {"authorization": TOKEN}):
+            found = asking.request(method, path.format(name="rng", version="1.0"), headers=shown)
+            assert found.status_code == 401, (method, path, shown)
+            assert found.headers["www-authenticate"].startswith("Bearer")
+    assert asking.get("/healthz", headers=AUTH).status_code == 200
+
+
+def test_every_route_is_told() -> None:
+    from virtProfile.rest import application
+
+    app = application([], None)
+    there = {(route.path, method.lower()) for route in app.routes for method in getattr(route, "methods", ())}
+    told = {(path, method) for path, methods in app.openapi()["paths"].items() for method in methods}
+    have = {pair for pair in there if pair[0].startswith(("/v1/", "/healthz", "/metrics")) and pair[1] != "head"}
+    assert have == {pair for pair in told if pair[1] != "parameters"}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a policy file lets each caller do, and what stays of a request in a worker: nothing."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient  # noqa: E402
+from daemon import PROFILES, TOP, VM  # noqa: E402
+
+import virtProfile  # noqa: E402
+from virtProfile import servicework, serviceworker  # noqa: E402
+from virtProfile.rest import application  # noqa: E402
+from virtProfile.servicecallers import Callers, read_policy, read_tokens  # noqa: E402
+from virtProfile.servicepolicy import RULES, Rules, check  # noqa: E402
+
+POLICY = """
+[callers.tool]
+profiles = ["rng", "my.*"]
+elements = ["devices/rng"]
+
+[callers.admin]
+profiles = ["*"]
+may-touch = ["host-paths"]
+inline-profiles = true
+"""
+PATH = "<profile name='my.path'><add><devices><emulator>/usr/bin/x</emulator></devices></add></profile>"
+VCPU = "<profile name='my.vcpu'><add><vcpu>2</vcpu></add></profile>"
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> TestClient:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "tokens").write_text(f"# who\ntool {'t' * 16}\nadmin {'a' * 16}\n{'n' * 16}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    store = tmp_path / "profiles"
+    store.mkdir()
+    (store / "path.xml").write_text(PATH)
+    (store / "vcpu.xml").write_text(VCPU)
+    callers = Callers(tuple(read_tokens(tmp_path / "tokens")), rules=read_policy(tmp_path / "policy.toml"))
+    return TestClient(application([str(store), PROFILES], None, callers=callers))
+
+
+def status(asking: TestClient, who: str, profiles: list[str], **more: object) -> tuple[int, str]:
+    headers = {"authorization": f"Bearer {who * 16}"}
+    found = asking.post("/v1/apply", json={"xml": VM, "profiles": profiles, **more}, headers=headers)
+    return found.status_code, found.json().get("message", "")
+
+
+def test_callers(asking: TestClient) -> None:
+    assert status(asking, "t", ["rng"]) == (200, "")
+    assert status(asking, "t", ["tpm-2.0"]) == (422, "this caller may not use 'tpm-2.0'")
+    assert status(asking, "t", ["my.vcpu"]) == (422, "this caller may not change '/domain/vcpu'")
+    assert "may not change 'emulator'" in status(asking, "t", ["my.path"])[1]
+    assert status(asking, "a", ["my.path", "my.vcpu", "tpm-2.0"]) == (200, "")
+    assert status(asking, "n", ["rng"])[0] == 403
+    own = ["<profile name='own'><add><vcpu>3</vcpu></add></profile>"]
+    assert status(asking, "a", ["own"], inline=own) == (200, "")
+    assert "not allowed" in status(asking, "t", ["own"], inline=own)[1]
+
+
+def test_catalogue_is_the_callers(asking: TestClient) -> None:
+    found = asking.get("/v1/profiles", headers={"authorization": "Bearer " + "t" * 16}).json()["profiles"]
+    assert [one["name"] for one in found] == ["my.path", "my.vcpu", "rng"]
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("[default]\nprofile = []", "'profile' is no word"),
+        ("[default]\nmay-touch = ['hostdevs']", "'hostdevs' is nothing that is guarded"),
+        ("[default]\nelements = ['devices[1]']", "no path of elements"),
+        ("[default]\nprofiles = 'rng'", "wrong type"),
+        ("callers = 3", "no table"),
+        ("[callers]\na = 3", "no table"),
+        ("[callers.'']\nprofiles = []", "no name of a caller"),
+        ("x", "no TOML"),
+    ],
+)
+def test_wrong_policy(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "p").write_text(text)
+    with pytest.raises(virtProfile.ProfileError, match=told.replace("[", r"\[")):
+        read_policy(tmp_path / "p")
+
+
+def test_wrong_tokens(tmp_path: Path) -> None:
+    file = tmp_path / "t"
+    for text in ("short", "a b c", "", "n\u00e9 " + "x" * 20 + "\u00e9"):
+        file.write_text(text)
+        file.chmod(0o600)
+        with pytest.raises(virtProfile.ProfileError):
+            read_tokens(file)
+    file.write_text("x" * 20)
+    file.chmod(0o644)
+    with pytest.raises(virtProfile.ProfileError, match="everybody"):
+        read_tokens(file)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<q:override xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:device alias='a'/></q:override>",
+        "<q:capabilities xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:add capability='a'/></q:capabilities>",
+        "<devices><rng><backend model='random'>/etc/shadow</backend></rng></devices>",
+        "<devices><interface type='hostdev'><source><address type='pci'/></source></interface></devices>",
+        "<devices><disk type='nvme'><source type='pci'/></disk></devices>",
+        "<devices><disk type='volume'><source pool='a' volume='b'/></disk></devices>",
+        "<devices><hostdev mode='subsystem'/></devices>",
+        "<devices><input type='evdev'><source dev='/dev/input/event0'/></input></devices>",
+        "<devices><graphics type='spice'><gl rendernode='/dev/dri/renderD128'/></graphics></devices>",
+        "<bootloader>/bin/sh</bootloader>",
+    ],
+)
+def test_guarded(inside: str) -> None:
+    with pytest.raises(virtProfile.ProfileError, match="may not change"):
+        check("<domain/>", f"<domain>{inside}</domain>")
+    check(f"<domain>{inside}</domain>", f"<domain><vcpu>2</vcpu>{inside}</domain>")
+
+
+def test_not_too_strict() -> None:
+    device = "<domain><devices><hostdev mode='subsystem'><source/>{}</hostdev></devices></domain>"
+    check(device.format(""), device.format("<address type='pci'/>"))
+    random = "<domain><devices><rng><backend model='random'>/dev/urandom</backend></rng></devices></domain>"
+    check("<domain/>", random)
+
+
+def test_no_secret_stays_in_a_worker(tmp_path: Path) -> None:
+    body = "<add><devices><graphics type='vnc' passwd='{$password}'/></devices></add>"
+    (tmp_path / "a.xml").write_text(f"<profile name='a'><param name='password' secret='yes'/>{body}</profile>")
+    store = virtProfile.ProfileStore([tmp_path])
+    secret = "".join(["the-", "secret"])
+    asked = {"xml": VM, "profiles": [{"name": "a", "params": {"password": secret}}]}
+    code, answer = servicework.answered("apply", json.dumps(asked).encode(), store)
+    assert code == 200 and secret.encode() in answer
+    del asked
+    assert reachable(secret, store)  # a worker that forgets nothing
+    serviceworker.forget(False)
+    assert not reachable(secret, store)
+
+
+def reachable(secret: str, store: object) -> bool:
+    """Is there such a text in anything that the package's modules hold?"""
+    stack: list[object] = [vars(module) for name, module in list(sys.modules.items()) if name.startswith("virtProfile")]
+    stack.append(store)
+    seen = set()
+    while stack:
+        one = stack.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, str) and secret in one:
+            return True
+        if type(one).__name__ != "module":
+            stack += gc.get_referents(one)
+    return False
+
+
+def test_rules_are_of_one_request() -> None:
+    token = RULES.set(Rules(may=frozenset(("hostdev",))))
+    try:
+        check("<domain/>", "<domain><devices><hostdev/></devices></domain>")
+    finally:
+        RULES.reset(token)
+    with pytest.raises(virtProfile.ProfileError):
+        check("<domain/>", "<domain><devices><hostdev/></devices></domain>")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd has systemd-analyze")
+def test_systemd_units(tmp_path: Path) -> None:
+    for name in ("virt-profiled.service", "virt-profiled.socket"):
+        text = (TOP / "contrib" / "systemd" / name).read_text()
+        text = text.replace("/usr/bin/virt-profiled", str(TOP / "virt-profiled")).replace("Documentation=", "#")
+        (tmp_path / name).write_text(text)
+    words = ["systemd-analyze", "verify", "--recursive-errors=no", *map(str, tmp_path.iterdir())]
+    done = subprocess.run(words, capture_output=True, text=True)
+    mine = [line for line in done.stderr.splitlines() if "virt-profiled" in line and "executable" not in line]
+    assert not mine, done.stderr
+
+
+def test_manual_page_names_the_same_options() -> None:
+    from virtProfile.serveargs import OPTIONS
+
+    text = (TOP / "man" / "virt-profiled.8.rst").read_text()
+    rows = re.findall(r"^``-.*$", text, re.MULTILINE)
+    told = {flag for row in rows for flag in re.findall(r"``(--?[a-z-]+)``", row)}
+    assert told == {flag for option in OPTIONS for flag in option.flags}
