@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
-from fastapi.testclient import TestClient  # noqa: E402
 from daemon import PROFILES, TOP, VM  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
 
 import virtProfile  # noqa: E402
 from virtProfile import servicework, serviceworker  # noqa: E402
