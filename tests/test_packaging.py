@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``pip install .`` into a virtual environment on the distribution's packages."""
+"""``pip install .`` into a virtual environment on the distribution's packages, and the Debian package."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from virtProfile.version import VERSION
 
 TOP = Path(__file__).parent.parent
 PYTHON = "/usr/bin/python3"
@@ -64,3 +67,21 @@ def test_manual_pages(installed: Path) -> None:
     assert pages == {one.stem for one in (TOP / "man").glob("*.rst")}
     text = (installed / "share" / "man" / "man1" / "virt-profile.1").read_text()
     assert "virt\\-install" in text and "System Message" not in text
+
+
+def test_the_debian_package_has_our_version() -> None:
+    first = (TOP / "debian" / "changelog").read_text().splitlines()[0]
+    assert first.startswith(f"virt-profile ({VERSION}-")
+
+
+@pytest.mark.slow
+def test_the_debian_package() -> None:
+    """Built, clean for lintian, installed in a chroot beside virtinst, used, and taken out."""
+    if os.geteuid() != 0 or shutil.which("dpkg-divert") is None:
+        pytest.skip("root on Debian only")
+    done = subprocess.run(["./dev", "deb", "--try"], cwd=TOP, capture_output=True, text=True)
+    if "debootstrap" in done.stderr and "Failed getting release file" in done.stdout + done.stderr:
+        pytest.skip("no mirror for a chroot")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "FAILED" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "ok: removed: virtinst is as it was"
