@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``pip install .`` into a virtual environment on the distribution's packages."""
+"""``pip install .`` into a virtual environment on the distribution's packages, and the Debian package."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from virtProfile.version import VERSION
 
 TOP = Path(__file__).parent.parent
 PYTHON = "/usr/bin/python3"
@@ -32,7 +35,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = subprocess.run([PYTHON, "-m", "venv", "--system-site-packages", venv], capture_output=True)
     if made.returncode:
         pytest.skip("no virtual environments: apt-get install python3-venv")
-    pip = [venv / "bin" / "python", "-m", "pip", "install", "-q", "--no-build-isolation", "--no-deps", "--no-index"]
+    pip = [
+        venv / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+    ]
     done = subprocess.run([*pip, "."], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return venv
@@ -54,7 +66,9 @@ def test_wrappers_take_profiles(installed: Path) -> None:
     done = run(installed, "virt-install", *words.split(), "--profile", "rng")
     assert done.returncode == 0, done.stderr
     assert "<rng" in done.stdout
-    edited = run(installed, "virt-xml", "-c", "test:///default", "test", "--edit", "--profile", "rng", "--print-diff")
+    edited = run(
+        installed, "virt-xml", "-c", "test:///default", "test", "--edit", "--profile", "rng", "--print-diff"
+    )
     assert "+    <rng" in edited.stdout, edited.stderr
 
 
@@ -68,4 +82,24 @@ def test_manual_pages(installed: Path) -> None:
 
 def test_the_page_is_installed(installed: Path) -> None:
     (found,) = installed.glob("lib/python3*/site-packages/virtProfile/data/page")
-    assert {one.name for one in found.iterdir()} == {one.name for one in (TOP / "virtProfile/data/page").iterdir()}
+    assert {one.name for one in found.iterdir()} == {
+        one.name for one in (TOP / "virtProfile/data/page").iterdir()
+    }
+
+
+def test_the_debian_package_has_our_version() -> None:
+    first = (TOP / "debian" / "changelog").read_text().splitlines()[0]
+    assert first.startswith(f"virt-profile ({VERSION}-")
+
+
+@pytest.mark.slow
+def test_the_debian_package() -> None:
+    """Built, clean for lintian, installed in a chroot beside virtinst, used, and taken out."""
+    if os.geteuid() != 0 or shutil.which("dpkg-divert") is None:
+        pytest.skip("root on Debian only")
+    done = subprocess.run(["./dev", "deb", "--try"], cwd=TOP, capture_output=True, text=True)
+    if "debootstrap" in done.stderr and "Failed getting release file" in done.stdout + done.stderr:
+        pytest.skip("no mirror for a chroot")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "FAILED" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "ok: removed: virtinst is as it was"
