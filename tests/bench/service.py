@@ -136,11 +136,15 @@ def main() -> None:
     if options.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{found['requests']} requests, {options.workers} workers, {CONNECTIONS} connections; 30 devices, 10 profiles")
+    print(
+        f"{found['requests']} requests, {options.workers} workers, {CONNECTIONS} connections; 30 devices, 10 profiles"
+    )
     print(f"  ms of CPU: apply in process {found['in_process_ms']:.2f}, a request {found['cpu_ms']:.2f}")
     print(f"  more, median of ten pairs in turn: {found['more_ms']:+.2f} (wanted: at most +3)")
     print(f"  the pairs: {found['in_process_runs']} {found['cpu_runs']}")
-    print(f"  {found['rate']:.0f} requests/s; p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms; {found['failed']} failed")
+    print(
+        f"  {found['rate']:.0f} requests/s; p50 {found['p50_ms']:.0f} ms, p99 {found['p99_ms']:.0f} ms; {found['failed']} failed"
+    )
     print(f"  memory of all its processes in MiB, on the way: {found['memory_mib']}")
 
 
