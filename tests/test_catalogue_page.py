@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from typing import Any
@@ -38,3 +39,13 @@ def test_rst2man_takes_it(catalogue: Any) -> None:
         ["rst2man", "--strict", catalogue.PAGE], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_examples_name_profiles_that_ship() -> None:
+    """What the manual pages and the readme tell to type works as it stands there."""
+    pages = [*(library.ROOT / "man").glob("*.rst"), library.ROOT / "README.md"]
+    named = {
+        one for page in pages for one in re.findall(r"--profile ([a-z0-9][a-z0-9.-]*)", page.read_text())
+    }
+    assert len(named) > 5
+    assert named - {"help", "none"} <= set(library.NAMES)
