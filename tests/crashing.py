@@ -184,4 +184,7 @@ def main(directory: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    finally:
+        kill_daemon()  # the last one started is nobody's child: daemon.sh waits for its own only
