@@ -21,10 +21,7 @@ from .output import Talk
 from .searchpath import search_path
 from .version import VERSION
 
-_NEEDS = (
-    "python3 -m venv --system-site-packages DIR, and DIR/bin/pip install 'virt-profile[service]';"
-    " or apt-get install python3-fastapi python3-uvicorn"
-)
+_NEEDS = "python3 -m venv --system-site-packages DIR, and DIR/bin/pip install 'virt-profile[service]'"
 #: Seconds for what runs when the service is told to end.
 GRACE = 15
 
