@@ -70,10 +70,15 @@ class Masks:
 
         Not where a wish of somebody else has lost to it, or stands inside of what it made,
         or a default of somebody else speaks of the same place: who yields leaves no trace.
+        Nor where somebody else made what the owner had removed: it would have found that.
         """
         if owner in self._displacing:
             return False
-        hidden, kept, _ = self._only_of(owner)
+        hidden, kept, removed = self._only_of(owner)
+        for element in removed:
+            for one in self.tree.removed[element][0].iterchildren(element.tag):
+                if one not in hidden and not self.tree.original(one):
+                    return False
         if any(not self.tree.original(element) for element in kept):
             return False
         own = [step for step in self._steps if _is_of(step.writer, owner)]
