@@ -23,6 +23,7 @@ CHANNEL = (
 )
 PROFILES = {
     "good": f"{PARAM}{CHANNEL}<add><description>{{$pw}}</description></add>",
+    "plain": f"{PARAM}<add><description>{{$pw}}</description></add>",
     "wrong": f"{PARAM}<add><genid>{{$pw}}</genid></add>",
     "torn": f"{PARAM}<add><title>{{$pw}}</title></add><add multiple='no'><title>no {{$pw}}</title></add>",
 }
@@ -78,3 +79,17 @@ def test_nor_later(place: Path, words: tuple[str, ...]) -> None:
     status, printed = told(place, *(one.format(place) for one in words), vm="later.xml")
     assert status == 0
     assert SECRET not in printed and "ANOTHER0NE" not in printed
+
+
+@pytest.mark.parametrize("how", ["--print-diff", "--explain", "--json"])
+def test_nor_where_a_service_computes(place: Path, how: str) -> None:
+    pytest.importorskip("uvicorn")
+    from serving import serving
+
+    given = f"plain,pw=@{place / 'pw'}"
+    with serving([str(place)], place) as url:
+        run = commandline.run(["--input", str(place / "vm.xml"), "--server", url, "--profile", given, how])
+    printed = "\n".join(line for line in run.text.splitlines() if not line.startswith('  "xml": '))
+    assert run.status == 0, run.err
+    assert SECRET not in printed + run.err
+    assert "***" in printed

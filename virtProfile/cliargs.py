@@ -16,15 +16,18 @@ from .errors import UsageError, nearest
 from .options import EXAMPLES, OPTIONS, PROGRAM, THE_VM, Kind, Option
 
 
-class _Parser(argparse.ArgumentParser):
+class OptionParser(argparse.ArgumentParser):
     """Wrong usage is an error like all others, not argparse's own exit."""
 
+    def __init__(self, options: Sequence[Option], **more: Any) -> None:
+        super().__init__(**more)
+        self._known = [flag for option in options for flag in option.flags]
+
     def error(self, message: str) -> NoReturn:
-        hint = f"'{PROGRAM} --help' lists the options"
+        hint = f"'{self.prog} --help' lists the options"
         unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
         if unknown.startswith("--"):
-            known = [flag for option in OPTIONS for flag in option.flags]
-            hint = nearest(unknown.partition("=")[0], known, 1) or hint
+            hint = nearest(unknown.partition("=")[0], self._known, 1) or hint
         raise UsageError(_plain(message), hint=hint)
 
 
@@ -38,7 +41,8 @@ def parser(completer: Callable[[str], Any] | None = None) -> argparse.ArgumentPa
 
     :param completer: gives what completes a kind of value; only for a shell that asks
     """
-    made = _Parser(
+    made = OptionParser(
+        OPTIONS,
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS] [DOMAIN | --input FILE | < XML] [--profile NAME]…",
         description="Apply libvirt profiles, named and versioned pieces of domain XML, to a VM.",

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 
 def details(result: Result) -> dict[str, Any]:
-    """What `Result.to_dict` does not tell: the balance of wishes, lines, and who wants each value."""
+    """What `Result.to_dict` does not tell: the balance of wishes, lines, and who wants each value.
+
+    Secrets are in the document that goes with it; who draws the difference has to hide them.
+    """
     return {
+        "secrets": list(result.secrets),
         "wishes": result.wishes,
         "kept_out": result.kept_out,
         "lines": [[one.input_line, one.output_line] for one in result.changes],
@@ -54,7 +58,7 @@ def result_of(document: Mapping[str, Any], text: str) -> Result:
     more = document.get("details", {})
     changes = document["changes"]
     lines: Sequence[Any] = more.get("lines") or [(None, None)] * len(changes)
-    return Result(
+    found = Result(
         document["xml"],
         text,
         document["changed"],
@@ -67,6 +71,8 @@ def result_of(document: Mapping[str, Any], text: str) -> Result:
         overridden=tuple(map(_overridden, document["overridden"])),
         owned=tuple(map(_owned, more.get("owned", ()))),
     )
+    found.secrets = tuple(more.get("secrets", ()))
+    return found
 
 
 def _change(one: Mapping[str, Any], input_line: int | None, output_line: int | None) -> Change:

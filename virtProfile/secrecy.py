@@ -63,20 +63,19 @@ def _starred(value: str | None) -> str | None:
 
 def veil_result(result: Result) -> Result:
     """The result as it may be shown; its `xml` and `input` are the real ones."""
-    if result.secrets:
-        result = _without_secrets(result)
+    hide = _Secrets(result.secrets)
     veiled = type(result)(
         result.xml,
         result.input,
         result.changed,
         applied=result.applied,
-        skipped=result.skipped,
-        warnings=result.warnings,
+        skipped=[replace(one, detail=hide.text(one.detail)) for one in result.skipped],
+        warnings=[replace(one, message=hide.text(one.message)) for one in result.warnings],
         wishes=result.wishes,
         kept_out=result.kept_out,
-        changes=lambda: [_veil_change(one) for one in result.changes],
-        overridden=lambda: [_veil_overridden(one) for one in result.overridden],
-        owned=lambda: [_veil_owned(one) for one in result.owned()],
+        changes=lambda: [hide.change(_veil_change(one)) for one in result.changes],
+        overridden=lambda: [hide.overridden(_veil_overridden(one)) for one in result.overridden],
+        owned=lambda: [hide.owned(_veil_owned(one)) for one in result.owned()],
     )
     veiled.secrets = result.secrets
     return veiled
@@ -169,25 +168,6 @@ class _Secrets:
     def conflict(self, one: Conflict) -> Conflict:
         values = tuple(replace(side, value=self.value(side.value)) for side in one.values)
         return replace(one, path=self.text(one.path), values=values)
-
-
-def _without_secrets(result: Result) -> Result:
-    hide = _Secrets(result.secrets)
-    found = type(result)(
-        result.xml,
-        result.input,
-        result.changed,
-        applied=result.applied,
-        skipped=[replace(one, detail=hide.text(one.detail)) for one in result.skipped],
-        warnings=[replace(one, message=hide.text(one.message)) for one in result.warnings],
-        wishes=result.wishes,
-        kept_out=result.kept_out,
-        changes=lambda: [hide.change(one) for one in result.changes],
-        overridden=lambda: [hide.overridden(one) for one in result.overridden],
-        owned=lambda: [hide.owned(one) for one in result.owned()],
-    )
-    found.secrets = result.secrets
-    return found
 
 
 def without(problem: ProfileError, secrets: Iterable[str]) -> ProfileError:

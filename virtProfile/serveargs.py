@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from .errors import UsageError, nearest
+from .cliargs import OptionParser
+from .errors import UsageError
 from .options import Kind, Option
 
 PROGRAM = "virt-profiled"
@@ -86,19 +87,10 @@ _NUMBERS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        hint = f"'{PROGRAM} --help' lists the options"
-        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
-        if unknown.startswith("--"):
-            known = [flag for option in OPTIONS for flag in option.flags]
-            hint = nearest(unknown.partition("=")[0], known, 1) or hint
-        raise UsageError(message.replace("argument -", "option -", 1), hint=hint)
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of `OPTIONS`."""
-    made = _Parser(
+    made = OptionParser(
+        OPTIONS,
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS]",
         description="Serve libvirt profiles over HTTP: a REST API, and a page to look at it.",
