@@ -24,7 +24,8 @@ from .finding import (
     runs,
     state_on,
 )
-from .meeting import INTENT, Loss, Lost, is_foreign
+from .intents import attribute
+from .meeting import Loss, Lost, is_foreign
 from .profile import Kind, Multiple
 from .provenance import THE_DEFINITION, Writer
 from .removing import Absence, Removing, flat
@@ -134,9 +135,9 @@ class Actions(Removing):
                 continue
             if lost:
                 self.wishes += 1
-                self.lose(element, INTENT, intent.value, None, writer, lost[0].winners)
+                self.lose(element, attribute(intent.name), intent.value, None, writer, lost[0].winners)
             else:
-                self.intend(element, intent.value, intent.line, writer)
+                self.intend(element, intent.name, intent.value, intent.line, writer)
 
     def _append(self, thing: Element, group: Group, want: Want, writer: Writer) -> None:
         if self.tree.missed and self.way_is_out(thing, group.way, want.tag, writer):
@@ -177,7 +178,7 @@ class Actions(Removing):
                 self.tree.claim(element, leaf.slot, writer)
             self.tree.claim(one, PRESENCE, writer)
             for intent in want.intents:
-                self.intend(one, intent.value, intent.line, writer)
+                self.intend(one, intent.name, intent.value, intent.line, writer)
         self.effective.add(writer)
 
     def _foreign(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:

@@ -10,7 +10,7 @@ context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import machines
@@ -19,10 +19,12 @@ from .buses import DRIVES, QEMU, Slot, bus_of, name_of, written_slot
 from .controllers import Controllers
 from .deviceclass import DeviceClasses, Refused, judged, missing, taken
 from .errors import CompletionError, MissingContextError
+from .intents import SIZE
 from .locating import held, pairs, slots
 from .meeting import place
 from .provenance import THE_DEFINITION, Origin, Writer
 from .refusals import FIXED, refuse
+from .storage import SOURCE_HINT
 from .supplies import X86, supply
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from .actions import Actions
     from .context import Context
 
+
+#: Who completes a whole guest, see `Completion`.
+Maker = Callable[[str, bool, Mapping[int, int]], str]
 
 #: Where a disk goes whose class chose a bus that is full, in order.
 OTHER_BUSES = ("sata", "scsi")
@@ -43,12 +48,13 @@ class Completion:
         schema: Any,
         context: Context,
         whole: bool = False,
-        maker: Callable[[str, bool], str] | None = None,
+        maker: Maker | None = None,
     ) -> None:
         """:param whole: ``--complete``: also the defaults of a whole guest
         :param maker: who knows these defaults, where it is not virtinst without a connection:
-            takes the text of the rendering, and whether a profile wants no graphics; gives the
-            whole guest's text. The slots of drives that no profile speaks of are then left alone
+            takes the text of the rendering, whether a profile wants no graphics, and the sizes
+            of new disks by their position; gives the whole guest's text. The slots of drives
+            that no profile speaks of are then left alone
         """
         self.maker = maker
         self.schema = schema
@@ -179,7 +185,8 @@ class Pass:
                 for path in (*lacking, *taken(device)):
                     self._take(full, device, path, full, cause)
             return True
-        self.fail(device, cause, refused, "write what it needs into the profile")
+        sized = device in self.actions.intents[SIZE] and child(device, "source") is None
+        self.fail(device, cause, refused, SOURCE_HINT if sized else "write what it needs into the profile")
         return False
 
     def _take(self, full: Element, element: Element, path: str, device: Element, cause: Writer) -> None:

@@ -7,13 +7,13 @@ context gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import companions
+from . import companions, storage
 from .bookkeeping import unlist, write_list, write_record
 from .changes import BOOKKEEPER, Difference, differences
-from .complete import Completion
+from .complete import Completion, Maker
 from .conditions import Conditions
 from .context import Context
 from .errors import InvalidDomainError, ProfileError
@@ -106,7 +106,7 @@ class Call:
         exclude: bool = False,
         everything: bool = False,
         complete: bool = False,
-        maker: Callable[[str, bool], str] | None = None,
+        maker: Maker | None = None,
     ) -> None:
         self.xml = xml
         self.requests = requests
@@ -196,6 +196,7 @@ def _run(call: Call, keep_secrets: bool, secrets: list[str]) -> Result:
     if before is not None:
         companions.part(tree, before, withdrawer)
         respell(tree, Paths(tree.root, schema))
+    storage.check(tree, actions)
     if actions.unmet:
         raise together(actions.unmet)
     found = differences(tree)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from .errors import MissingContextError, ParamError, ProfileError, ProfileSyntaxError, nearest
-from .functions import NAMESPACE, VARIABLES, Surroundings, kib_of, string_of
+from .functions import NAMESPACE, VARIABLES, Surroundings, string_of
 from .guestos import LIBOSINFO_NS
 from .profile import Param, ParamType
+from .valuetypes import kib_of
 from .xmltree import VIRTUNED_NS
 from .xpathcost import MAX_VISITS, visits
 from .xpathsyntax import PROFILE_FUNCTIONS, XPathProblem, parse_xpath

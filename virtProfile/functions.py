@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import machines
 from .errors import MissingContextError, ProfileSyntaxError, nearest
 from .guestos import WORDS, GuestOS
-from .valuetypes import UNITS
+from .valuetypes import kib_of
 from .worktree import child, text_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NAMESPACE = "http://virt-manager.org/schemas/virtuned/functions/0.1"
 VARIABLES = ("capabilities", "domcapabilities", "host", "qemu_version")
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 class Surroundings:
@@ -162,21 +161,6 @@ class Surroundings:
             "version-at-least": self.version_at_least,
         }
         return {(NAMESPACE, name): function for name, function in named.items()}
-
-
-def kib_of(text: str, unit: str = "") -> float | None:
-    """A size in KiB, of ``4194304``, ``4 GiB`` or ``4GiB``; None where it is none.
-
-    Rounded up to whole KiB, as libvirt does (virDomainParseMemory).
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        return None
-    scale = UNITS.get((unit or found.group(2) or "KiB").lower())
-    if scale is None:
-        return None
-    whole, _, decimals = found.group(1).partition(".")
-    return float(-(-int(whole + decimals) * scale // (10 ** len(decimals) * 1024)))
 
 
 def _capability(root: Any, name: str) -> Any:

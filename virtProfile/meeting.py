@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .finding import State, read, state_on
+from .intents import NAMES, SIZE, Asked, attribute, normal
 from .provenance import THE_DEFINITION, Writer
 from .wants import ForeignNode
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from .domainschema import Schema
     from .profile import Snippet
     from .wants import Leaf, Stage, Want
-
-
-#: Stands in reports for the attribute that asks for a place.
-INTENT = "@virtuned:numa-node"
 
 
 class Loss:
@@ -57,17 +54,6 @@ class Loss:
         self.final = False  # no priority would change it
 
 
-class Asked:
-    """The NUMA node that an element is to be placed on, and who asks for it, highest priority first."""
-
-    __slots__ = ("value", "writers", "lines")
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-        self.writers: list[Writer] = []
-        self.lines: list[int] = []
-
-
 class Meeting:
     """Writes values into the tree where they win, and keeps the book."""
 
@@ -78,8 +64,8 @@ class Meeting:
         #: writers of which at least one wish came true or was true before
         self.effective: set[Writer] = set()
         self.wishes = 0
-        #: which elements are to be placed where
-        self.intents: dict[Element, Asked] = {}
+        #: by its name: for which elements something is asked
+        self.intents: dict[str, dict[Element, Asked]] = {name: {} for name in NAMES}
         self.excludes = schema.excludes
 
     # --- the book ------------------------------------------------------------
@@ -175,18 +161,20 @@ class Meeting:
             parent = found
         return parent
 
-    # --- places --------------------------------------------------------------
+    # --- what is asked besides -------------------------------------------------
 
-    def intend(self, element: Element, value: str, line: int, writer: Writer) -> None:
-        """`writer` asks for a NUMA node for an element; who asked before has the higher priority."""
+    def intend(self, element: Element, name: str, said: str, line: int, writer: Writer) -> None:
+        """`writer` asks for something for an element; who asked before has the higher priority."""
         self.wishes += 1
-        value = str(int(value))
-        asked = self.intents.setdefault(element, Asked(value))
+        value = normal(name, said)
+        asked = self.intents[name].setdefault(element, Asked(value, said))
         if asked.value != value:
-            self.lose(element, INTENT, value, asked.value, writer, asked.writers)
+            self.lose(element, attribute(name), said, asked.said, writer, asked.writers)
         elif writer not in asked.writers:
             asked.writers.append(writer)
             asked.lines.append(line)
+            if name == SIZE:
+                self.effective.add(writer)  # a place has to be found first
 
     # --- whole things --------------------------------------------------------
 
@@ -208,8 +196,8 @@ class Meeting:
             new.text = snippet.text
             slots.append(TEXT)
         self.tree.own_all(new, slots, writer)
-        for _, value in snippet.intents:
-            self.intend(new, value, snippet.line, writer)
+        for name, value in snippet.intents:
+            self.intend(new, name, value, snippet.line, writer)
         for one in snippet.children:
             new.append(self.build(new, one, writer))
         return new

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import CompletionError, ProfileError
-from .meeting import INTENT
+from .intents import NUMA_NODE, attribute
 from .pcitopology import (
     Topology,
     address_of,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .context import Context
     from .documents import Documents
 
+#: Stands in reports for the wish for a node.
+INTENT = attribute(NUMA_NODE)
 _KEEP = "a device keeps the address that it has; <remove select='…/address'/> lets it be placed"
 
 
@@ -43,7 +45,7 @@ def place(tree: WorkTree, actions: Actions, context: Context) -> None:
     placed, and what libvirt would take although it does not work, goes to
     `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
     """
-    if actions.intents:
+    if actions.intents[NUMA_NODE]:
         cells = cells_of(tree.root)
         if cells:
             _Placing(tree, actions, context.documents, cells).run()
@@ -103,7 +105,7 @@ class _Placing(Seating):
     def _seats(self) -> list[Seat]:
         """The devices without an address that are wanted on a node, in document order."""
         found: list[Seat] = []
-        asked = self.actions.intents
+        asked = self.actions.intents[NUMA_NODE]
         order = {one: at for at, one in enumerate(self.tree.root.iter("*"))}
         for device in sorted((one for one in asked if one in order), key=lambda one: order[one]):
             wish = asked[device]

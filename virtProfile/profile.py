@@ -58,7 +58,7 @@ class Snippet:
 
     `tag` and names of foreign attributes are in Clark notation, `text` is
     stripped, values are raw: ``{…}`` is not worked out. `intents` are the
-    attributes in the profile list's own namespace (``numa-node``).
+    attributes in the profile list's own namespace (`intents`).
     """
 
     tag: str

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from .errors import ProfileError, ProfileSyntaxError, nearest
+from .intents import NAMES, SUBJECTS
 from .profile import (
     Action,
     Constraint,
@@ -281,7 +282,7 @@ class _Reader:
 
     def no_intents(self, snippet: Snippet, tag: str) -> None:
         for name, _ in snippet.intents:
-            message = f"'{name}' on <{snippet.tag}> in <{tag}>: it asks for a place"
+            message = f"'{name}' on <{snippet.tag}> in <{tag}>: it asks for {SUBJECTS[name]}"
             hint = "it stands on a device of an <add>"
             self.problems.append(Problem("error", message, hint, self.file, snippet.line))
         for one in snippet.children:
@@ -306,10 +307,9 @@ class _Reader:
         for name, value in element.attrib.items():
             self.template(element, value)
             if name.startswith(f"{{{VIRTUNED_NS}}}") and not foreign:
-                if local(name) != "numa-node":
-                    self.error(
-                        element, f"unknown intent '{local(name)}'", nearest(local(name), ["numa-node"])
-                    )
+                if local(name) not in NAMES:
+                    self.error(element, f"unknown intent '{local(name)}'", nearest(local(name), NAMES))
+                    continue
                 intents.append((local(name), value))
             else:
                 attrs.append((name, value))

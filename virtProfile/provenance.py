@@ -201,6 +201,33 @@ class Owned:
     conditions: tuple[str, ...] = ()
 
 
+@record
+class Storage:
+    """The storage of a disk that a profile adds with a size, to be made by who applies it.
+
+    `path` is the disk's XPath in the output, `size` in bytes. `format` is libvirt's name
+    (qcow2), None where the disk says none. Either `source`, a path, or `pool` and `volume`
+    say where.
+    """
+
+    path: str
+    size: int
+    format: str | None
+    source: str | None
+    pool: str | None
+    volume: str | None
+    origins: tuple[Origin, ...]
+
+    @property
+    def place(self) -> str:
+        """Where it is to be, for messages."""
+        return self.source or f"{self.volume} in pool {self.pool}"
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {name: getattr(self, name) for name in ("path", "size", "format", "source", "pool", "volume")}
+        return {**told, "origins": [one.to_dict() for one in self.origins]}
+
+
 class Result:
     """What `apply` gives.
 
@@ -211,6 +238,7 @@ class Result:
     :ivar changed: does the output differ, the list and record of profiles aside?
     :ivar wishes: how many things the profiles asked for
     :ivar kept_out: how many of them the VM definition kept out
+    :ivar storage: what is to be made for disks that profiles add with a size
     :ivar secrets: values of secret params: what holds one is shown as ``***``
     """
 
@@ -228,6 +256,7 @@ class Result:
         changes: Sequence[Change] | Callable[[], Sequence[Change]] = (),
         overridden: Sequence[Overridden] | Callable[[], Sequence[Overridden]] = (),
         owned: Sequence[Owned] | Callable[[], Sequence[Owned]] = (),
+        storage: Sequence[Storage] = (),
     ) -> None:
         self.xml = xml
         self.input = input
@@ -240,6 +269,7 @@ class Result:
         self._changes = changes
         self._overridden = overridden
         self._owned = owned
+        self.storage = tuple(storage)
         self.secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -265,7 +295,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that all interfaces share."""
-        return {
+        told = {
             "xml": self.xml,
             "changed": self.changed,
             "applied": [one.to_dict() for one in self.applied],
@@ -274,6 +304,9 @@ class Result:
             "overridden": [one.to_dict() for one in self.overridden],
             "warnings": [one.to_dict() for one in self.warnings],
         }
+        if self.storage:
+            told["storage"] = [one.to_dict() for one in self.storage]
+        return told
 
 
 def _made(rows: Any) -> tuple[Any, ...]:

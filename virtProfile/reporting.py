@@ -20,6 +20,7 @@ from .provenance import (
 )
 from .rendering import where
 from .selector import Selection
+from .storage import wanted
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def report(
         kept_out=kept_out,
         changes=lambda: describe(found, tree, schema, written, paths) if found else (),
         overridden=overridden,
+        storage=wanted(tree, actions, paths),
         owned=lambda: _owned(tree, paths, overridden(), _conditions(selection, tree)),
     )
 

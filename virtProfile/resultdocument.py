@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .errors import Conflict, ConflictValue, ProfileError
-from .provenance import Applied, Change, Origin, Overridden, Owned, Result, Skipped, Warning
+from .provenance import Applied, Change, Origin, Overridden, Owned, Result, Skipped, Storage, Warning
 
 if TYPE_CHECKING:
     from .capmerge import Merged
@@ -70,9 +70,14 @@ def result_of(document: Mapping[str, Any], text: str) -> Result:
         changes=tuple(_change(one, *line) for one, line in zip(changes, lines, strict=True)),
         overridden=tuple(map(_overridden, document["overridden"])),
         owned=tuple(map(_owned, more.get("owned", ()))),
+        storage=tuple(map(_storage, document.get("storage", ()))),
     )
     found.secrets = tuple(more.get("secrets", ()))
     return found
+
+
+def _storage(one: Mapping[str, Any]) -> Storage:
+    return Storage(**{**one, "origins": tuple(Origin(**who) for who in one["origins"])})
 
 
 def _change(one: Mapping[str, Any], input_line: int | None, output_line: int | None) -> Change:

@@ -160,8 +160,8 @@ class Reviving(Meeting):
         :param part: that, where it is only a part of what the grave knows
         """
         tree = self.tree
-        for _, value in snippet.intents:
-            self.intend(element, value, snippet.line, writer)
+        for name, value in snippet.intents:
+            self.intend(element, name, value, snippet.line, writer)
         written = part or grave.written or Written(snippet.tag, {}, None)
         wanted = {"@" + name: value for name, value in snippet.attrs}
         if snippet.text is not None:

@@ -18,7 +18,7 @@ from .xmltree import ATTRIBUTE, RECORD_NS, TOKEN, VIRTUNED_NS, local, namespace
 
 if TYPE_CHECKING:
     from .errors import Conflict, ProfileError
-    from .provenance import Change, Overridden, Owned, Result
+    from .provenance import Change, Overridden, Owned, Result, Storage
     from .xmltree import Document
 
 STARS = "***"
@@ -76,6 +76,7 @@ def veil_result(result: Result) -> Result:
         changes=lambda: [hide.change(_veil_change(one)) for one in result.changes],
         overridden=lambda: [hide.overridden(_veil_overridden(one)) for one in result.overridden],
         owned=lambda: [hide.owned(_veil_owned(one)) for one in result.owned()],
+        storage=[hide.storage(one) for one in result.storage],
     )
     veiled.secrets = result.secrets
     return veiled
@@ -164,6 +165,10 @@ class _Secrets:
     def owned(self, one: Owned) -> Owned:
         losers = tuple(self.overridden(loser) for loser in one.losers)
         return replace(one, path=self.text(one.path), value=self.value(one.value), losers=losers)
+
+    def storage(self, one: Storage) -> Storage:
+        source, volume = self.value(one.source), self.value(one.volume)
+        return replace(one, path=self.text(one.path), source=source, volume=volume)
 
     def conflict(self, one: Conflict) -> Conflict:
         values = tuple(replace(side, value=self.value(side.value)) for side in one.values)

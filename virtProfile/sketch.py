@@ -9,6 +9,7 @@ random UUID and MAC addresses are left to libvirt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -16,6 +17,7 @@ from lxml import etree
 from .domainschema import to_bytes
 from .errors import CompletionError, MissingContextError
 from .provenance import MIN_PRIORITY, Origin, Writer
+from .storage import sizes
 from .version import VERSION
 from .worktree import PRESENCE, TEXT, Element, child, text_of
 
@@ -84,14 +86,16 @@ class Sketch:
     # --- virtinst --------------------------------------------------------------
 
     def _guest(self, text: str, no_graphics: bool) -> Element:
-        known = self.known.get((text, no_graphics))
+        new = sizes(self.tree, self.work.actions)
+        key = (text, no_graphics, *new.items())
+        known = self.known.get(key)
         if known is None:
-            known = self.known[(text, no_graphics)] = self._ask(text, no_graphics)
+            known = self.known[key] = self._ask(text, no_graphics, new)
         return known
 
-    def _ask(self, text: str, no_graphics: bool) -> Element:
+    def _ask(self, text: str, no_graphics: bool, new: Mapping[int, int]) -> Element:
         if self.work.maker is not None:
-            return self._without_graphics(self.work.maker(text, no_graphics), no_graphics)
+            return self._without_graphics(self.work.maker(text, no_graphics, new), no_graphics)
         from .offline import connection
 
         root = self.tree.root

@@ -18,6 +18,7 @@ UNITS = {
         for name, base in ((letter, 1024), (letter + "b", 1000), (letter + "ib", 1024))
     },
 }
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
 #: the schema's pattern of a CPU set (basictypes, "cpuset")
 _SET_PATTERN = r"([0-9]+(-[0-9]+)?|\^[0-9]+)(,([0-9]+(-[0-9]+)?|\^[0-9]+))*"
@@ -50,6 +51,21 @@ def to_bytes(value: str | None, unit: str | None, default: str) -> int | None:
     if scale is None or not text.isascii() or not text.isdigit():
         return None
     return int(text) * int(scale)
+
+
+def kib_of(text: str, unit: str = "") -> float | None:
+    """A size in KiB, of ``4194304``, ``4 GiB`` or ``4GiB``; None where it is none.
+
+    Rounded up to whole KiB, as libvirt does (virDomainParseMemory).
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        return None
+    scale = UNITS.get((unit or found.group(2) or "KiB").lower())
+    if scale is None:
+        return None
+    whole, _, decimals = found.group(1).partition(".")
+    return float(-(-int(whole + decimals) * scale // (10 ** len(decimals) * 1024)))
 
 
 def same_size(a: str, unit_a: str | None, b: str, unit_b: str | None, default: str) -> bool:

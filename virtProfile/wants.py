@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import ProfileSyntaxError, nearest
+from .intents import wrong
 from .records import replace
 from .valuetypes import cpu_set
 from .worktree import PRESENCE, TEXT
@@ -62,14 +63,15 @@ class Leaf:
 
 
 class Intent:
-    """What a snippet asks for one of its elements beyond what stands there: a place.
+    """What a snippet asks for one of its elements beyond what stands there: see `intents`.
 
     `way` leads from the thing to the element.
     """
 
-    __slots__ = ("tags", "value", "line")
+    __slots__ = ("name", "tags", "value", "line")
 
-    def __init__(self, way: tuple[Stage, ...], value: str, line: int) -> None:
+    def __init__(self, name: str, way: tuple[Stage, ...], value: str, line: int) -> None:
+        self.name = name
         self.tags = tuple(stage.tag for stage in way)
         self.value = value
         self.line = line
@@ -325,14 +327,11 @@ def _scope(
                 continue
         want.leaves.append(leaf)
     for name, value in snippet.intents:
-        if value != WORKED_OUT and not (value.isascii() and value.isdigit()):
-            reading.error(
-                f"{name}='{value}' on '{node.path or 'domain'}' is no number",
-                "a NUMA node of the guest is named by the id of its <cell>",
-                snippet.line,
-            )
+        problem = wrong(name, None if value == WORKED_OUT else value, node.path)
+        if problem is not None:
+            reading.error(*problem, snippet.line)
         else:
-            want.intents.append(Intent(way, value, snippet.line))
+            want.intents.append(Intent(name, way, value, snippet.line))
     seen = [one.tag for one in snippet.children]
     for one in snippet.children:
         _branch(one, node, way, want, reading, seen.count(one.tag) > 1)

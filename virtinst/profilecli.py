@@ -139,6 +139,9 @@ def enable(program):
         _around(program, "set_cli_defaults", _set_cli_defaults)
     if hasattr(program, "action_edit"):
         _around(program, "action_edit", _action_edit)
+    for name in ("define_changes", "start_domain_transient"):
+        if hasattr(program, name):
+            _around(program, name, _with_storage)
     if hasattr(cli, "_virtparser_completer"):
         _around(cli, "_virtparser_completer", _completer)
 
@@ -216,6 +219,15 @@ def _action_edit(original, *args, **kwargs):
         if wishes:
             _report(_told(lambda: profileguest.apply_profiles(guest, wishes, store=store)))
     return found
+
+
+def _with_storage(original, conn, guest, *args, **kwargs):
+    """virt-xml makes storage only for devices that it adds itself."""
+    if not _OPTIONS:
+        return original(conn, guest, *args, **kwargs)
+    from .profilestorage import StorageFirst
+
+    return original(StorageFirst(conn, guest, cli.get_meter), guest, *args, **kwargs)
 
 
 def _report(result):

@@ -13,11 +13,12 @@ from virtinst.devices import DeviceInterface
 from virtinst.guest import Guest
 from virtProfile.context import Context
 from virtProfile.engine import Call, run
-from virtProfile.functions import kib_of
 from virtProfile.store import ProfileStore
+from virtProfile.valuetypes import kib_of
 from virtProfile.wishlist import read_requests
 
 from . import profilecarry
+from .profilestorage import give_storage
 
 
 def profile_store(directories=()):
@@ -98,7 +99,17 @@ def apply_profiles(
     result = run(call)
     if result.xml != text:
         profilecarry.adopt(guest, result.xml, devices)
+        give_storage(guest, _sizes(result))
     return result
+
+
+def _sizes(result):
+    """Bytes of storage that is to be made, by the disk's position."""
+    if not result.storage:
+        return {}
+    root = etree.fromstring(result.xml.encode())
+    disks = root.findall("devices/disk")
+    return {disks.index(root.xpath(one.path)[0]): one.size for one in result.storage}
 
 
 class NewGuest:
@@ -154,18 +165,21 @@ class NewGuest:
             context,
             guest.name or "<guest>",
             complete=True,
-            maker=lambda text, no_graphics: self._complete(guest, text, devices, no_graphics).get_xml(),
+            maker=lambda text, no_graphics, sizes: self._complete(
+                guest, text, devices, no_graphics, sizes
+            ).get_xml(),
         )
         result = run(call)
         profilecarry.adopt(guest, _identified(guest.conn, _in_kib(result.xml)), devices)
         guest._capsinfo = guest._domcaps = None  # of the guest before
+        give_storage(guest, _sizes(result), choose=True)
         return result
 
     def _defaulted(self, guest, root, devices):
-        made = self._complete(guest, etree.tostring(root, encoding="unicode"), devices, False)
+        made = self._complete(guest, etree.tostring(root, encoding="unicode"), devices, False, {})
         return etree.fromstring(made.get_xml().encode())
 
-    def _complete(self, guest, text, devices, no_graphics):
+    def _complete(self, guest, text, devices, no_graphics, sizes):
         """virt-install's defaults on a rendering: another guest."""
         made = profilecarry.clone(guest, _in_kib(text), devices)
         made._capsinfo = made._domcaps = None  # as this rendering says, not as the guest did
@@ -184,6 +198,7 @@ class NewGuest:
         made.uuid = made.uuid or "00000000-0000-4000-8000-000000000000"  # else one is drawn
         for nic in made.devices.interface:
             nic.macaddr = nic.macaddr or "52:54:00:00:00:01"
+        give_storage(made, sizes, choose=True)
         made.set_defaults(None)
         return made
 

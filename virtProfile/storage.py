@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disks that profiles add with a size: the storage that is to be made for them.
+
+The engine makes none: it says what is wanted, and who applies the profile makes
+it, or tells. A disk that the VM has, by its definition or an earlier apply, has
+its storage already, whatever size a profile names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .buses import name_of
+from .errors import CompletionError
+from .intents import SIZE, Asked
+from .provenance import Storage
+from .worktree import Element, WorkTree, child
+
+if TYPE_CHECKING:
+    from .actions import Actions
+    from .paths import Paths
+
+#: Types of a <disk> whose source libvirt's storage pools can make.
+_KINDS = (None, "file", "block", "volume")
+SOURCE_HINT = "write a <source>: only virt-install --profile chooses one by itself"
+
+
+def check(tree: WorkTree, actions: Actions) -> None:
+    """What has a size and can have no storage made goes to `actions.unmet`."""
+    for disk, asked in _new(tree, actions):
+        origin = asked.writers[0].origin
+        where = f"{origin.file}:{asked.lines[0]}"
+        source = child(disk, "source")
+        fact = hint = ""
+        if disk.get("device") not in (None, "disk"):
+            fact = f"it is a {disk.get('device')}"
+        elif disk.get("type") not in _KINDS:
+            fact = f"it is of type '{disk.get('type')}'"
+        elif source is None or not any(source.get(name) for name in ("file", "dev", "volume")):
+            if actions.unmet:
+                continue  # its class said so
+            fact, hint = "it has no source", SOURCE_HINT
+        if fact:
+            hint = hint or "storage is made for disks of type file, block or volume"
+            problem = f"no storage of {asked.said} can be made for {name_of(disk)}: {fact}"
+            actions.unmet.append(CompletionError(problem, hint=hint, where=where))
+
+
+def wanted(tree: WorkTree, actions: Actions, paths: Paths) -> tuple[Storage, ...]:
+    """The storage to be made, in the order of the disks."""
+    found = []
+    for disk, asked in sorted(_new(tree, actions), key=lambda one: position(one[0])):
+        source, driver = child(disk, "source"), child(disk, "driver")
+        found.append(
+            Storage(
+                paths.of(disk),
+                int(asked.value) * 1024,
+                None if driver is None else driver.get("type"),
+                None if source is None else source.get("file") or source.get("dev"),
+                None if source is None else source.get("pool"),
+                None if source is None else source.get("volume"),
+                tuple(one.origin for one in asked.writers),
+            )
+        )
+    return tuple(found)
+
+
+def sizes(tree: WorkTree, actions: Actions) -> dict[int, int]:
+    """Bytes by position, for who completes the disks."""
+    return {position(disk): int(asked.value) * 1024 for disk, asked in _new(tree, actions)}
+
+
+def _new(tree: WorkTree, actions: Actions) -> Iterator[tuple[Element, Asked]]:
+    for disk, asked in actions.intents[SIZE].items():
+        if asked.writers and not tree.in_source(disk) and tree.stands(disk):
+            yield disk, asked
+
+
+def position(disk: Element) -> int:
+    """The number of a disk among the disks of its domain, from 0."""
+    return sum(1 for _ in disk.itersiblings("disk", preceding=True))
