@@ -55,6 +55,7 @@ LAYERS = [
     "liveplan",
     "domains",
     "updating",
+    "making",
     "defining gathering",
     "fleetwork",
     "fleet servicepolicy servicerequest serviceapi",

@@ -413,6 +413,10 @@ class Run:
         show(result, self.out, self.talk, options, connection is not None, data, encoding)
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE
+        if connection is None and result.storage:
+            from .making import warn
+
+            warn(result, self.talk)
         if connection is not None:
             from .defining import define
 

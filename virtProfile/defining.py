@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .domains import READ_ONLY_HINT
 from .errors import LibvirtError, PolicyError, ProfileError
+from .making import Making
 from .secrecy import veil_result
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def define(
                 f"domain '{domain.name}' has a managed save image: it resumes as it was saved;"
                 f" 'virsh managedsave-remove {domain.name}' lets it boot as defined"
             )
+    making = Making(connection, result, talk)
+    for line in making.lines():
+        talk.note(line)
     exists = domain is not None or connection.known(name, uuid)
     seen = [one for one in result.warnings if one.code == GUEST_ABI]
     if not options.yes:
@@ -74,14 +78,19 @@ def define(
                 f"the guest in domain '{name}' would see another machine ({len(seen)} changes)",
                 hint="--yes defines it all the same, --confirm shows the difference and asks",
             )
+    making.carry_out()
     if live is not None:
-        live.carry_out()
+        try:
+            live.carry_out()
+        except LibvirtError as problem:
+            raise making.take_back(problem, domain) from problem
         if domain is not None and not domain.persistent or options.define is False:
             return  # nothing is kept for the next boot
     try:
         defined = connection.define(result.xml if live is None else live.definition(result))
     except LibvirtError as problem:
-        raise problem if live is None else live.take_back(problem) from problem
+        problem = problem if live is None else live.take_back(problem)
+        raise making.take_back(problem, None if live is None else domain) from problem
     talk.note(f"Domain '{defined.name}' defined successfully.")
     _tell_dropped(result, defined, again, talk)
     if defined.active and not options.start and (live is None or live.plan.later):

@@ -7,12 +7,18 @@ when a connection is opened and not before.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lxml import etree
+
 from .errors import LibvirtError, nearest
 from .records import record
+from .xmltree import parse
 
+#: Types of pools whose volumes are files, of a format (storage.html, "Storage pool types").
+_FILE_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 READ_ONLY_HINT = "a read-only connection can print the result, not define it"
 
 
@@ -278,6 +284,60 @@ class Connection:
         :raises LibvirtError: libvirt refused; what was defined before still is
         """
         return self._read(self._call(self._connection.defineXMLFlags, xml, 0))
+
+    # --- storage -------------------------------------------------------------
+
+    def pool(self, name: str) -> Any:
+        """The active storage pool of that name, with its volumes as they are now.
+
+        :raises LibvirtError: there is none
+        """
+        pool = self._call(self._connection.storagePoolLookupByName, name)
+        self._call(pool.refresh, 0)
+        return pool
+
+    def pool_of(self, directory: str) -> Any:
+        """The active pool whose volumes stand in that directory; None for none, and without a driver."""
+        libvirt = self._libvirt
+        try:
+            pools = self._connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+        except libvirt.libvirtError as problem:
+            if problem.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
+                return None
+            raise _error(problem) from problem
+        for pool in pools:
+            target = parse(self._call(pool.XMLDesc, 0)).root.findtext("target/path") or ""
+            if posixpath.normpath(target) == posixpath.normpath(directory):
+                self._call(pool.refresh, 0)
+                return pool
+        return None
+
+    def has_volume(self, pool: Any, name: str) -> bool:
+        """Is there a volume of that name?
+
+        :raises LibvirtError: libvirt does not tell
+        """
+        return name in self._call(pool.listVolumes)
+
+    def create_volume(self, pool: Any, name: str, size: int, kind: str) -> Any:
+        """Make a volume that grows as it is written to, where the pool can have such.
+
+        :param size: in bytes
+        :param kind: its format; left out for pools that have no formats
+        :raises LibvirtError: libvirt refused
+        """
+        volume = etree.Element("volume")
+        etree.SubElement(volume, "name").text = name
+        etree.SubElement(volume, "capacity", unit="bytes").text = str(size)
+        of_files = parse(self._call(pool.XMLDesc, 0)).root.get("type") in _FILE_POOLS
+        if of_files:
+            etree.SubElement(volume, "allocation").text = "0"
+            etree.SubElement(etree.SubElement(volume, "target"), "format", type=kind)
+        return self._call(pool.createXML, etree.tostring(volume, encoding="unicode"), 0)
+
+    def delete_volume(self, volume: Any) -> None:
+        """:raises LibvirtError: libvirt refused"""
+        self._call(volume.delete, 0)
 
     def start(self, domain: Domain) -> None:
         """:raises LibvirtError: it cannot be started"""
