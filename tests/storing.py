@@ -60,7 +60,7 @@ def main(place: Path) -> dict[str, Any]:
     told: dict[str, Any] = {}
 
     def call(step: str, *words: str) -> None:
-        out, err = io.StringIO(), io.StringIO()
+        out, err = io.BytesIO(), io.StringIO()
         argv = ["--connect", URI, "vp-e-store", "--profile-dir", str(profiles), *words]
         status = runcli(argv, stdout=out, stderr=err, environ={})
         disks = domain.XMLDesc(0).count("<disk"), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).count("<disk")
