@@ -58,6 +58,8 @@ TABLE = {
     "location-detect": (f"--location {TREE} --disk size=2 --print-xml", "--profile big --profile nousb"),
     "location-args": (f"{F37} --location {TREE} --extra-args console=ttyS0 --disk size=2 --print-xml", "--profile boot-args"),
     "unattended": (f"{F37} --location {TREE} --unattended --disk size=2 --print-xml", "--profile scsi --profile hard"),
+    "stores": (f"{F37} --import --disk none {XML}", "--profile stores"),
+    "stores-beside": (f"{F37} --import --disk size=2 --print-xml", "--profile stores,size=1GiB --profile scsi --profile cache"),
     "unattended-pxe": (f"{F37} --pxe --unattended --disk size=2 --print-xml", "--profile headless-server"),
 }  # fmt: skip
 

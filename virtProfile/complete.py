@@ -10,7 +10,7 @@ context.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import machines
@@ -24,7 +24,7 @@ from .locating import held, pairs, slots
 from .meeting import place
 from .provenance import THE_DEFINITION, Origin, Writer
 from .refusals import FIXED, refuse
-from .storage import SOURCE_HINT
+from .storage import SOURCE_HINT, Sizes
 from .supplies import X86, supply
 from .worktree import PRESENCE, TEXT, Element, WorkTree, child, text_of
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 #: Who completes a whole guest, see `Completion`.
-Maker = Callable[[str, bool, Mapping[int, int]], str]
+Maker = Callable[[str, bool, Sizes], str]
 
 #: Where a disk goes whose class chose a bus that is full, in order.
 OTHER_BUSES = ("sata", "scsi")
@@ -80,7 +80,8 @@ class Completion:
         if self.whole:
             from .sketch import complete
 
-            complete(work, self._sketches)
+            if not complete(work, self._sketches):
+                return  # what it lacks is told; what follows from that is not
             default_again()
         work.run(self.whole and self.maker is None)
 

@@ -138,7 +138,8 @@ def _filled(
         made.bus = bus
     try:
         made.set_defaults(guest)
-        made.validate()
+        if not _is_volume(device):
+            made.validate()
         return etree.fromstring(made.get_xml().encode())
     except (ValueError, RuntimeError) as problem:
         raise Refused(" ".join(str(problem).split())) from None
@@ -146,6 +147,12 @@ def _filled(
         # It asked the connection for something that only libvirt knows, or stumbled over
         # something empty: the device stays as it is, and is told to be incomplete.
         return etree.fromstring(text)
+
+
+def _is_volume(device: Element) -> bool:
+    """Has it its storage by pool and volume? Its class would ask libvirt whether there is one."""
+    source = child(device, "source") if device.tag == "disk" else None
+    return source is not None and bool(source.get("pool") and source.get("volume"))
 
 
 def _name_os(context: Context, root: Element, guest: Any) -> None:

@@ -98,6 +98,17 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Warning": _object({"code": TEXT, "message": TEXT, "where": TEXT}),
+    "Storage": _object(
+        {
+            "path": TEXT,
+            "size": _NUMBER,
+            "format": _MAYBE,
+            "source": _MAYBE,
+            "pool": _MAYBE,
+            "volume": _MAYBE,
+            "origins": _list("Origin"),
+        }
+    ),
     "Result": _object(
         {
             "xml": _XML,
@@ -108,7 +119,7 @@ SCHEMAS: dict[str, Schema] = {
             "overridden": _list("Overridden"),
             "warnings": _list("Warning"),
         },
-        {"details": {"type": "object"}},
+        {"details": {"type": "object"}, "storage": _list("Storage")},
     ),
     "Conflict": _object(
         {

@@ -9,7 +9,6 @@ random UUID and MAC addresses are left to libvirt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -17,7 +16,7 @@ from lxml import etree
 from .domainschema import to_bytes
 from .errors import CompletionError, MissingContextError
 from .provenance import MIN_PRIORITY, Origin, Writer
-from .storage import sizes
+from .storage import Sizes, sizes
 from .version import VERSION
 from .worktree import PRESENCE, TEXT, Element, child, text_of
 
@@ -93,7 +92,7 @@ class Sketch:
             known = self.known[key] = self._ask(text, no_graphics, new)
         return known
 
-    def _ask(self, text: str, no_graphics: bool, new: Mapping[int, int]) -> Element:
+    def _ask(self, text: str, no_graphics: bool, new: Sizes) -> Element:
         if self.work.maker is not None:
             return self._without_graphics(self.work.maker(text, no_graphics, new), no_graphics)
         from .offline import connection
@@ -261,11 +260,13 @@ def _recommended_memory(guest: Any, os: Any) -> None:
         guest.currentMemory = int(ram) // 1024
 
 
-def complete(work: Pass, known: dict[Any, Element]) -> None:
-    """Complete the guest; what goes wrong goes to the pass."""
+def complete(work: Pass, known: dict[Any, Element]) -> bool:
+    """Complete the guest; what goes wrong goes to the pass. Gives whether it is complete."""
     try:
         Sketch(work, known).run()
+        return True
     except MissingContextError as problem:
         work.actions.unmet.append(MissingContextError(problem.message, hint=problem.hint, where="--complete"))
     except CompletionError as problem:
         work.actions.unmet.append(problem)
+    return False

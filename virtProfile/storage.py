@@ -8,7 +8,7 @@ its storage already, whatever size a profile names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .buses import name_of
@@ -20,6 +20,9 @@ from .worktree import Element, WorkTree, child
 if TYPE_CHECKING:
     from .actions import Actions
     from .paths import Paths
+
+#: Bytes, and file and line of who asks for them, by the disk's position.
+Sizes = Mapping[int, tuple[int, str]]
 
 #: Types of a <disk> whose source libvirt's storage pools can make.
 _KINDS = (None, "file", "block", "volume")
@@ -66,9 +69,12 @@ def wanted(tree: WorkTree, actions: Actions, paths: Paths) -> tuple[Storage, ...
     return tuple(found)
 
 
-def sizes(tree: WorkTree, actions: Actions) -> dict[int, int]:
-    """Bytes by position, for who completes the disks."""
-    return {position(disk): int(asked.value) * 1024 for disk, asked in _new(tree, actions)}
+def sizes(tree: WorkTree, actions: Actions) -> Sizes:
+    """For who completes the disks."""
+    return {
+        position(disk): (int(asked.value) * 1024, f"{asked.writers[0].origin.file}:{asked.lines[0]}")
+        for disk, asked in _new(tree, actions)
+    }
 
 
 def _new(tree: WorkTree, actions: Actions) -> Iterator[tuple[Element, Asked]]:

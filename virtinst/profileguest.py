@@ -104,12 +104,15 @@ def apply_profiles(
 
 
 def _sizes(result):
-    """Bytes of storage that is to be made, by the disk's position."""
+    """Of the storage that is to be made bytes, and file and line of who asks, by the disk's position."""
     if not result.storage:
         return {}
     root = etree.fromstring(result.xml.encode())
     disks = root.findall("devices/disk")
-    return {disks.index(root.xpath(one.path)[0]): one.size for one in result.storage}
+    return {
+        disks.index(root.xpath(one.path)[0]): (one.size, "%s:%d" % (one.origins[0].file, one.origins[0].line))
+        for one in result.storage
+    }
 
 
 class NewGuest:

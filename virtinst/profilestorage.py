@@ -17,12 +17,12 @@ _GIB = 1024**3
 def give_storage(guest, sizes, choose=False):
     """Let the storage of a guest's disks be created, where there is none.
 
-    :param sizes: bytes by position among the disks
+    :param sizes: bytes, and file and line of who asks for them, by position among the disks
     :param choose: also where it is, and the format, for a disk that does not say: a new
         volume of the default pool, as virt-install does
     :raises CompletionError: it cannot be made
     """
-    for position, size in sorted(sizes.items()):
+    for position, (size, where) in sorted(sizes.items()):
         disk = guest.devices.disk[position]
         try:
             _give(guest, disk, size, choose)
@@ -32,6 +32,7 @@ def give_storage(guest, sizes, choose=False):
             raise CompletionError(
                 "no storage can be made for %s: %s" % (name, fact),
                 hint="a storage pool of the connection has to have its place: virsh pool-list --details",
+                where=where,
             ) from None
 
 
