@@ -257,6 +257,13 @@ def test_bad_addresses(address: str) -> None:
         Client(address)
 
 
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}"])
+def test_forms_of_a_sockets_address(form: str, tmp_path: Path) -> None:
+    fake = Fake(tmp_path / "a#b", b"hello\r\n")
+    caught(lambda: Client(form.format(tmp_path / "a#b")).status(VM))
+    assert len(fake.asked) == 1
+
+
 def test_a_token_with_a_line_feed() -> None:
     with pytest.raises(UsageError):
         Client("http://127.0.0.1:1", token="a\nhost: b")

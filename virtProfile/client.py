@@ -337,7 +337,7 @@ def _connection(
     except ValueError:
         raise UsageError(f"'{server}' is no address of a service", hint=_HINT) from None
     if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
-        return _UnixConnection(server[len("unix://") :], timeout)
+        return _UnixConnection(server[len("unix:") :].removeprefix("//"), timeout)
     bare = not parts.username and parts.path in ("", "/") and not parts.query and not parts.fragment
     if host is None or not bare or parts.scheme not in ("http", "https"):
         raise UsageError(f"'{server}' is no address of a service", hint=_HINT)
