@@ -77,8 +77,10 @@ def blind(scene: strategies.Scene, record: bool) -> bool:
     """Without the record a second run cannot know what the first one did: a list that two
     profiles append to, or replace, looks like the definition's own (DESIGN.md, Decisions)."""
     text = "".join(scene.profiles)
-    return not record and len(scene.profiles) > 1 and bool(
-        re.search(r"multiple='no'|<boot\b|<initarg|:arg\b|oemStrings|<rule\b", text)
+    return (
+        not record
+        and len(scene.profiles) > 1
+        and bool(re.search(r"multiple='no'|<boot\b|<initarg|:arg\b|oemStrings|<rule\b", text))
     )
 
 
@@ -92,6 +94,7 @@ def test_i2_idempotent(scene: strategies.Scene, record: bool) -> None:
     twice = virtProfile.apply(once.xml, scene.wishes(), store=scene.store, record=record)
     assert twice.xml == once.xml
     assert not twice.changed
+    assert not twice.storage
 
 
 @several
@@ -110,6 +113,7 @@ def test_i2_idempotent_with_conditions(scene: strategies.Scene, record: bool) ->
     )
     assert twice.xml == once.xml
     assert not twice.changed
+    assert not twice.storage
 
 
 @several
@@ -122,6 +126,7 @@ def test_i2_idempotent_by_the_record(scene: strategies.Scene) -> None:
     twice = virtProfile.apply(once.xml, scene.wishes(), store=scene.store, context=scene.context)
     assert twice.xml == once.xml
     assert not twice.changed
+    assert not twice.storage
 
 
 @several
@@ -156,6 +161,46 @@ def test_i3_order_never_matters(scene: strategies.Scene, random: Any, record: bo
             event(f"error {error.code}")
             outcomes.append((error.code, error.to_dict()))
     assert outcomes[0] == outcomes[1]
+
+
+NEW_DISKS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["vdy", "vdz"]),
+        st.sampled_from(["", " v:size='1 GiB'", " v:size='1048576'", " v:size='2 GiB'"]),
+        st.sampled_from(["", "<source file='/a'/>"]),
+        st.sampled_from(["", " multiple='no'", " constraint='hard'"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@several
+@given(strategies.scenes(), NEW_DISKS, st.randoms(use_true_random=False))
+def test_sizes_of_new_disks(scene: strategies.Scene, disks: list[tuple[Any, ...]], random: Any) -> None:
+    """What storage is wanted is no matter of order, and is wanted once (I2, I3)."""
+    texts = list(scene.profiles)
+    for number, name, size, source, words in disks:
+        number %= len(texts)
+        device = f"<disk xmlns:v='{VIRTUNED_NS}'{size}>{source}<target dev='{name}' bus='virtio'/></disk>"
+        action = f"<add{words}><devices>{device}</devices></add>"
+        texts[number] = texts[number].replace("</profile>", f"{action}</profile>")
+    scene = strategies.Scene(scene.domain, tuple(texts), scene.requests, scene.context)
+    once = apply(scene)
+    wishes = scene.wishes()
+    random.shuffle(wishes)
+    try:
+        other = virtProfile.apply(scene.domain, wishes, store=scene.store)
+    except ProfileError:
+        assert once is None
+        return
+    assert once is not None
+    event(f"storage of {len(once.storage)}")
+    assert other.to_dict() == once.to_dict()
+    twice = virtProfile.apply(once.xml, scene.wishes(), store=scene.store)
+    assert twice.xml == once.xml
+    assert not twice.storage
 
 
 @several
