@@ -132,6 +132,6 @@ def _place(connection: Connection, one: Storage, shown: Storage) -> tuple[Any, s
         raise LibvirtError(
             f"no storage can be created at '{shown.source}': no active storage pool has its directory",
             hint=f"'{command}' makes it, or define a pool: virsh pool-create-as",
-            where=str(one.origins[0]),
+            where=f"{one.origins[0].file}:{one.origins[0].line}",
         )
     return None if connection.has_volume(pool, name) else (pool, name)
