@@ -229,6 +229,18 @@ def test_define_makes_it(store: Callable[..., ProfileStore], tmp_path: Path, dri
     driver.lookupByName("vp-store").undefine()
 
 
+def test_two_disks_share_it(store: Callable[..., ProfileStore], tmp_path: Path, driver: Any) -> None:
+    inner = "<source file='/default-pool/d.img'/><shareable/>"
+    store(p=profile("p", disk("1 GiB", inner=inner) + disk("1 GiB", inner=inner).replace("vdb", "vdc")))
+    (tmp_path / "vm.txt").write_text(VM)
+    words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define"]
+    status, _, told = call(tmp_path, *words)
+    assert status == 0, told
+    assert told.count("storage: created") == 1
+    driver.storageVolLookupByPath("/default-pool/d.img").delete()
+    driver.lookupByName("vp-store").undefine()
+
+
 def test_a_refused_domain_takes_it_along(
     store: Callable[..., ProfileStore], tmp_path: Path, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

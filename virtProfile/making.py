@@ -36,7 +36,12 @@ class Making:
         self._missing: list[tuple[Storage, Any, str, str]] = []
         self._made: list[tuple[Storage, Any, str]] = []
         problems: list[LibvirtError] = []
+        places = set()  # two disks may share one
         for one, shown in zip(result.storage, veil_result(result).storage, strict=True):
+            place = (one.source, one.pool, one.volume)
+            if place in places:
+                continue
+            places.add(place)
             try:
                 found = _place(connection, one, shown)
             except LibvirtError as problem:
