@@ -413,7 +413,7 @@ class Run:
         show(result, self.out, self.talk, options, connection is not None, data, encoding)
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE
-        if connection is None and result.storage:
+        if connection is None and result.storage and options.explain is None:
             from .making import warn
 
             warn(result, self.talk)
