@@ -7,6 +7,9 @@ from pathlib import Path
 
 import commandline
 import pytest
+import strategies
+
+import virtProfile
 
 SECRET = "TOPS3CRET"
 VM = """<domain type='kvm'>
@@ -93,3 +96,23 @@ def test_nor_where_a_service_computes(place: Path, how: str) -> None:
     assert run.status == 0, run.err
     assert SECRET not in printed + run.err
     assert "***" in printed
+
+
+COOKIE = (
+    "<disk type='network'><source protocol='https' name='x'><host name='h'/><cookies><cookie name='c'>{}</cookie>"
+    "</cookies></source><target dev='vda' bus='virtio'/></disk>"
+)
+
+
+@pytest.mark.parametrize("device", ["<graphics type='vnc' passwd='{}'/>", COOKIE])
+@pytest.mark.parametrize("own", [True, False])
+def test_the_record_has_no_passwords(device: str, own: bool) -> None:
+    """What libvirt itself keeps back is not in the record, neither as written nor as it was before."""
+    text = f"<profile name='p' version='1'><add><devices>{device.format('NEW' + SECRET)}</devices></add></profile>"
+    store = strategies.MemoryStore([text])
+    vm = VM.replace("<devices/>", f"<devices>{device.format('OLD' + SECRET) if own else ''}</devices>")
+    result = virtProfile.apply(vm, [{"name": "p", "priority": 120}], store=store)
+    assert result.xml.count("NEW" + SECRET) == 1 and "OLD" + SECRET not in result.xml
+    assert "<vr:record" in result.xml and "hidden=" in result.xml
+    back = virtProfile.unapply(result.xml, store=store).xml
+    assert ("NEW" + SECRET in back) == own  # nobody knows what was there before

@@ -19,6 +19,7 @@ class Paths:
         self._known: dict[Element, tuple[str, Any]] = {root: ("/" + _name(root), schema.root)}
         self._twins: dict[tuple[Element, str], _Twins] = {}
         self._nodes: dict[Element, Any] = {}
+        self._places: dict[Element, str] = {}
 
     def of(self, element: Element, slot: str = "") -> str:
         """The path of an element, or of an attribute on it; a text's path is its element's."""
@@ -40,13 +41,16 @@ class Paths:
     def place(self, element: Element) -> str:
         """Where an element stands below the root, for the record: tags in Clark notation,
         key values without quotes where they need none."""
-        steps = []
-        while element is not self.root:
+        if element is self.root:
+            return ""
+        found = self._places.get(element)
+        if found is None:
             parent = element.getparent()
             predicate = self._predicate(element, parent, self.node(element))
-            steps.append(element.tag + _QUOTED.sub(r"=\1]", predicate))
-            element = parent
-        return "/".join(reversed(steps))
+            step = element.tag + (_QUOTED.sub(r"=\1]", predicate) if predicate else "")
+            above = self.place(parent)
+            found = self._places[element] = f"{above}/{step}" if above else step
+        return found
 
     def _find(self, element: Element) -> tuple[str, Any]:
         found = self._known.get(element)

@@ -138,11 +138,15 @@ class _Entries:
         self.found.setdefault(profile, []).append((self._order[element], entry))
 
     def _hide(self, element: Element, slot: str, value: str | None) -> bool:
-        from .secrecy import is_secret
-
         if value is None:
             return False
-        return any(one in value for one in self.secrets) or is_secret(self.paths.of(element, slot))
+        if self.secrets and any(one in value for one in self.secrets):
+            return True
+        if slot != "@passwd" and element.tag != "cookie":
+            return False  # a path takes its time
+        from .secrecy import is_secret
+
+        return is_secret(self.paths.of(element, slot))
 
     def _with(self, element: Element, slot: str) -> str:
         """The slot whose owners count: of a unit those of its number, as the two are one value."""

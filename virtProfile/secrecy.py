@@ -27,7 +27,8 @@ LIBOSINFO_NS = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 OPEN_NS = frozenset((VIRTUNED_NS, RECORD_NS, LIBOSINFO_NS))
 _OPEN_PREFIXES = frozenset(("virtuned", "libosinfo"))
 
-#: What libvirt gives out only with VIR_DOMAIN_XML_SECURE: the ends of such paths.
+#: What libvirt gives out only with VIR_DOMAIN_XML_SECURE: the ends of such paths. `recording`
+#: asks for paths only where the name says so.
 _SECRET_ENDS = ("/graphics/@passwd", "/cookies/cookie")
 #: Their ends as spelled, or a predicate: what has neither is decided without a pattern.
 _MAYBE_SECRET = ("/@passwd", "/cookie", "]")
