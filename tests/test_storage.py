@@ -267,6 +267,68 @@ def test_all_that_cannot_be_made_is_told_before(
     assert volumes(driver) == set() and driver.lookupByName("test").XMLDesc(0) == before
 
 
+@pytest.mark.parametrize(("word", "status"), [("", 1), ("<shareable/>", 0)])
+@pytest.mark.parametrize("kind", ["file", "volume"])
+def test_the_disk_of_another_domain(
+    kind: str, word: str, status: int, store: Callable[..., ProfileStore], tmp_path: Path, driver: Any
+) -> None:
+    store(p=profile("p", disk("1 GiB").replace("</disk>", f"{word}</disk>")))
+    (tmp_path / "vm.txt").write_text(VM)
+    connect = ["--connect", "test:///default"]
+    done = call(tmp_path, *connect, "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define")
+    assert done[0] == 0, done[2]
+    before = driver.lookupByName("test").XMLDesc(2)
+    if kind == "volume":
+        device = disk("1 GiB", "type='volume'", "<source pool='default-pool' volume='d.img'/>")
+        store(p=profile("p", device.replace("</disk>", f"{word}</disk>")))
+    found, _, told = call(tmp_path, *connect, "test", "--profile", "p", "--define")
+    assert found == status, told
+    assert volumes(driver) == {"d.img"}
+    if status:
+        place = "/default-pool/d.img" if kind == "file" else "d.img in pool default-pool"
+        assert f"p.xml:1): {place} exists and is a disk of 'vp-store'" in told
+        assert driver.lookupByName("test").XMLDesc(2) == before
+    driver.lookupByName("vp-store").undefine()
+    driver.lookupByName("test").destroy()
+    driver.defineXML(before).create()
+    driver.storageVolLookupByPath("/default-pool/d.img").delete()
+
+
+LOGICAL = """<pool type='logical'><name>vp-group</name><capacity>107374182400</capacity>
+<source><name>vp-group</name></source><target><path>/dev/vp-group</path></target></pool>"""
+
+
+@pytest.mark.parametrize(("kind", "status"), [("qcow2", 1), ("raw", 0)])
+def test_a_pool_without_formats(
+    kind: str, status: int, store: Callable[..., ProfileStore], tmp_path: Path, driver: Any
+) -> None:
+    pool = driver.storagePoolCreateXML(LOGICAL)
+    inner = f"<driver name='qemu' type='{kind}'/><source dev='/dev/vp-group/data'/>"
+    store(p=profile("p", disk("1 GiB", "type='block'", inner)))
+    (tmp_path / "vm.txt").write_text(VM)
+    words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define"]
+    found, _, told = call(tmp_path, *words)
+    made = pool.listVolumes()
+    pool.destroy()
+    assert found == status, told
+    if status:
+        assert "no storage of format qcow2 can be created as /dev/vp-group/data: its pool has none" in told
+        assert made == []
+    else:
+        assert made == ["data"]
+        driver.lookupByName("vp-store").undefine()
+
+
+def test_a_device_to_attach_gets_none(store: Callable[..., ProfileStore], tmp_path: Path) -> None:
+    store(p=profile("p", disk("1 GiB")))
+    (tmp_path / "device.txt").write_text(
+        disk("1 GiB").replace(" virt", " xmlns:virtuned='http://virt-manager.org/schemas/virtuned/0.1' virt")
+    )
+    (tmp_path / "vm.txt").write_text(VM)
+    done = call(tmp_path, "--input", str(tmp_path / "vm.txt"), "--device", str(tmp_path / "device.txt"))
+    assert done[0] == 1 and "device.txt:1: size on <disk>: no storage is created for a device" in done[2]
+
+
 OBJECTS = """
 import sys
 import virtinst
@@ -334,6 +396,10 @@ def test_real_guests(beside_a_daemon: list[str], tmp_path: Path) -> None:
     # A guest that has not booted does not let go of what was attached: then its storage stays too.
     assert (half["status"], half["disks"], half["files"]) == (1, [2, 1], ["data.qcow2", "half.qcow2"]), half
     assert "half.qcow2, 8 MiB, qcow2 (the running domain has it)" in half["told"]
+    fleet = told["fleet"]
+    assert fleet["status"] == 1 and fleet["files"].count("one.qcow2") == 1, fleet
+    assert fleet["out"].count("one.qcow2 exists and is a disk of 'vp-e-fleet") == 2, fleet
+    assert "1 defined, 3 failed" in fleet["told"], fleet  # the running one has another disk of that name
     new = told["install"]
     assert new["status"] == 0 and new["active"], new["told"]
     assert "Allocating 'vp-e-new.qcow2'" in new["told"] and new["info"][0] == 16 * 1024**2

@@ -2,7 +2,7 @@
 """Storage for disks that profiles add with a size: as virt-install's ``--disk size=`` has it made.
 
 A disk's object gets a storage creator, and the installer creates the storage
-when it starts the guest; so nothing is made by ``--print-xml`` or ``--dry-run``.
+when it starts the guest, and for ``--print-xml`` without ``--dry-run``, as it does for ``--disk``.
 """
 
 import os
