@@ -381,6 +381,76 @@ def test_virt_xml_makes_it(store: Callable[..., ProfileStore], tmp_path: Path) -
     assert done.returncode == 0 and "Allocating" not in done.stdout
 
 
+#: A connection of the test driver: somebody's disk, and pools that are no directory.
+NODE = """<node>
+<domain type='test'><name>other</name><memory>65536</memory><os><type>hvm</type></os><devices>
+  <disk><source file='/default-pool/used.img'/><target dev='vda' bus='virtio'/></disk></devices></domain>
+<domain type='test'><name>test</name><memory>65536</memory><os><type>hvm</type></os></domain>
+<pool type='dir'><name>default-pool</name><capacity>10737418240</capacity><target><path>/default-pool</path></target>
+  <volume><name>used.img</name><capacity>1000000</capacity><target><path>/default-pool/used.img</path></target></volume></pool>
+<pool type='logical'><name>group</name><capacity>10737418240</capacity><source><name>group</name></source>
+  <target><path>/dev/group</path></target></pool>
+<pool type='rbd'><name>ceph</name><capacity>10737418240</capacity><source><name>images</name><host name='h'/></source></pool>
+</node>"""
+TARGET = "<target dev='vdb' bus='virtio'/>"
+ON_OBJECTS = """
+import sys
+import virtinst
+from virtinst import cli
+from virtProfile import ProfileError, ProfileStore
+
+conn = cli.getConnection(sys.argv[2])
+guest = virtinst.Guest(conn, parsexml="<domain type='test'><name>g</name><memory>65536</memory><os><type>hvm</type></os></domain>")
+before = guest.get_xml()
+try:
+    virtinst.apply_profiles(guest, ["p"], store=ProfileStore([sys.argv[1]]))
+except ProfileError as problem:
+    print(problem)
+    assert guest.get_xml() == before
+else:
+    [disk] = guest.devices.disk
+    if disk.get_vol_install():
+        disk.build_storage(None)
+        print("allocated", disk.get_vol_object().info()[2], disk.get_vol_object().info()[1])
+    print(guest.get_xml())
+"""
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        (f"<disk type='block' virtuned:size='1 GiB'><source dev='/dev/group/a'/>{TARGET}</disk>", f"allocated {GIB} {GIB}"),
+        (f"<disk virtuned:size='1 GiB'><source file='/dev/group/a'/>{TARGET}</disk>", '<source file="/dev/group/a"/>'),
+        (
+            f"<disk type='block' virtuned:size='1 GiB'><driver type='qcow2'/><source dev='/dev/group/a'/>{TARGET}</disk>",
+            "no storage can be made for disk vdb: its pool has no volumes of format qcow2",
+        ),
+        (f"<disk type='block' virtuned:size='101 GiB'><source dev='/dev/group/a'/>{TARGET}</disk>", "There is not enough free space"),
+        (f"<disk type='volume' virtuned:size='1 GiB'><source pool='ceph' volume='a'/>{TARGET}</disk>", '<source pool="ceph" volume="a"/>'),
+        (f"<disk virtuned:size='1 GiB'><source file='/default-pool/used.img'/>{TARGET}</disk>", "used.img exists and is a disk of 'other'"),
+        (
+            f"<disk type='volume' virtuned:size='1 GiB'><source pool='default-pool' volume='used.img'/>{TARGET}</disk>",
+            "used.img exists and is a disk of 'other'",
+        ),
+    ],
+)  # fmt: skip
+def test_kinds_of_pools_on_objects(
+    device: str, told: str, place: Path, store: Callable[..., ProfileStore], tmp_path: Path
+) -> None:
+    store(p=profile("p", device))
+    (tmp_path / "node.txt").write_text(NODE)
+    done = subprocess.run(
+        [PYTHON, "-c", ON_OBJECTS, str(tmp_path), f"test://{tmp_path}/node.txt"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(TOP), "VIRT_PROFILE_VIRTINST": str(place), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+    assert "type=\"network\"" not in done.stdout
+
+
 @pytest.mark.slow
 def test_real_guests(beside_a_daemon: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
