@@ -48,7 +48,7 @@ def main(place: Path) -> dict[str, Any]:
     )
     lost = f"<disk><source file='{images}/none.img'/><target dev='vdd' bus='virtio'/></disk>"
     bare = "<disk virtuned:size='16 MiB'><target bus='virtio'/></disk>"
-    table = {"data": one.format("data", "vdb"), "half": one.format("half", "vdc") + lost, "bare": bare}
+    table = {"data": one.format("data", "vdb"), "half": one.format("half", "vdc") + lost, "bare": bare, "one": one.format("one", "vdb")}
     for name, disk in table.items():
         (profiles / f"{name}.xml").write_text(profile(name, disk))
     connection = libvirt.open(URI)
@@ -70,6 +70,13 @@ def main(place: Path) -> dict[str, Any]:
     call("update", "--profile", "data", "--update")
     call("again", "--profile", "data", "--update")
     call("half", "--profile", "half", "--update")
+    for number in range(3):
+        connection.defineXML(VM.replace("vp-e-store", f"vp-e-fleet{number}"))
+    out, err = io.BytesIO(), io.StringIO()
+    argv = ["--connect", URI, "--all", "--profile-dir", str(profiles), "--profile", "one", "--define"]
+    status = runcli([*argv, "--jobs", "3"], stdout=out, stderr=err, environ={})
+    files = sorted(one.name for one in images.iterdir())
+    told["fleet"] = {"status": status, "told": err.getvalue(), "out": out.getvalue().decode(), "files": files}
     info = subprocess.run(
         ["qemu-img", "info", "-U", "--output=json", str(images / "data.qcow2")], capture_output=True, check=True
     )

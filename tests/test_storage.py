@@ -279,6 +279,68 @@ def test_all_that_cannot_be_made_is_told_before(
     assert volumes(driver) == set() and driver.lookupByName("test").XMLDesc(0) == before
 
 
+@pytest.mark.parametrize(("word", "status"), [("", 1), ("<shareable/>", 0)])
+@pytest.mark.parametrize("kind", ["file", "volume"])
+def test_the_disk_of_another_domain(
+    kind: str, word: str, status: int, store: Callable[..., ProfileStore], tmp_path: Path, driver: Any
+) -> None:
+    store(p=profile("p", disk("1 GiB").replace("</disk>", f"{word}</disk>")))
+    (tmp_path / "vm.txt").write_text(VM)
+    connect = ["--connect", "test:///default"]
+    done = call(tmp_path, *connect, "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define")
+    assert done[0] == 0, done[2]
+    before = driver.lookupByName("test").XMLDesc(2)
+    if kind == "volume":
+        device = disk("1 GiB", "type='volume'", "<source pool='default-pool' volume='d.img'/>")
+        store(p=profile("p", device.replace("</disk>", f"{word}</disk>")))
+    found, _, told = call(tmp_path, *connect, "test", "--profile", "p", "--define")
+    assert found == status, told
+    assert volumes(driver) == {"d.img"}
+    if status:
+        place = "/default-pool/d.img" if kind == "file" else "d.img in pool default-pool"
+        assert f"p.xml:1): {place} exists and is a disk of 'vp-store'" in told
+        assert driver.lookupByName("test").XMLDesc(2) == before
+    driver.lookupByName("vp-store").undefine()
+    driver.lookupByName("test").destroy()
+    driver.defineXML(before).create()
+    driver.storageVolLookupByPath("/default-pool/d.img").delete()
+
+
+LOGICAL = """<pool type='logical'><name>vp-group</name><capacity>107374182400</capacity>
+<source><name>vp-group</name></source><target><path>/dev/vp-group</path></target></pool>"""
+
+
+@pytest.mark.parametrize(("kind", "status"), [("qcow2", 1), ("raw", 0)])
+def test_a_pool_without_formats(
+    kind: str, status: int, store: Callable[..., ProfileStore], tmp_path: Path, driver: Any
+) -> None:
+    pool = driver.storagePoolCreateXML(LOGICAL)
+    inner = f"<driver name='qemu' type='{kind}'/><source dev='/dev/vp-group/data'/>"
+    store(p=profile("p", disk("1 GiB", "type='block'", inner)))
+    (tmp_path / "vm.txt").write_text(VM)
+    words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define"]
+    found, _, told = call(tmp_path, *words)
+    made = pool.listVolumes()
+    pool.destroy()
+    assert found == status, told
+    if status:
+        assert "no storage of format qcow2 can be created as /dev/vp-group/data: its pool has none" in told
+        assert made == []
+    else:
+        assert made == ["data"]
+        driver.lookupByName("vp-store").undefine()
+
+
+def test_a_device_to_attach_gets_none(store: Callable[..., ProfileStore], tmp_path: Path) -> None:
+    store(p=profile("p", disk("1 GiB")))
+    (tmp_path / "device.txt").write_text(
+        disk("1 GiB").replace(" virt", " xmlns:virtuned='http://virt-manager.org/schemas/virtuned/0.1' virt")
+    )
+    (tmp_path / "vm.txt").write_text(VM)
+    done = call(tmp_path, "--input", str(tmp_path / "vm.txt"), "--device", str(tmp_path / "device.txt"))
+    assert done[0] == 1 and "device.txt:1: size on <disk>: no storage is created for a device" in done[2]
+
+
 OBJECTS = """
 import sys
 import virtinst
@@ -331,6 +393,76 @@ def test_virt_xml_makes_it(store: Callable[..., ProfileStore], tmp_path: Path) -
     assert done.returncode == 0 and "Allocating" not in done.stdout
 
 
+#: A connection of the test driver: somebody's disk, and pools that are no directory.
+NODE = """<node>
+<domain type='test'><name>other</name><memory>65536</memory><os><type>hvm</type></os><devices>
+  <disk><source file='/default-pool/used.img'/><target dev='vda' bus='virtio'/></disk></devices></domain>
+<domain type='test'><name>test</name><memory>65536</memory><os><type>hvm</type></os></domain>
+<pool type='dir'><name>default-pool</name><capacity>10737418240</capacity><target><path>/default-pool</path></target>
+  <volume><name>used.img</name><capacity>1000000</capacity><target><path>/default-pool/used.img</path></target></volume></pool>
+<pool type='logical'><name>group</name><capacity>10737418240</capacity><source><name>group</name></source>
+  <target><path>/dev/group</path></target></pool>
+<pool type='rbd'><name>ceph</name><capacity>10737418240</capacity><source><name>images</name><host name='h'/></source></pool>
+</node>"""
+TARGET = "<target dev='vdb' bus='virtio'/>"
+ON_OBJECTS = """
+import sys
+import virtinst
+from virtinst import cli
+from virtProfile import ProfileError, ProfileStore
+
+conn = cli.getConnection(sys.argv[2])
+guest = virtinst.Guest(conn, parsexml="<domain type='test'><name>g</name><memory>65536</memory><os><type>hvm</type></os></domain>")
+before = guest.get_xml()
+try:
+    virtinst.apply_profiles(guest, ["p"], store=ProfileStore([sys.argv[1]]))
+except ProfileError as problem:
+    print(problem)
+    assert guest.get_xml() == before
+else:
+    [disk] = guest.devices.disk
+    if disk.get_vol_install():
+        disk.build_storage(None)
+        print("allocated", disk.get_vol_object().info()[2], disk.get_vol_object().info()[1])
+    print(guest.get_xml())
+"""
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        (f"<disk type='block' virtuned:size='1 GiB'><source dev='/dev/group/a'/>{TARGET}</disk>", f"allocated {GIB} {GIB}"),
+        (f"<disk virtuned:size='1 GiB'><source file='/dev/group/a'/>{TARGET}</disk>", '<source file="/dev/group/a"/>'),
+        (
+            f"<disk type='block' virtuned:size='1 GiB'><driver type='qcow2'/><source dev='/dev/group/a'/>{TARGET}</disk>",
+            "no storage can be made for disk vdb: its pool has no volumes of format qcow2",
+        ),
+        (f"<disk type='block' virtuned:size='101 GiB'><source dev='/dev/group/a'/>{TARGET}</disk>", "There is not enough free space"),
+        (f"<disk type='volume' virtuned:size='1 GiB'><source pool='ceph' volume='a'/>{TARGET}</disk>", '<source pool="ceph" volume="a"/>'),
+        (f"<disk virtuned:size='1 GiB'><source file='/default-pool/used.img'/>{TARGET}</disk>", "used.img exists and is a disk of 'other'"),
+        (
+            f"<disk type='volume' virtuned:size='1 GiB'><source pool='default-pool' volume='used.img'/>{TARGET}</disk>",
+            "used.img exists and is a disk of 'other'",
+        ),
+    ],
+)  # fmt: skip
+def test_kinds_of_pools_on_objects(
+    device: str, told: str, place: Path, store: Callable[..., ProfileStore], tmp_path: Path
+) -> None:
+    store(p=profile("p", device))
+    (tmp_path / "node.txt").write_text(NODE)
+    done = subprocess.run(
+        [PYTHON, "-c", ON_OBJECTS, str(tmp_path), f"test://{tmp_path}/node.txt"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(TOP), "VIRT_PROFILE_VIRTINST": str(place), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+    assert "type=\"network\"" not in done.stdout
+
+
 @pytest.mark.slow
 def test_real_guests(beside_a_daemon: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
@@ -346,6 +478,10 @@ def test_real_guests(beside_a_daemon: list[str], tmp_path: Path) -> None:
     # A guest that has not booted does not let go of what was attached: then its storage stays too.
     assert (half["status"], half["disks"], half["files"]) == (1, [2, 1], ["data.qcow2", "half.qcow2"]), half
     assert "half.qcow2, 8 MiB, qcow2 (the running domain has it)" in half["told"]
+    fleet = told["fleet"]
+    assert fleet["status"] == 1 and fleet["files"].count("one.qcow2") == 1, fleet
+    assert fleet["out"].count("one.qcow2 exists and is a disk of 'vp-e-fleet") == 2, fleet
+    assert "1 defined, 3 failed" in fleet["told"], fleet  # the running one has another disk of that name
     new = told["install"]
     assert new["status"] == 0 and new["active"], new["told"]
     assert "Allocating 'vp-e-new.qcow2'" in new["told"] and new["info"][0] == 16 * 1024**2

@@ -8,7 +8,7 @@ when a connection is opened and not before.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lxml import etree
@@ -184,6 +184,22 @@ class Connection:
         """The names of all domains."""
         return sorted(one.name() for one in self._call(self._connection.listAllDomains))
 
+    def others(self, name: str, uuid: str) -> Iterator[tuple[str, str]]:
+        """The names and the XML of all other domains; of running ones what they are now, and will be.
+
+        :param uuid: "" where libvirt has not made one yet
+        """
+        for handle in self._call(self._connection.listAllDomains):
+            try:
+                if uuid and handle.UUIDString() == uuid or not uuid and handle.name() == name:
+                    continue
+                flags = {0, self._libvirt.VIR_DOMAIN_XML_INACTIVE if handle.isPersistent() else 0}
+                for flag in flags:
+                    yield handle.name(), handle.XMLDesc(flag)
+            except self._libvirt.libvirtError as problem:
+                if problem.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:  # it has just gone
+                    raise _error(problem) from problem
+
     def known(self, name: str | None, uuid: str | None) -> bool:
         """Is a domain of that name or UUID defined?"""
         for lookup, key in (
@@ -319,6 +335,14 @@ class Connection:
         """
         return name in self._call(pool.listVolumes)
 
+    def volume_path(self, pool: Any, name: str) -> str:
+        """:raises LibvirtError: there is no such volume"""
+        return str(self._call(self._call(pool.storageVolLookupByName, name).path))
+
+    def has_formats(self, pool: Any) -> bool:
+        """Are its volumes files, of a format?"""
+        return parse(self._call(pool.XMLDesc, 0)).root.get("type") in _FILE_POOLS
+
     def create_volume(self, pool: Any, name: str, size: int, kind: str) -> Any:
         """Make a volume that grows as it is written to, where the pool can have such.
 
@@ -329,8 +353,7 @@ class Connection:
         volume = etree.Element("volume")
         etree.SubElement(volume, "name").text = name
         etree.SubElement(volume, "capacity", unit="bytes").text = str(size)
-        of_files = parse(self._call(pool.XMLDesc, 0)).root.get("type") in _FILE_POOLS
-        if of_files:
+        if self.has_formats(pool):
             etree.SubElement(volume, "allocation").text = "0"
             etree.SubElement(etree.SubElement(volume, "target"), "format", type=kind)
         return self._call(pool.createXML, etree.tostring(volume, encoding="unicode"), 0)

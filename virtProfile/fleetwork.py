@@ -7,12 +7,15 @@ whatever goes wrong with a VM stands in its line of the report.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +77,7 @@ class FleetWork:
         self.report = report
         self._connections: dict[str, Connection] = {}
         self._contexts: dict[Any, Context] = {}
+        self._lock = tempfile.TemporaryFile()  # noqa: SIM115  # the processes are forks and share it
 
     def __call__(self, task: Task) -> bytes:
         start = time.monotonic()
@@ -147,20 +151,32 @@ class FleetWork:
         if self.report is not None and result.xml != result.input:
             self.report.write({"vm": vm.name, "uri": vm.uri, "status": Status.DEFINING, "digest": digest})
         told = io.StringIO()
-        define(
-            connection,
-            result,
-            domain,
-            options=self.options,
-            talk=Talk(told, quiet=True),
-            stdin=io.StringIO(),
-            again=lambda xml: self._apply(xml, "", context),
-        )
+        with self._alone(bool(result.storage)):
+            define(
+                connection,
+                result,
+                domain,
+                options=self.options,
+                talk=Talk(told, quiet=True),
+                stdin=io.StringIO(),
+                again=lambda xml: self._apply(xml, "", context),
+            )
         notes = [line.removeprefix("WARNING  ") for line in told.getvalue().splitlines()]
         row: dict[str, Any] = {"notes": notes} if notes else {}
         if result.xml != result.input or not domain.persistent:
             row["status"] = Status.DEFINED
         return row
+
+    @contextmanager
+    def _alone(self, wanted: bool) -> Iterator[None]:
+        """One process at a time: so that the storage made for a VM is seen to be that VM's."""
+        if wanted:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if wanted:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def _connection(self, uri: str) -> Connection:
         found = self._connections.get(uri)

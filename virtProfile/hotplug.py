@@ -17,6 +17,7 @@ from lxml import etree
 
 from .domainschema import DATA, Schema
 from .errors import CompletionError, InvalidDomainError, ProfileSyntaxError
+from .intents import SIZE
 from .pcitopology import (
     EXPANDERS,
     PC_OWN_SLOTS,
@@ -29,7 +30,7 @@ from .pcitopology import (
 )
 from .profile import parse_profiles
 from .schemafacts import rows
-from .xmltree import parse
+from .xmltree import VIRTUNED_NS, parse
 
 if TYPE_CHECKING:
     from .context import Context
@@ -84,6 +85,12 @@ def device_profile(text: str, file: str) -> Profile:
             raise InvalidDomainError(
                 f"'{one.tag}' is no device",
                 hint="a device element such as <disk>, or several inside <devices>",
+                where=f"{file}:{one.sourceline}",
+            )
+        if one.get(f"{{{VIRTUNED_NS}}}{SIZE}") is not None:
+            raise InvalidDomainError(
+                f"{SIZE} on <{one.tag}>: no storage is created for a device to attach",
+                hint="'virsh vol-create-as' creates it, --update attaches the disk of a profile with it",
                 where=f"{file}:{one.sourceline}",
             )
     body = "".join(etree.tostring(one, encoding="unicode", with_tail=False) for one in devices)

@@ -43,7 +43,7 @@ class Making:
                 continue
             places.add(place)
             try:
-                found = _place(connection, one, shown)
+                found = _place(connection, result, one, shown)
             except LibvirtError as problem:
                 problems.append(problem)
                 continue
@@ -117,26 +117,60 @@ def human(size: int) -> str:
     return f"{size} {_UNITS[power]}"
 
 
-def _place(connection: Connection, one: Storage, shown: Storage) -> tuple[Any, str] | None:
-    """The pool and the name of a volume to be made; None where it exists.
+def _place(
+    connection: Connection, result: Result, one: Storage, shown: Storage
+) -> tuple[Any, str] | None:
+    """The pool and the name of a volume to be made; None where it exists, for nobody else.
 
-    :raises LibvirtError: no pool has such a place
+    :raises LibvirtError: no pool has such a place, or none of that format; another domain has it
     """
+    path, where = one.source or "", f"{one.origins[0].file}:{one.origins[0].line}"
+    pool, name = None, os.path.basename(path)
     if one.pool is not None:
-        pool = connection.pool(one.pool)
-        name = one.volume or ""
-        return None if connection.has_volume(pool, name) else (pool, name)
-    path = one.source or ""
-    if connection.is_local and os.path.exists(path):
+        pool, name = connection.pool(one.pool), one.volume or ""
+    elif not (connection.is_local and os.path.exists(path)):
+        pool = connection.pool_of(os.path.dirname(path))
+        if pool is None:
+            kind, size = one.format or PLAIN_FORMAT, str(one.size)
+            command = shlex.join(["qemu-img", "create", "-f", kind, shown.source or "", size])
+            raise LibvirtError(
+                f"no storage can be created at '{shown.source}': no active storage pool has its directory",
+                hint=f"'{command}' makes it, or define a pool: virsh pool-create-as",
+                where=where,
+            )
+    if pool is None or connection.has_volume(pool, name):
+        users = _users(connection, result, one, path or connection.volume_path(pool, name))
+        if users:
+            raise LibvirtError(
+                f"{shown.place} exists and is a disk of {', '.join(users)}",
+                hint="a name like '{string(/domain/name)}-data.img' gives each VM its own;"
+                " <shareable/> on all sides shares one",
+                where=where,
+            )
         return None
-    pool = connection.pool_of(os.path.dirname(path))
-    name = os.path.basename(path)
-    if pool is None:
-        kind, size = one.format or PLAIN_FORMAT, str(one.size)
-        command = shlex.join(["qemu-img", "create", "-f", kind, shown.source or "", size])
+    if one.format not in (None, PLAIN_FORMAT) and not connection.has_formats(pool):
         raise LibvirtError(
-            f"no storage can be created at '{shown.source}': no active storage pool has its directory",
-            hint=f"'{command}' makes it, or define a pool: virsh pool-create-as",
-            where=f"{one.origins[0].file}:{one.origins[0].line}",
+            f"no storage of format {one.format} can be created as {shown.place}: its pool has none",
+            hint=f"<driver type='{PLAIN_FORMAT}'/> takes a volume of the pool as it is",
+            where=where,
         )
-    return None if connection.has_volume(pool, name) else (pool, name)
+    return pool, name
+
+
+def _users(connection: Connection, result: Result, one: Storage, path: str) -> list[str]:
+    """The names of other domains with that storage as a disk, quoted, each once."""
+    root = parse(result.xml).root
+    [ours] = root.xpath(one.path)
+    name, uuid = (root.findtext("name") or "").strip(), (root.findtext("uuid") or "").strip()
+    found = {
+        f"'{other}'": None
+        for other, xml in connection.others(name, uuid)
+        for source in parse(xml).root.iterfind("devices/disk/source")
+        if path in (source.get("file"), source.get("dev"))
+        or one.pool is not None and (source.get("pool"), source.get("volume")) == (one.pool, one.volume)
+        if not any(
+            ours.find(word) is not None and source.getparent().find(word) is not None
+            for word in ("shareable", "readonly")
+        )
+    }
+    return list(found)

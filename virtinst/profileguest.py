@@ -98,8 +98,13 @@ def apply_profiles(
     )
     result = run(call)
     if result.xml != text:
+        sizes = _sizes(result)
+        trial = profilecarry.clone(guest, result.xml, devices) if sizes else None
+        if trial is not None:
+            give_storage(trial, sizes)  # what cannot be made is told before the guest is another
         profilecarry.adopt(guest, result.xml, devices)
-        give_storage(guest, _sizes(result))
+        for position in sizes:
+            guest.devices.disk[position]._storage_backend = trial.devices.disk[position]._storage_backend
     return result
 
 
@@ -201,7 +206,7 @@ class NewGuest:
         made.uuid = made.uuid or "00000000-0000-4000-8000-000000000000"  # else one is drawn
         for nic in made.devices.interface:
             nic.macaddr = nic.macaddr or "52:54:00:00:00:01"
-        give_storage(made, sizes, choose=True)
+        give_storage(made, sizes, choose=True, judge=False)
         made.set_defaults(None)
         return made
 

@@ -2,80 +2,109 @@
 """Storage for disks that profiles add with a size: as virt-install's ``--disk size=`` has it made.
 
 A disk's object gets a storage creator, and the installer creates the storage
-when it starts the guest; so nothing is made by ``--print-xml`` or ``--dry-run``.
+when it starts the guest, and for ``--print-xml`` without ``--dry-run``, as it does for ``--disk``.
 """
 
 import os
 
 from virtinst.devices import DeviceDisk
+from virtinst.diskbackend import ManagedStorageCreator
+from virtinst.logger import log
 from virtinst.storage import StoragePool, StorageVolume
 from virtProfile.errors import CompletionError
 
 _GIB = 1024**3
 
 
-def give_storage(guest, sizes, choose=False):
+def give_storage(guest, sizes, choose=False, judge=True):
     """Let the storage of a guest's disks be created, where there is none.
 
     :param sizes: bytes, and file and line of who asks for them, by position among the disks
     :param choose: also where it is, and the format, for a disk that does not say: a new
         volume of the default pool, as virt-install does
-    :raises CompletionError: it cannot be made
+    :param judge: whether there is room, too
+    :raises CompletionError: it cannot be made, or another domain has it
     """
     for position, (size, where) in sorted(sizes.items()):
         disk = guest.devices.disk[position]
         try:
-            _give(guest, disk, size, choose)
+            made = _creation(guest, disk, size, choose)
+            if made and judge:
+                disk.validate()
         except (ValueError, RuntimeError, OSError, _libvirt_error()) as problem:
             name = "disk %s" % disk.target if disk.target else "a disk"
             fact = " ".join(str(problem).split())
+            hint = ""
+            if not isinstance(problem, ValueError):
+                hint = "a storage pool of the connection has to have its place: virsh pool-list --details"
             raise CompletionError(
-                "no storage can be made for %s: %s" % (name, fact),
-                hint="a storage pool of the connection has to have its place: virsh pool-list --details",
-                where=where,
+                "no storage can be made for %s: %s" % (name, fact), hint=hint, where=where
             ) from None
+        if not made and not choose:  # virt-install has its own check, and its own option against it
+            _check_users(guest, disk, where)
 
 
-def _give(guest, disk, size, choose):
+def _creation(guest, disk, size, choose):
+    """Give a disk its creator; False where its storage exists."""
     conn = guest.conn
     if disk._storage_backend.will_create_storage() or disk.storage_was_created:
-        return
-    named = (disk.source.pool, disk.source.volume)
-    if any(named):
-        pool = conn.storagePoolLookupByName(named[0])
+        return True
+    pool, name = None, disk.source.volume
+    if disk.source.pool:
+        pool = conn.storagePoolLookupByName(disk.source.pool)
         StoragePool.ensure_pool_is_running(pool)
-        name = named[1]
         if name in pool.listVolumes():
-            return
+            return False
     elif disk.get_source_path():
         disk.set_backend_for_existing_path()
         if not disk.wants_storage_creation():
-            return
+            return False
         pool, name = disk.get_parent_pool(), os.path.basename(disk.get_source_path())
     elif choose:
         default = StoragePool.build_default_pool(conn)
-        pool, name = conn.storagePoolLookupByName(default.name if default else "default"), None
+        pool = conn.storagePoolLookupByName(default.name if default else "default")
         StoragePool.ensure_pool_is_running(pool)
     else:
-        return
+        return False
     kind = _format(conn, disk, pool, choose)
     if name is None:
         suffix = StorageVolume.get_file_extension_for_format(kind)
         base = guest.name or "disk"
         name = StorageVolume.find_free_name(conn, pool, base, suffix=suffix, collideguest=guest)
     volume = DeviceDisk.build_vol_install(conn, name, pool, size / _GIB, True, fmt=kind)
-    disk.set_vol_install(volume)
-    if any(named):
-        disk.source.pool, disk.source.volume = named
+    if choose and not disk.source.pool:
+        disk.set_vol_install(volume)  # writes down where, and as what
+    else:
+        disk._storage_backend = ManagedStorageCreator(conn, volume)  # that is said
+    return True
+
+
+def _check_users(guest, disk, where):
+    """
+    :raises CompletionError: the storage of the disk is another domain's
+    """
+    names = [name for name in disk.is_conflict_disk() if name != guest.name]
+    if names:
+        raise CompletionError(
+            "%s exists and is a disk of '%s'" % (disk.get_source_path(), "', '".join(names)),
+            hint="a name like '{string(/domain/name)}-data.img' gives each VM its own;"
+            " <shareable/> on all sides shares one",
+            where=where,
+        )
 
 
 def _format(conn, disk, pool, choose):
-    """The format of a new volume; None where the pool has no formats."""
+    """The format of a new volume; None where the pool has no formats.
+
+    :raises ValueError: the disk is of one all the same
+    """
     if pool is None:
         return None
     volume = StorageVolume(conn)
     volume.pool = pool
     if not volume.supports_format():
+        if disk.driver_type not in (None, "raw"):
+            raise ValueError("its pool has no volumes of format %s" % disk.driver_type)
         return None
     if disk.driver_type or not choose:
         return disk.driver_type or "raw"  # what QEMU takes a disk for that says nothing
@@ -113,7 +142,10 @@ class StorageFirst:
             return take(xml)
         except Exception:
             for volume in made:
-                volume.delete(0)
+                try:
+                    volume.delete(0)
+                except _libvirt_error() as problem:  # why libvirt refused matters more
+                    log.error("Failed to remove disk '%s': %s", volume.name(), problem)
             raise
 
 
