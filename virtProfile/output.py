@@ -161,9 +161,11 @@ class Talk:
     def error(self, problem: ProfileError) -> None:
         """An error with its hint, its conflicts, and the errors that came with it."""
         for one in _all(problem):
-            self.say(f"ERROR    {one}")
+            # only libvirt's own message may have several lines: a quoted value must not look like one
+            fact = str(one) if one.code == "libvirt" else str(one).replace("\n", "\\n")
+            self.say(f"ERROR    {fact}")
             if one.hint:
-                self.say(INDENT + one.hint)
+                self.say(INDENT + one.hint.replace("\n", "\\n"))
             for line in conflict_lines(one):
                 self.say(INDENT + line)
         self.traceback()
