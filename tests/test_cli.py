@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from commandline import DATA, Case, run, run_case
 from virtProfile import __version__, cliargs
 from virtProfile.errors import UsageError
 from virtProfile.options import OPTIONS, Kind
+from virtProfile.output import Output
 
 ROOT = Path(__file__).parent.parent
 FILE = "--input vm.xml"
@@ -388,6 +390,25 @@ def test_a_full_disk_is_an_error() -> None:
     assert done.returncode == 1
     assert b"ERROR    cannot write to stdout" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_closed_stdout_is_an_error() -> None:
+    words = f"{ROOT / 'virt-profile'} --input vm.xml --profile-dir profiles --profile cache"
+    command = ["sh", "-c", f"exec {sys.executable} {words} >&-"]
+    done = subprocess.run(command, cwd=DATA, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"ERROR    cannot write to stdout: it is closed\n"
+
+
+def test_json_is_utf_8_whatever_was_typed() -> None:
+    done = run(["--input", "vm.xml", "--profile", "\udcff", "--json"])
+    assert done.status == 1
+    assert "'\udcff'" in json.loads(done.text)["error"]["message"]
+
+
+def test_a_width_that_is_none() -> None:
+    for columns in ("\u00b2", "9" * 5000, "-1", ""):
+        assert Output(io.StringIO(), {"COLUMNS": columns}).width == 80
 
 
 def test_nothing_heavy_is_imported() -> None:

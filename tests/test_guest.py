@@ -12,7 +12,7 @@ from test_invariants import leaves
 import virtProfile
 from virtProfile.errors import InvalidDomainError, MissingContextError
 from virtProfile.guestos import GuestOS, lookup
-from virtProfile.lint import lint_text
+from virtProfile.linting import lint_text
 from virtProfile.recommendations import profile_text, recommendations
 from virtProfile.xmltree import VIRTUNED_NS
 

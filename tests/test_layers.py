@@ -46,7 +46,7 @@ LAYERS = [
     "facts",
     "complete fixpoint reporting",
     "engine",
-    "lint lifecycle searchpath calls learnwriter",
+    "linting lifecycle searchpath calls learnwriter",
     "learnwording",
     "learn",
     "options clashes secrecy",

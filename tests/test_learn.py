@@ -14,7 +14,7 @@ from lxml import etree
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
 from virtProfile.learn import learn
-from virtProfile.lint import lint_text
+from virtProfile.linting import lint_text
 
 PAIRS = 200
 WANTED = 180

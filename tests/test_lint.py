@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from virtProfile.lint import lint_text
+import virtProfile
+from virtProfile.linting import lint_text
 
 ADD = "<add><features><acpi/></features></add>"
 
@@ -154,3 +157,21 @@ def test_expressions_of_drop_ins_are_checked_but_for_params_elsewhere() -> None:
     assert lint("<add when='$heads &gt; 1'><title>{$other}</title></add>", drop_in=True) == []
     (told,) = lint("<add when='$heads &gt; vp:mxa(1, 2)'><title>x</title></add>", drop_in=True)
     assert "unknown function 'vp:mxa'" in told
+
+
+def test_a_name_that_is_none() -> None:
+    (told,) = lint_text("<profile name=''/>", "a.xml")
+    assert "'' is no name for a profile" in told.message
+
+
+def test_a_file_that_is_not_there_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "b.xml").write_text("<profile name='b'><ad/></profile>")
+    found = virtProfile.lint([tmp_path / "a.xml", tmp_path / "b.xml"])
+    assert [one.message for one in found] == ["No such file or directory", "unknown element 'ad' in <profile>"]
+
+
+@pytest.mark.parametrize("name", sorted(virtProfile.__all__))
+def test_every_name_of_the_package_is_there_whatever_was_imported(name: str) -> None:
+    """A module of the same name would take a function's place as soon as it is imported."""
+    for _ in range(2):
+        assert callable(getattr(virtProfile, name))

@@ -17,7 +17,7 @@ import virtProfile
 from virtProfile.context import Context
 from virtProfile.domainschema import Schema
 from virtProfile.errors import CompletionError, ConflictError, MissingContextError, ProfileError
-from virtProfile.lint import lint_text
+from virtProfile.linting import lint_text
 from virtProfile.pcitopology import Topology, number
 from virtProfile.profile import parse_profiles
 

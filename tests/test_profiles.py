@@ -19,7 +19,7 @@ from library import NAMES, apply, context, profiles, wish
 
 import virtProfile
 from virtProfile import ProfileError
-from virtProfile.lint import lint_files
+from virtProfile.linting import lint_files
 
 EFFECTS = library.DATA / "effects.tsv"
 DOCUMENTS = dict(library.documents())

@@ -18,7 +18,7 @@ from lxml import etree
 import virtProfile
 from virtProfile.errors import MissingContextError, ProfileError
 from virtProfile.expression import Environment, compile_expression
-from virtProfile.lint import lint_files
+from virtProfile.linting import lint_files
 from virtProfile.xmltree import VIRTUNED_NS, parse
 
 PROFILES = Path(__file__).parent / "data" / "questions"

@@ -18,7 +18,7 @@ import pytest
 
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
-from virtProfile.lint import lint_text
+from virtProfile.linting import lint_text
 
 Golden = Callable[[str, str], None]
 

@@ -23,7 +23,13 @@ __all__ = [
 ]
 __version__ = VERSION
 
-_LATER = {"lint": "lint", "status": "lifecycle", "unapply": "lifecycle", "upgrade": "lifecycle"}
+#: name: module and what it is called there; no module may have one of these names itself
+_LATER = {
+    "lint": ("linting", "lint_files"),
+    "status": ("lifecycle", "status"),
+    "unapply": ("lifecycle", "unapply"),
+    "upgrade": ("lifecycle", "upgrade"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -32,4 +38,5 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(f".{_LATER[name]}", __name__), name)
+    module, attribute = _LATER[name]
+    return getattr(import_module(f".{module}", __name__), attribute)

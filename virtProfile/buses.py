@@ -84,7 +84,7 @@ def number(element: Element | None, name: str) -> int | None:
     """An attribute as a number, or None."""
     value = None if element is None else element.get(name)
     try:
-        return None if value is None else int(value, 0)
+        return None if value is None or len(value) > 20 else int(value, 0)
     except ValueError:
         return None
 

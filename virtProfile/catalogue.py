@@ -220,7 +220,7 @@ def sketch(snippet: Snippet) -> str:
 
 def lint(out: Output, store: ProfileStore, files: Sequence[str], as_json: bool) -> int:
     """The problems of profile files, one a line; fails where one of them is an error."""
-    from .lint import lint_files
+    from .linting import lint_files
 
     problems = lint_files(files)
     if as_json:

@@ -17,8 +17,10 @@ from .errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_PENDING,
+    InvalidDomainError,
     NotFoundError,
     ProfileError,
+    ProfileSyntaxError,
     UsageError,
     VersionError,
 )
@@ -92,10 +94,11 @@ def runcli(
             return _close(out, ProfileError(fact))
         return EXIT_FAILED
     except Exception as problem:  # a mistake of ours: no data was written after it
-        talk.failure(
-            f"internal error: {type(problem).__name__}: {problem}",
-            "" if talk.debugging else "--debug shows where; please report it with the profile and the domain",
-        )
+        fact = f"internal error: {type(problem).__name__}: {problem}"
+        hint = "--debug shows where; please report it with the profile and the domain"
+        talk.failure(fact, "" if talk.debugging else hint)
+        if "--json" in argv:
+            return _close(out, ProfileError(fact, hint=hint))
         return EXIT_FAILED
 
 
@@ -278,7 +281,7 @@ class Run:
         from .xmltree import parse, read_file
 
         file = self.options.device
-        given = read_file(file)[0]
+        given = read_file(file, ProfileSyntaxError, "--device takes a file with devices' XML")[0]
         running = False
         if self.options.domain is None and self.options.connect is None:
             text, name, connection = *self._text(), None
@@ -335,12 +338,12 @@ class Run:
         return decode(data, name)[0], name
 
     def _read(self) -> tuple[bytes, str]:
-        from .xmltree import MAX_BYTES
+        from .xmltree import MAX_BYTES, read_bytes
 
         options = self.options
         if options.input not in (None, "-"):
-            with open(options.input, "rb") as stream:
-                return stream.read(MAX_BYTES + 1), options.input
+            hint = "--input takes a file with a domain's XML, or '-' for stdin"
+            return read_bytes(options.input, InvalidDomainError, hint), options.input
         if options.input is None and (self.stdin is None or self.stdin.closed or self.stdin.isatty()):
             hint = "a name, --input FILE, or domain XML on stdin"
             if options.explain:

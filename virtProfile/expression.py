@@ -8,6 +8,7 @@ before, so that what is wrong has a column, and `xpathcost` has bounded it.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -322,7 +323,7 @@ def parse_params(profile: Profile, given: Mapping[str, str], keep_secrets: bool 
             continue
         value = param_value(param, text)
         if value is None:
-            shown = "***" if param.secret else text
+            shown = "***" if param.secret else text.encode("utf-8", "backslashreplace").decode()
             problems.append(
                 ParamError(
                     f"profile '{profile.name}': {param.name}='{shown}' is not of type {param.type}",
@@ -342,19 +343,24 @@ FORMS = {
     ParamType.INT: "an integer, as 4",
     ParamType.BOOL: "yes or no",
     ParamType.SIZE: "a number with an optional unit, as 4 GiB; plain is KiB",
-    ParamType.STRING: "a text",
+    ParamType.STRING: "a text without the control characters that XML cannot hold",
 }
+#: XPath's numbers are doubles: beyond this another one would stand in the domain.
+_EXACT = 2**53
+_INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def param_value(param: Param, text: str) -> Any:
     """The value of a param, or None where the text is not of its type."""
     if param.type == ParamType.INT:
-        try:
-            return float(int(text.strip()))
-        except ValueError:
+        if not _INTEGER.fullmatch(text.strip()):
             return None
+        number = int(text)
+        return float(number) if abs(number) <= _EXACT else None
     if param.type == ParamType.BOOL:
         return {"yes": True, "no": False}.get(text.strip())
     if param.type == ParamType.SIZE:
-        return kib_of(text)
-    return text
+        size = kib_of(text)
+        return size if size is not None and size <= _EXACT else None
+    return None if _NO_XML.search(text) else text

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from .calls import call
 from .context import Context
-from .errors import ProfileError
+from .errors import InvalidDomainError, ProfileError
 from .fleetreport import Report, Status
 from .output import Talk, encoded
 from .records import record
 from .workers import Task
-from .xmltree import MAX_BYTES, decode, parse
+from .xmltree import decode, parse, read_bytes
 
 if TYPE_CHECKING:
     import argparse
@@ -106,8 +106,7 @@ class FleetWork:
     # --- files -----------------------------------------------------------------
 
     def _file(self, vm: VM) -> dict[str, Any]:
-        with open(vm.name, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_bytes(vm.name, InvalidDomainError)
         text, encoding = decode(data, vm.name)
         result = self._apply(text, vm.name, self._file_context())
         row = self._told(result)

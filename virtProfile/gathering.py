@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .context import Context
 from .errors import MissingContextError, ParamError, ProfileError, ServiceError, UsageError
 from .records import replace
-from .xmltree import MAX_BYTES, parse, read_file
+from .xmltree import parse, read_bytes, read_file
 
 if TYPE_CHECKING:
     import argparse
@@ -29,11 +29,11 @@ SCHEMA_DIRECTORIES = ("/usr/share/libvirt/schemas", "/usr/local/share/libvirt/sc
 def given(options: argparse.Namespace) -> Context:
     """What the options themselves say.
 
-    :raises OSError: a file that cannot be read
+    :raises MissingContextError: a file that cannot be read
     :raises UsageError: a version that is none, a file that is another document
     """
-    capabilities = {path: read_file(path)[0] for path in options.capabilities}
-    domcapabilities = {path: read_file(path)[0] for path in options.domcapabilities}
+    capabilities = {path: _document(path, "capabilities") for path in options.capabilities}
+    domcapabilities = {path: _document(path, "domcapabilities") for path in options.domcapabilities}
     said = Context(
         capabilities=tuple(capabilities.values()),
         domcapabilities=tuple(domcapabilities.values()),
@@ -44,6 +44,10 @@ def given(options: argparse.Namespace) -> Context:
     if said.sources:
         said.documents  # noqa: B018 - read now: a wrong file is told even if nobody asks for it
     return said
+
+
+def _document(path: str, kind: str) -> str:
+    return read_file(path, MissingContextError, f"--{kind} takes a file that 'virsh {kind}' wrote")[0]
 
 
 def _version(text: str | None) -> int | None:
@@ -120,8 +124,7 @@ def _cache() -> str | None:
 def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:
     """Put the contents of ``@FILE`` in the place of secret parameters.
 
-    :raises ParamError: a secret stands on the command line itself
-    :raises OSError: a file that cannot be read
+    :raises ParamError: a secret stands on the command line itself, or its file cannot be read
     """
     for wish in wishes:
         if not wish["params"]:
@@ -140,5 +143,9 @@ def read_secrets(wishes: Iterable[dict[str, Any]], store: ProfileStore) -> None:
                     f"profile '{wish['name']}': the secret parameter '{name}' is written out",
                     hint=f"others can read command lines: give {name}=@FILE",
                 )
-            with open(value[1:], encoding="utf-8") as stream:
-                wish["params"][name] = stream.read(MAX_BYTES).removesuffix("\n")
+            hint = f"{name}=@FILE reads the secret from FILE"
+            data = read_bytes(value[1:], ParamError, hint)
+            try:
+                wish["params"][name] = data.decode().removesuffix("\n")
+            except UnicodeDecodeError:
+                raise ParamError("the secret is no UTF-8 text", hint=hint, where=value[1:]) from None

@@ -12,10 +12,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .errors import UsageError
+from .errors import MissingContextError, UsageError
 from .hosts import HostDocuments
 from .xmltree import parse, read_file
 
+_HINT = "'virsh capabilities' and 'virsh domcapabilities' print them"
 _KINDS = ("capabilities", "domainCapabilities")
 
 
@@ -23,7 +24,7 @@ def read_hosts(paths: Iterable[str | os.PathLike[str]]) -> list[HostDocuments]:
     """The hosts of files and directories, by name.
 
     :raises UsageError: a file is no document about a host, or there is none at all
-    :raises OSError: a file that cannot be read
+    :raises MissingContextError: a file that cannot be read
     """
     groups: dict[str, list[Path]] = {}
     for one in paths:
@@ -42,12 +43,12 @@ def read_hosts(paths: Iterable[str | os.PathLike[str]]) -> list[HostDocuments]:
     for name, files in sorted(groups.items()):
         texts: dict[str, list[str]] = {kind: [] for kind in _KINDS}
         for file in dict.fromkeys(files):
-            text = read_file(file)[0]
+            text = read_file(file, MissingContextError, _HINT)[0]
             tag = str(parse(text, name=str(file), error=UsageError).root.tag)
             if tag not in texts:
                 raise UsageError(
                     f"'{tag}' was given where libvirt's documents about a host were expected",
-                    hint="'virsh capabilities' and 'virsh domcapabilities' print them",
+                    hint=_HINT,
                     where=str(file),
                 )
             texts[tag].append(text)

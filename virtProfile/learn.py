@@ -21,7 +21,7 @@ from .finding import read
 from .learnwording import Wordings
 from .learnwriter import Snippet, add, copy, joined, profile, put, remove
 from .likeness import Gap, children, gaps, is_hull, is_ours, pairs, same_slot, slots
-from .lint import lint_text
+from .linting import lint_text
 from .locating import child_node
 from .paths import Paths
 from .profile import parse_profiles

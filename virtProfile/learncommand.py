@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import EXIT_DONE, EXIT_FAILED, UsageError
+from .errors import EXIT_DONE, EXIT_FAILED, InvalidDomainError, UsageError
 from .learn import learn
 from .xmltree import read_file
 
@@ -24,7 +24,9 @@ def show(out: Output, talk: Talk, options: argparse.Namespace, context: Context)
             hint="--learn BEFORE.xml AFTER.xml NAME",
         )
     before, after, name = options.learn
-    found = learn(read_file(before)[0], read_file(after)[0], name, context=context, files=(before, after))
+    hint = "--learn BEFORE.xml AFTER.xml NAME"
+    texts = [read_file(one, InvalidDomainError, hint)[0] for one in (before, after)]
+    found = learn(texts[0], texts[1], name, context=context, files=(before, after))
     if options.json:
         left = [{"path": one.path, "reason": one.reason} for one in found.left]
         out.json({"profile": found.text, "left": left})

@@ -42,6 +42,8 @@ class Output:
         """
         if isinstance(data, str):
             data = data.encode(encoding, "surrogateescape")
+        if self._binary is None:  # Python's word for a stdout that was closed before it began
+            raise ProfileError("cannot write to stdout: it is closed")
         try:
             self._binary.write(data)
             self._binary.flush()
@@ -54,7 +56,8 @@ class Output:
     def json(self, document: Any) -> None:
         import json
 
-        self.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        self.write(text.encode("utf-8", "backslashreplace"))  # a lone surrogate is \udcff in JSON as well
 
     @property
     def terminal(self) -> bool:
@@ -77,7 +80,7 @@ class Output:
         import os
 
         columns = self._environ.get("COLUMNS", "")
-        if columns.isdigit() and int(columns) > 0:
+        if columns.isascii() and columns.isdigit() and 0 < len(columns) < 10 and int(columns) > 0:
             return int(columns)
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
@@ -161,9 +164,11 @@ class Talk:
     def error(self, problem: ProfileError) -> None:
         """An error with its hint, its conflicts, and the errors that came with it."""
         for one in _all(problem):
-            self.say(f"ERROR    {one}")
+            # only libvirt's own message may have several lines: a quoted value must not look like one
+            fact = str(one) if one.code == "libvirt" else str(one).replace("\n", "\\n")
+            self.say(f"ERROR    {fact}")
             if one.hint:
-                self.say(INDENT + one.hint)
+                self.say(INDENT + one.hint.replace("\n", "\\n"))
             for line in conflict_lines(one):
                 self.say(INDENT + line)
         self.traceback()

@@ -43,7 +43,7 @@ BUS_NUMBERS = 256
 
 def number(text: str | None) -> int | None:
     """A number as libvirt reads it: decimal, 0x hexadecimal, 0 octal; None for anything else."""
-    if not text:
+    if not text or len(text) > 20:
         return None
     try:
         if text[0] == "0" and text.isdigit():

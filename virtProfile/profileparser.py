@@ -115,7 +115,7 @@ class _Reader:
         if name is None and not self.drop_in:
             self.error(element, "a profile without name", "<profile name='…'>")
             name = ""
-        elif name and not NAME.fullmatch(name):
+        elif name is not None and not NAME.fullmatch(name):
             self.error(
                 element,
                 f"'{name}' is no name for a profile",

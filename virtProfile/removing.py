@@ -207,6 +207,9 @@ def _leaf_hit(thing: Element, leaf: Leaf) -> Hit:
     """A value that stands there; where it is only implied, its element says it."""
     element = leaf_element(thing, leaf)
     slot = leaf.slot
+    if slot == TEXT:
+        # the leaf is the element, with its unit and what else stands on it
+        return Hit(element, PRESENCE, {(element, slot), (element, PRESENCE)})
     if slot != PRESENCE:
         _, written = read(element, slot, leaf.node)
         implied = leaf.node.implied.get(slot)

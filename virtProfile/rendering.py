@@ -250,4 +250,8 @@ def _headline(reports: Sequence[Conflict]) -> str:
 
 def _advice(reports: Sequence[Conflict]) -> str:
     fixes = [fix for report in reports for fix in report.fixes]
-    return "try " + " or ".join(dict.fromkeys(fixes[:2])) if fixes else "drop one of the profiles"
+    if fixes:
+        return "try " + " or ".join(dict.fromkeys(fixes[:2]))
+    origins = [side.origin for report in reports for side in report.values]
+    names = {DEFINITION if one == DEFINITION else one["profile"] for one in origins}
+    return "drop one of the profiles" if len(names) > 1 else "the profile contradicts itself: mend it"

@@ -110,7 +110,7 @@ def answer_put(body: Body, store: ProfileStore) -> Any:
     :raises TakenError: the name is another directory's, or the version is there and says something else
     :raises ProfileSyntaxError: what `lint` calls an error, all of it
     """
-    from .lint import lint_text
+    from .linting import lint_text
     from .profile import parse_profiles
     from .wishlist import together
 

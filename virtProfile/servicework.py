@@ -149,7 +149,7 @@ def answer_status(body: Body, store: ProfileStore) -> Any:
 
 def answer_lint(body: Body, store: ProfileStore) -> Any:
     """Parsed and looked at, never evaluated: no inline profile in the policy's sense."""
-    from .lint import lint_text
+    from .linting import lint_text
 
     asked(body, {"profile": str, "file": str}, needed=("profile",))
     found = lint_text(body["profile"], body.get("file", "profile.xml")[:200])

@@ -18,11 +18,15 @@ UNITS = {
         for name, base in ((letter, 1024), (letter + "b", 1000), (letter + "ib", 1024))
     },
 }
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([A-Za-z]*)\s*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
 #: the schema's pattern of a CPU set (basictypes, "cpuset")
 _SET_PATTERN = r"([0-9]+(-[0-9]+)?|\^[0-9]+)(,([0-9]+(-[0-9]+)?|\^[0-9]+))*"
 _SET_PART = re.compile(r"(\^?)([0-9]{1,5})(?:-([0-9]{1,5}))?")
+#: No number of libvirt has more digits; Python refuses to read one of 4,300.
+_DIGITS = 400
+#: libvirt's virUUIDParse takes one with hyphens anywhere, or without; both cases
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}(?:\1[0-9a-fA-F]{4}){2}\1[0-9a-fA-F]{12}")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _INTEGERS = {
     "unsignedInt": (0, 2**32 - 1),
@@ -50,7 +54,7 @@ def to_bytes(value: str | None, unit: str | None, default: str) -> int | None:
     text = value.strip()
     if scale is None or not text.isascii() or not text.isdigit():
         return None
-    return int(text) * int(scale)
+    return int(text) * int(scale) if len(text) <= _DIGITS else None
 
 
 def kib_of(text: str, unit: str = "") -> float | None:
@@ -181,19 +185,23 @@ class ValueType:
         if self._is_set:
             mine = cpu_set(a)
             return mine is not None and mine == cpu_set(b)
+        if _UUID.fullmatch(a) and _UUID.fullmatch(b):
+            return a.replace("-", "").lower() == b.replace("-", "").lower()
         if _NUMBER.fullmatch(a) and _NUMBER.fullmatch(b):
             return _number(a) == _number(b)
         return bool(_MAC.fullmatch(a)) and a.lower() == b.lower()
 
 
-def _number(text: str) -> int:
+def _number(text: str) -> int | str:
+    if len(text) > _DIGITS:
+        return text
     return int(text, 16) if text[:2] in ("0x", "0X") else int(text)
 
 
 def _fits(value: str, name: str, params: dict[str, str]) -> bool:
     bounds = _INTEGERS.get(name)
     if bounds is not None:
-        if not re.fullmatch(r"[+-]?[0-9]+", value):
+        if not re.fullmatch(r"[+-]?[0-9]+", value) or len(value) > _DIGITS:
             return False
         number = int(value)
         low, high = bounds

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidDomainError, ProfileError, UsageError
+from .errors import InvalidDomainError, ParamError, ProfileError, UsageError
 from .provenance import MAX_PRIORITY, MIN_PRIORITY
 from .records import record, replace
 from .worktree import child, text_of
@@ -142,8 +142,24 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
         str(one["name"]),
         None if version is None else str(version),
         one.get("priority"),
-        {str(name): str(value) for name, value in (one.get("params") or {}).items()},
+        {str(name): _word(one["name"], name, value) for name, value in (one.get("params") or {}).items()},
         bool(one.get("include", False)),
+    )
+
+
+def _word(profile: object, name: object, value: object) -> str:
+    """A param's value as it is written: Python's and JSON's booleans are yes and no.
+
+    :raises ParamError: what has no such form (None, a list)
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str | int | float):
+        return str(value)
+    kind = type(value).__name__
+    raise ParamError(
+        f"profile '{profile}': {name} is of the Python type '{kind}'",
+        hint="a param is a text, a number or a boolean",
     )
 
 

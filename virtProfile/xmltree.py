@@ -316,14 +316,24 @@ def decode(data: bytes, name: str = "<xml>") -> tuple[str, str]:
         raise InvalidDomainError(f"not valid {encoding} at byte {problem.start}", where=name) from None
 
 
-def read_file(path: Any) -> tuple[str, str]:
+def read_file(path: Any, error: type[ProfileError] | None = None, hint: str = "") -> tuple[str, str]:
     """Read a file and decode it; never reads more than the limit.
 
+    :param error: what it is that cannot be read, with `hint`; None leaves the `OSError`
     :raises OSError: as `open` does
     """
-    with open(path, "rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
-    return decode(data, str(path))
+    return decode(read_bytes(path, error, hint), str(path))
+
+
+def read_bytes(path: Any, error: type[ProfileError] | None = None, hint: str = "") -> bytes:
+    """A file as it is, or as much of it as shows that it is over the limit: see `read_file`."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        if error is None:
+            raise
+        raise error(problem.strerror or str(problem), hint=hint, where=str(path)) from problem
 
 
 def local(tag: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .actions import Actions
 from .context import Context
 from .doubts import doubts, never
-from .errors import ProfileError
+from .errors import ProfileError, ProfileSyntaxError
 from .expression import FORMS, compile_expression, param_value
 from .needs import asks, templates
 from .paths import Paths
@@ -38,7 +38,6 @@ def lint_files(files: Iterable[str | os.PathLike[str]], schema: Schema | None = 
     """Everything wrong or doubtful in profile files, in the order of files and lines.
 
     :param schema: the domain format; None is the shipped baseline
-    :raises OSError: a file cannot be read
     """
     found: list[Problem] = []
     seen: dict[tuple[str, str, str], Profile] = {}
@@ -46,7 +45,7 @@ def lint_files(files: Iterable[str | os.PathLike[str]], schema: Schema | None = 
         name = os.fspath(file)
         drop_in = os.path.dirname(os.path.abspath(name)).endswith(".d")
         try:
-            text = read_file(name)[0]
+            text = read_file(name, ProfileSyntaxError)[0]
         except ProfileError as problem:
             found.append(Problem("error", problem.message, problem.hint, name, 1))
             continue
