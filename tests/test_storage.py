@@ -298,7 +298,7 @@ def test_the_disk_of_another_domain(
     assert volumes(driver) == {"d.img"}
     if status:
         place = "/default-pool/d.img" if kind == "file" else "d.img in pool default-pool"
-        assert f"p.xml:1): {place} exists and is a disk of 'vp-store'" in told
+        assert f"p.xml:1: {place} exists and is a disk of 'vp-store'" in told
         assert driver.lookupByName("test").XMLDesc(2) == before
     driver.lookupByName("vp-store").undefine()
     driver.lookupByName("test").destroy()
