@@ -152,6 +152,7 @@ def test_a_bad_param(store: Callable[..., ProfileStore]) -> None:
     [
         ("device='cdrom'", "<source file='/x'/>", "of 1 GiB can be made for disk vdb: it is a cdrom"),
         ("type='network'", "<source protocol='nbd' name='x'><host name='h'/></source>", "it is of type 'network'"),
+        ("type='volume'", "<source volume='v'/>", "can be made for disk vdb: its source has no pool"),
         ("", "", "disk vdb of profile 'p' cannot work: .*requires a path"),
     ],
 )  # fmt: skip
@@ -461,6 +462,37 @@ def test_kinds_of_pools_on_objects(
     assert done.returncode == 0, done.stderr
     assert told in done.stdout
     assert "type=\"network\"" not in done.stdout
+
+
+@pytest.mark.parametrize("place", PLACES, ids=version)
+@pytest.mark.parametrize(
+    ("words", "capacity", "told"),
+    [
+        ("--osinfo fedora37 --profile p", 2, "p.xml:1): 2 GiB for disk vdb"),
+        ("--osinfo none --disk size=1 --profile p", 1, "2 GiB for disk vdb is not used: the disk is told with --disk"),
+        ("--osinfo none --disk size=1 --profile p,priority=100", 2, "p.xml:1): 2 GiB for disk vdb"),
+    ],
+)  # fmt: skip
+def test_the_size_of_virt_installs_own_disk(
+    words: str, capacity: int, told: str, place: Path, store: Callable[..., ProfileStore], tmp_path: Path
+) -> None:
+    store(p=profile("p", disk("2 GiB", inner="")))
+    common = "--connect test:///default --name vp-new --memory 256 --import --noautoconsole --debug"
+    done = subprocess.run(
+        [PYTHON, str(TOP / "virt-install"), *common.split(), *words.split()],
+        capture_output=True,
+        text=True,
+        env={
+            "VIRT_PROFILE_VIRTINST": str(place),
+            "PATH": "/usr/bin:/bin",
+            "VIRT_PROFILE_PATH": str(tmp_path),
+            "HOME": str(tmp_path),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    made = done.stderr.partition("Creating storage volume")[2]
+    assert f"<capacity>{capacity * GIB}</capacity>" in made.partition("</volume>")[0]
+    assert told in done.stderr
 
 
 @pytest.mark.slow

@@ -239,6 +239,7 @@ class Result:
     :ivar wishes: how many things the profiles asked for
     :ivar kept_out: how many of them the VM definition kept out
     :ivar storage: what is to be made for disks that profiles add with a size
+    :ivar unused: the same asked for disks that there were: of the call only, in no document
     :ivar secrets: values of secret params: what holds one is shown as ``***``
     """
 
@@ -257,6 +258,7 @@ class Result:
         overridden: Sequence[Overridden] | Callable[[], Sequence[Overridden]] = (),
         owned: Sequence[Owned] | Callable[[], Sequence[Owned]] = (),
         storage: Sequence[Storage] = (),
+        unused: Sequence[Storage] = (),
     ) -> None:
         self.xml = xml
         self.input = input
@@ -270,6 +272,7 @@ class Result:
         self._overridden = overridden
         self._owned = owned
         self.storage = tuple(storage)
+        self.unused = tuple(unused)
         self.secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

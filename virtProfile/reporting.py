@@ -20,7 +20,7 @@ from .provenance import (
 )
 from .rendering import where
 from .selector import Selection
-from .storage import wanted
+from .storage import unused, wanted
 from .worktree import PRESENCE, TEXT, WorkTree, child, text_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def report(
         changes=lambda: describe(found, tree, schema, written, paths) if found else (),
         overridden=overridden,
         storage=wanted(tree, actions, paths),
+        unused=unused(tree, actions, paths),
         owned=lambda: _owned(tree, paths, overridden(), _conditions(selection, tree)),
     )
 

@@ -8,7 +8,7 @@ its storage already, whatever size a profile names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .buses import name_of
@@ -44,6 +44,8 @@ def check(tree: WorkTree, actions: Actions) -> None:
             if actions.unmet:
                 continue  # its class said so
             fact, hint = "it has no source", SOURCE_HINT
+        elif bool(source.get("pool")) != bool(source.get("volume")):
+            fact, hint = "its source has no pool", "a volume is named by pool and volume"
         if fact:
             hint = hint or "storage is made for disks of type file, block or volume"
             problem = f"no storage of {asked.said} can be made for {name_of(disk)}: {fact}"
@@ -52,8 +54,18 @@ def check(tree: WorkTree, actions: Actions) -> None:
 
 def wanted(tree: WorkTree, actions: Actions, paths: Paths) -> tuple[Storage, ...]:
     """The storage to be made, in the order of the disks."""
+    return _told(_new(tree, actions), paths)
+
+
+def unused(tree: WorkTree, actions: Actions, paths: Paths) -> tuple[Storage, ...]:
+    """What is asked for disks that the input has, and is not made."""
+    asked = actions.intents[SIZE].items()
+    return _told((one for one in asked if one[1].writers and tree.in_source(one[0])), paths)
+
+
+def _told(which: Iterable[tuple[Element, Asked]], paths: Paths) -> tuple[Storage, ...]:
     found = []
-    for disk, asked in sorted(_new(tree, actions), key=lambda one: position(one[0])):
+    for disk, asked in sorted(which, key=lambda one: position(one[0])):
         source, driver = child(disk, "source"), child(disk, "driver")
         found.append(
             Storage(

@@ -181,9 +181,11 @@ def _set_cli_defaults(original, options, guest):
     names = ("currentMemory", "vcpus")
     if new is not None:
         new.open_before(guest, names)
+    told = list(guest.devices.disk)
     original(options, guest)
     if new is not None:
         new.filled(guest, names)
+        new.default_disk = next((disk for disk in guest.devices.disk if disk not in told), None)
 
 
 def _set_install_defaults(original, installer, guest):
@@ -200,6 +202,8 @@ def _set_install_defaults(original, installer, guest):
         new.wishes = _wishes(guest, store)
         result = _told(lambda: new.shape(guest, store))
         _report(result)
+        for in_vain, line in new.sizes:
+            (_talk().warning if in_vain else _talk().note)(line)
         if guest.devices.disk and _OPTIONS and not _OPTIONS[0].disk:
             _OPTIONS[0].disk = ["none"]  # storage is there: the profiles'
 

@@ -13,12 +13,14 @@ from virtinst.devices import DeviceInterface
 from virtinst.guest import Guest
 from virtProfile.context import Context
 from virtProfile.engine import Call, run
+from virtProfile.making import human
+from virtProfile.provenance import DEFINITION_PRIORITY
 from virtProfile.store import ProfileStore
 from virtProfile.valuetypes import kib_of
 from virtProfile.wishlist import read_requests
 
 from . import profilecarry
-from .profilestorage import give_storage
+from .profilestorage import give_storage, resize
 
 
 def profile_store(directories=()):
@@ -98,7 +100,7 @@ def apply_profiles(
     )
     result = run(call)
     if result.xml != text:
-        sizes = _sizes(result)
+        sizes = _sizes(result.xml, result.storage)
         trial = profilecarry.clone(guest, result.xml, devices) if sizes else None
         if trial is not None:
             give_storage(trial, sizes)  # what cannot be made is told before the guest is another
@@ -108,15 +110,15 @@ def apply_profiles(
     return result
 
 
-def _sizes(result):
-    """Of the storage that is to be made bytes, and file and line of who asks, by the disk's position."""
-    if not result.storage:
+def _sizes(text, storage):
+    """Of the storage of a domain's disks bytes, and file and line of who asks, by the disk's position."""
+    if not storage:
         return {}
-    root = etree.fromstring(result.xml.encode())
+    root = etree.fromstring(text.encode())
     disks = root.findall("devices/disk")
     return {
         disks.index(root.xpath(one.path)[0]): (one.size, "%s:%d" % (one.origins[0].file, one.origins[0].line))
-        for one in result.storage
+        for one in storage
     }
 
 
@@ -141,6 +143,10 @@ class NewGuest:
     def __init__(self, wishes):
         """:param wishes: mappings as `apply_profiles` takes them"""
         self.wishes = wishes
+        #: the disk that virt-install makes for the OS where none is told
+        self.default_disk = None
+        #: what profiles ask of disks that they do not add: is it in vain, and what to tell
+        self.sizes = []
         self._open = {}
         self._later = {}
 
@@ -180,8 +186,25 @@ class NewGuest:
         result = run(call)
         profilecarry.adopt(guest, _identified(guest.conn, _in_kib(result.xml)), devices)
         guest._capsinfo = guest._domcaps = None  # of the guest before
-        give_storage(guest, _sizes(result), choose=True)
+        give_storage(guest, _sizes(result.xml, result.storage), choose=True)
+        self._resize(guest, result)
         return result
+
+    def _resize(self, guest, result):
+        """A size that virt-install made up yields to a profile, one that was told to the override."""
+        above = {one.name for one in result.applied if one.priority > DEFINITION_PRIORITY}
+        sizes = _sizes(result.xml, result.unused)
+        for one, (position, (size, where)) in zip(result.unused, sizes.items()):
+            disk = guest.devices.disk[position]
+            creates = disk.get_vol_install() is not None
+            if creates and disk.get_vol_install().capacity == size:
+                continue
+            if creates and (disk is self.default_disk or one.origins[0].profile in above):
+                resize(disk, size, where)
+                self.sizes.append((False, "%s: %s for disk %s" % (one.origins[0], human(size), disk.target)))
+            else:
+                fact = "%s: %s for disk %s is not used: the disk is told with --disk"
+                self.sizes.append((True, fact % (one.origins[0], human(size), disk.target)))
 
     def _defaulted(self, guest, root, devices):
         made = self._complete(guest, etree.tostring(root, encoding="unicode"), devices, False, {})

@@ -79,6 +79,25 @@ def _creation(guest, disk, size, choose):
     return True
 
 
+def resize(disk, size, where):
+    """Let the storage that a disk will have created be of another size.
+
+    :param size: in bytes
+    :raises CompletionError: there is no room
+    """
+    volume = disk.get_vol_install()
+    if volume.allocation == volume.capacity:
+        volume.allocation = size
+    volume.capacity = size
+    try:
+        disk.validate()
+    except (ValueError, RuntimeError, _libvirt_error()) as problem:
+        fact = " ".join(str(problem).split())
+        raise CompletionError(
+            "no storage can be made for disk %s: %s" % (disk.target, fact), where=where
+        ) from None
+
+
 def _check_users(guest, disk, where):
     """
     :raises CompletionError: the storage of the disk is another domain's
