@@ -19,7 +19,6 @@ from virtProfile.errors import CompletionError, InvalidDomainError, LibvirtError
 from virtProfile.hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, to_attach, updatable
 from virtProfile.liveplan import as_live, marked, plan
 from virtProfile.updating import Live
-from virtProfile.xmltree import VIRTUNED_NS
 
 DATA = Path(__file__).parent / "data" / "update"
 NIC = (
@@ -233,13 +232,6 @@ def test_devices_in_order_under_the_profiles_defaults() -> None:
     assert found[2].find("address").get("unit") == "0"
     places = [one.find("address").get("bus") for one in found[:2]]
     assert places == ["0x02", "0x03"]
-
-
-def test_no_storage_for_devices() -> None:
-    sized = disk("sdc").replace("<disk", f"<disk xmlns:v='{VIRTUNED_NS}' v:size='1 GiB'", 1)
-    with pytest.raises(CompletionError, match="no storage created") as raised:
-        devices_for(vm(), sized)
-    assert raised.value.where.startswith("d.xml:")
 
 
 def test_a_full_vm_is_told() -> None:

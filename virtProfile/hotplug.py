@@ -143,16 +143,8 @@ def to_attach(before: Result, after: Result, family: str | None, running: bool) 
     :param after: the same with the device profile
     :param family: of the machine type
     :param running: places are known: each PCI device gets a free one
-    :raises CompletionError: none is left; storage would have to be created
+    :raises CompletionError: none is left
     """
-    for one in after.storage:
-        origin = one.origins[0]
-        if origin.profile == DEVICE_PROFILE:
-            raise CompletionError(
-                f"the size of {one.path}: nothing is done here, and so no storage created",
-                hint="leave it out, and create the storage first: virsh vol-create-as, qemu-img create",
-                where=f"{origin.file}:{origin.line}",
-            )
     known = Counter(said(one) for one in _devices(before.xml))
     root = parse(after.xml).root
     new = []
