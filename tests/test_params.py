@@ -137,3 +137,21 @@ def test_a_document_that_is_no_text(tmp_path: Path) -> None:
         with pytest.raises(virtProfile.ProfileError) as caught:
             virtProfile.apply(document, store=ProfileStore([tmp_path]))  # type: ignore[arg-type]
         assert caught.value.code == "invalid-domain"
+
+
+def test_as_many_siblings_as_one_likes(tmp_path: Path) -> None:
+    """Who serves whom among siblings is found without recursion, and right where all must move."""
+    last = "<interface><source network='n0'/></interface>"
+    for snippet, holds in (
+        ("<interface/>" * 1200, True),
+        ("<interface/>" * 1199 + last, True),  # the first wishes have its only element
+        ("<interface/>" * 1199 + last * 2, False),
+    ):
+        (tmp_path / "a.xml").write_text(
+            f"<profile name='a'><match><devices>{snippet}</devices></match>"
+            "<add><title>x</title></add></profile>"
+        )
+        there = "".join(f"<interface type='network'><source network='n{i}'/></interface>" for i in range(1200))
+        text = DOMAIN.replace("</domain>", f"<devices>{there}</devices></domain>")
+        done = virtProfile.apply(text, ["a"], store=ProfileStore([tmp_path]), record=False)
+        assert ("<title>" in done.xml) == holds
