@@ -109,3 +109,49 @@ def test_a_quoted_value_stays_on_its_line() -> None:
     stream = io.StringIO()
     Talk(stream).error(virtProfile.ProfileError("'a\nERROR    b' is wrong", hint="c\nd"))
     assert stream.getvalue() == "ERROR    'a\\nERROR    b' is wrong\n         c\\nd\n"
+
+
+@pytest.mark.parametrize(
+    "profiles", ["a", b"a", {"name": "a"}, 3, [3], [None], [["a"]], [{"name": "a", "include": "maybe"}]]
+)
+def test_wishes_that_are_none(tmp_path: Path, profiles: object) -> None:
+    (tmp_path / "a.xml").write_text("<profile name='a'><add><title>x</title></add></profile>")
+    with pytest.raises(virtProfile.ProfileError) as caught:
+        virtProfile.apply(DOMAIN, profiles, store=ProfileStore([tmp_path]))  # type: ignore[arg-type]
+    assert caught.value.code == "usage"
+
+
+def test_include_is_read_as_the_command_line_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<profile name='a'><add><title>x</title></add></profile>")
+    ns = "http://virt-manager.org/schemas/virtuned/0.1"
+    entry = f"<metadata><v:virtuned xmlns:v='{ns}'><v:profile name='a' exclude='yes'/></v:virtuned></metadata>"
+    text = DOMAIN.replace("<os>", f"{entry}\n  <os>")
+    store = ProfileStore([tmp_path])
+    assert "<title>" in virtProfile.apply(text, [{"name": "a", "include": "yes"}], store=store).xml
+    with pytest.raises(virtProfile.ProfileError, match="excluded"):
+        virtProfile.apply(text, [{"name": "a", "include": "no"}], store=store)
+
+
+def test_a_document_that_is_no_text(tmp_path: Path) -> None:
+    for document in (DOMAIN.encode(), None, 3):
+        with pytest.raises(virtProfile.ProfileError) as caught:
+            virtProfile.apply(document, store=ProfileStore([tmp_path]))  # type: ignore[arg-type]
+        assert caught.value.code == "invalid-domain"
+
+
+def test_as_many_siblings_as_one_likes(tmp_path: Path) -> None:
+    """Who serves whom among siblings is found without recursion, and right where all must move."""
+    last = "<interface><source network='n0'/></interface>"
+    for snippet, holds in (
+        ("<interface/>" * 1200, True),
+        ("<interface/>" * 1199 + last, True),  # the first wishes have its only element
+        ("<interface/>" * 1199 + last * 2, False),
+    ):
+        (tmp_path / "a.xml").write_text(
+            f"<profile name='a'><match><devices>{snippet}</devices></match>"
+            "<add><title>x</title></add></profile>"
+        )
+        there = "".join(f"<interface type='network'><source network='n{i}'/></interface>" for i in range(1200))
+        text = DOMAIN.replace("</domain>", f"<devices>{there}</devices></domain>")
+        done = virtProfile.apply(text, ["a"], store=ProfileStore([tmp_path]), record=False)
+        assert ("<title>" in done.xml) == holds

@@ -163,20 +163,32 @@ def pair(wants: Sequence[Want], found: Sequence[Element], fits: Any) -> dict[int
     """
     edges = [[j for j, one in enumerate(found) if fits(one, want)] for want in wants]
     taken: dict[int, int] = {}
-
-    def place(i: int, seen: set[int]) -> bool:
-        for j in edges[i]:
-            if j not in seen:
-                seen.add(j)
-                if j not in taken or place(taken[j], seen):
-                    taken[j] = i
-                    return True
-        return False
-
+    placed: dict[int, int] = {}
     for i in range(len(wants)):
-        if not place(i, set()):
+        reached: dict[int, int] = {}  # an element, and the wish that would take it
+        free = None
+        queue = [i]  # no recursion: as deep as there are wishes
+        for wish in queue:
+            for j in edges[wish]:
+                if j in reached:
+                    continue
+                reached[j] = wish
+                if j not in taken:
+                    free = j
+                    break
+                queue.append(taken[j])
+            if free is not None:
+                break
+        if free is None:
             return None
-    return {i: j for j, i in taken.items()}
+        while True:  # each on the way moves to the element that it reached
+            wish = reached[free]
+            before = placed.get(wish)
+            taken[free], placed[wish] = wish, free
+            if before is None or wish == i:
+                break
+            free = before
+    return placed
 
 
 def runs(found: Sequence[Element], group: Group) -> list[list[Element]]:

@@ -135,7 +135,11 @@ def where(loss: Loss, paths: Paths) -> str:
         rest = rest[: -len(TEXT) - 1]
     if rest[:1] == "@":
         return paths.of(loss.element, rest)
-    return f"{path}/{rest.rpartition('}')[2] if rest[:1] == '{' else rest}"
+    if rest[:1] == "{":  # by the document's prefix, as all names
+        uri, _, rest = rest[1:].partition("}")
+        prefix = next((one for one, known in loss.element.nsmap.items() if one and known == uri), "")
+        rest = f"{prefix}:{rest}" if prefix else f"*[local-name()='{rest}']"
+    return f"{path}/{rest}"
 
 
 def conflicts(actions: Actions, paths: Paths) -> dict[str, list[Loss]]:

@@ -107,8 +107,10 @@ def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: 
         if one.slot not in slots or (one.op == "remove" and not tree.stands(one.element)):
             continue
         node = paths.node(one.element)
-        if node is None or one.slot not in node.abi or _in_new_thing(tree, one.element, paths):
+        if node is None or one.slot not in node.abi:
             continue
+        if one.after != "none" and _in_new_thing(tree, one.element, paths):
+            continue  # model='none' is no device: it keeps libvirt's own away
         path = paths.of(one.element, one.slot)
         warnings.append(
             Warning(
@@ -144,9 +146,10 @@ def _in_new_thing(tree: WorkTree, element: Any, paths: Paths) -> bool:
     """Is it part of a device (or the like) that is new as a whole?"""
     while not tree.original(element):
         node = paths.node(element)
-        if node is not None and node.many:
+        parent = element.getparent()
+        if node is not None and node.many or parent is not None and parent.tag == "devices":
             return True
-        element = element.getparent()
+        element = parent
     return False
 
 

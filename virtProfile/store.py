@@ -307,22 +307,20 @@ class ProfileStore:
                 parsed = parse_profiles(text, path, drop_in=drop_in)
                 known = self._parsed[path] = (stamp, parsed)
             return known[1]
+        except ProfileError as problem:  # before OSError: what is refused is a PermissionError as well
+            if _untrusted(problem, path):
+                raise
+            return ParsedFile((), (Problem("error", problem.message, problem.hint, path, 1),))
         except OSError as problem:
             fact = f"cannot be read: {problem.strerror}"
             return ParsedFile((), (Problem("error", fact, "", path, 1),))
-        except PolicyError as problem:
-            if problem.where == path and problem.message.startswith(f"'{path}'"):
-                raise
-            return ParsedFile((), (Problem("error", problem.message, problem.hint, path, 1),))
-        except ProfileError as problem:
-            return ParsedFile((), (Problem("error", problem.message, problem.hint, path, 1),))
 
     def _mentions(self, path: str, name: str) -> bool:
         """May the file hold a profile of that name? Cheap: parsing comes after."""
         try:
             text = self._read(path)[1]
         except (OSError, ProfileError) as problem:
-            if isinstance(problem, PolicyError):
+            if _untrusted(problem, path):
                 raise
             return True
         return name in text or "&" in text
@@ -330,11 +328,15 @@ class ProfileStore:
     def _in_directory(self, directory: Path, name: str) -> list[Profile]:
         found: dict[str, Profile] = {}
         for path in self._files(directory):
-            if not self._mentions(path, name):
+            own = os.path.basename(path) == f"{name}.xml"
+            if not own and not self._mentions(path, name):
                 continue
             parsed = self._parse(path)
             if name in parsed.broken:
                 raise _syntax(parsed)
+            if own and not parsed.profiles and _is_broken(parsed):
+                # by its name it is the one: another directory's must not silently take its place
+                raise self._why(path, parsed)
             for profile in parsed.profiles:
                 if profile.name != name:
                     continue
@@ -391,6 +393,16 @@ class ProfileStore:
 
     # --- errors --------------------------------------------------------------
 
+    def _why(self, path: str, parsed: ParsedFile) -> ProfileError:
+        """Why nothing in a file can be used, as the error that it is."""
+        try:
+            parse_profiles(self._read(path)[1], path)
+        except PolicyError as problem:
+            return problem
+        except (OSError, ProfileError):
+            pass
+        return _syntax(parsed)
+
     def _not_found(self, name: str) -> NotFoundError:
         names: set[str] = set()
         broken: list[str] = []
@@ -398,7 +410,7 @@ class ProfileStore:
             for path in self._files(directory):
                 parsed = self._parse(path)
                 names.update(one.name for one in parsed.profiles)
-                if any(one.level == "error" for one in parsed.problems) and not parsed.profiles:
+                if _is_broken(parsed) and not parsed.profiles:
                     broken.append(path)
         searched = ", ".join(str(one) for one in self.directories) or "no directory"
         hints = [nearest(name, names)] if nearest(name, names) else []
@@ -406,6 +418,19 @@ class ProfileStore:
         if broken:
             hints.append(f"could not be read: {', '.join(broken)}")
         return NotFoundError(f"no profile '{name}'", hint="; ".join(hints))
+
+
+def _untrusted(problem: Exception, path: str) -> bool:
+    """Is it refused for whose file it is, not for what stands in it?"""
+    return (
+        isinstance(problem, PolicyError)
+        and problem.where == path
+        and problem.message.startswith(f"'{path}'")
+    )
+
+
+def _is_broken(parsed: ParsedFile) -> bool:
+    return any(one.level == "error" for one in parsed.problems)
 
 
 def _syntax(parsed: ParsedFile) -> ProfileSyntaxError:

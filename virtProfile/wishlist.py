@@ -108,8 +108,13 @@ def read_list(document: Document) -> list[Entry]:
 def read_requests(profiles: Iterable[str | Mapping[str, Any] | Request]) -> list[Request]:
     """The caller's wishes, each name once.
 
-    :raises UsageError: a bad priority, or one name wished twice differently
+    :raises UsageError: a bad priority, one name wished twice differently, or no list of wishes
     """
+    if isinstance(profiles, str | bytes | Mapping) or not isinstance(profiles, Iterable):
+        raise UsageError(  # the characters of a name, or the keys of a wish, are not meant
+            f"'profiles' is of the Python type '{type(profiles).__name__}'",
+            hint="a list of names, or of mappings with 'name', was expected",
+        )
     found: dict[str, Request] = {}
     for one in profiles:
         request = _request(one)
@@ -130,6 +135,11 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
         return one
     if isinstance(one, str):
         return Request(one)
+    if not isinstance(one, Mapping):
+        raise UsageError(
+            f"a wish for a profile is of the Python type '{type(one).__name__}'",
+            hint="a name, or a mapping with 'name', was expected",
+        )
     unknown = set(one) - {"name", "priority", "version", "params", "include"}
     if unknown or not one.get("name"):
         raise UsageError(
@@ -143,8 +153,14 @@ def _request(one: str | Mapping[str, Any] | Request) -> Request:
         None if version is None else str(version),
         one.get("priority"),
         {str(name): _word(one["name"], name, value) for name, value in (one.get("params") or {}).items()},
-        bool(one.get("include", False)),
+        _include(one["name"], one.get("include", False)),
     )
+
+
+def _include(profile: object, value: object) -> bool:
+    if value in ("yes", "no", True, False):
+        return value in ("yes", True)
+    raise UsageError(f"profile '{profile}': include={value!r} is neither yes nor no")
 
 
 def _word(profile: object, name: object, value: object) -> str:

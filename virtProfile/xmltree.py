@@ -183,6 +183,9 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
     :raises PolicyError: DTD or entities, over 16 MiB, deeper than 256, more than
         500,000 elements, an attribute over 1 MiB
     """
+    if not isinstance(text, str):
+        fact = f"the document is of the Python type '{type(text).__name__}'"
+        raise error(fact, hint="text (str) was expected", where=name)
     if len(text) > MAX_BYTES:
         raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
     try:
