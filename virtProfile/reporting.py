@@ -109,8 +109,9 @@ def _guest_abi(tree: WorkTree, schema: Any, found: Sequence[Difference], paths: 
         node = paths.node(one.element)
         if node is None or one.slot not in node.abi:
             continue
-        if one.after != "none" and _in_new_thing(tree, one.element, paths):
-            continue  # model='none' is no device: it keeps libvirt's own away
+        # of what there is one, model='none' is no device: it keeps libvirt's own away
+        if _in_new_thing(tree, one.element, paths) and (node.many or one.after != "none"):
+            continue
         path = paths.of(one.element, one.slot)
         warnings.append(
             Warning(
