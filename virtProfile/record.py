@@ -351,6 +351,10 @@ def _read_entry(element: Element) -> list[Entry]:
     places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
     for where in places:
         read_place(where)
+    if (kind, at, parts[0].tag) == ("add", "", tag_of("metadata")):
+        # Records once said so; it holds what other programs put there, and goes with no profile.
+        at, number, parts = "metadata", 1, list(parts[0].iterchildren("*"))
+        places = [at]
     return [
         Entry(kind, where, _read_written(one), None, number + place, gone, hidden, also)
         for where in places

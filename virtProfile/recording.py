@@ -196,6 +196,11 @@ class _Entries:
         if not names:
             return
         parent = element.getparent()
+        if element.tag == "metadata" and parent is self.tree.root:
+            # It holds the list and the record, and what other programs put there.
+            for one in element.iterchildren("*"):
+                self._added(one)
+            return
         self.brought.setdefault(names[0], []).append(element)
         hidden: list[str] = []
         written = self._written(element, names[0], hidden, "")
