@@ -331,13 +331,11 @@ def _read_entry(element: Element) -> list[Entry]:
     parts = list(element.iterchildren("*"))
     if element.tag == tag_of("on"):
         at = element.get("at", "")
-        read_place(at)
         was = [_read_written(one) for one in parts if one.tag == tag_of("was")]
         now = [_read_written(one) for one in parts if one.tag != tag_of("was")]
         if len(now) != 1 or len(was) > 1:
             raise ValueError(at)
-        words = element.get("of")
-        places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
+        places = _read_places(element, at)
         before = was[0] if was else None
         return [Entry("on", place, now[0], before, 0, gone, hidden, also) for place in places]
     kinds = {tag_of("add"): ("add", "to"), tag_of("del"): ("del", "from")}
@@ -345,12 +343,8 @@ def _read_entry(element: Element) -> list[Entry]:
         raise ValueError(element.tag)
     kind, name = kinds[element.tag]
     at = element.get(name, "")
-    read_place(at)
     number = int(element.get("n", "1"))
-    words = element.get("of")
-    places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
-    for where in places:
-        read_place(where)
+    places = _read_places(element, at)
     if (kind, at, parts[0].tag) == ("add", "", tag_of("metadata")):
         # Records once said so; it holds what other programs put there, and goes with no profile.
         at, number, parts = "metadata", 1, list(parts[0].iterchildren("*"))
@@ -360,6 +354,15 @@ def _read_entry(element: Element) -> list[Entry]:
         for where in places
         for place, one in enumerate(parts)
     ]
+
+
+def _read_places(element: Element, at: str) -> list[str]:
+    """:raises ValueError: one of them is none"""
+    words = element.get("of")
+    places = [at] if words is None else [at.replace("?", word) for word in words.split(" ")]
+    for where in places:
+        read_place(where)
+    return places
 
 
 def _read_written(element: Element) -> Written:
