@@ -70,3 +70,34 @@ def test_a_record_cannot_take_the_metadata_away() -> None:
     )
     result = virtProfile.unapply(text, store=MemoryStore([INFO]))
     assert "<b:mine xmlns:b='urn:b'/>" in result.xml
+
+
+# --- alike things --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "<remove select=\"devices/controller[@type='pci']\"/>",
+        "<remove><devices><controller type='pci'/></devices></remove>",
+        "<add><os><type machine='pc'>hvm</type></os></add>",
+    ],
+)
+def test_each_of_alike_things_comes_back(inner: str) -> None:
+    ports = "<controller type='pci' model='pcie-root-port'/>\n    " * 3
+    store = MemoryStore([profile("p", inner)])
+    vm = VM.replace("<sound", f"<controller type='pci' model='pcie-root'/>\n    {ports}<sound")
+    once = virtProfile.apply(vm, [{"name": "p", "priority": 120}], store=store).xml
+    assert "pcie-root-port" not in plain(once)
+    assert virtProfile.apply(once, store=store).xml == once
+    assert meaning(virtProfile.unapply(once, store=store).xml) == meaning(vm)
+
+
+def test_what_a_person_put_there_again_stands_for_one_of_them() -> None:
+    port = "<controller type='pci' model='pcie-root-port'/>"
+    store = MemoryStore([profile("p", f"<remove><devices>{port}</devices></remove>")])
+    vm = VM.replace("<sound", f"{port * 2}<sound")
+    once = virtProfile.apply(vm, [{"name": "p", "priority": 120}], store=store).xml
+    assert port not in plain(once)
+    again = once.replace("<sound", f"{port}<sound")
+    assert plain(virtProfile.unapply(again, store=store).xml).count("root-port") == 2

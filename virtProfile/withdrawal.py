@@ -103,6 +103,8 @@ class _Work:
         self.tree = tree
         self.trust = trust
         self.outcome = outcome
+        #: what stands for an entry of something removed
+        self._accounted: set[Element] = set()
 
     def doubt(self, one: Located, what: str, reason: str) -> None:
         name = f"'{one.profile.name}' {one.profile.version}"
@@ -211,8 +213,11 @@ class _Work:
         assert parent is not None
         for there in parent.iterchildren(written.tag):
             same, total = likeness(there, one.node, written)
-            if not one.node.many or (same == total and one.node.key_class != "X"):
+            if not one.node.many:
                 return  # it is there again
+            if same == total and one.node.key_class != "X" and there not in self._accounted:
+                self._accounted.add(there)  # of several alike each is there once
+                return
         reason = self.trust(one.profile, one.entry, one.node)
         if reason:
             self.doubt(one, f"the removed '{written.tag}'", reason)
@@ -227,6 +232,7 @@ class _Work:
         else:
             after = place(parent, one.node.parent, written.tag)
         self.tree.restore(parent, after, new, writers)
+        self._accounted.add(new)
 
 
 def _parts(element: Element, node: Any, written: Written) -> Iterator[Element]:
