@@ -13,7 +13,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from .worktree import Element, WorkTree, text_of
-from .xmltree import ATTRIBUTE, TOKEN, line_starts
+from .xmltree import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -132,7 +132,7 @@ class _Writer:
             end = span.tag_end - 2 if span.empty else span.tag_end - 1
             while self.text[end - 1].isspace():
                 end -= 1
-            self._replace(end, end, self._attributes(element, new, old), element)
+            self._replace(end, end, self._added(element, new, old), element)
             return
         tag = self.text[span.start : span.tag_end]
         name_end = len(TOKEN.match(tag).group(2)) + 1  # type: ignore[union-attr]
@@ -154,16 +154,25 @@ class _Writer:
                     quote + _escape(value, quote) + quote,
                     element,
                 )
-        added = self._attributes(element, new, old)
+        added = self._added(element, new, old)
         if added:
             self._replace(span.start + last, span.start + last, added, element)
+
+    def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
+        """What is new in a start tag of the input, with the prefixes that nobody declares there."""
+        names = [name for name in new if name not in old]
+        span, above = self.document.span(element), element.getparent()
+        tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
+        fresh = [one for one in prefixes(element, names) if known.get(one[0]) != one[1]]
+        words = [self._declaration(*one) for one in dict(fresh).items() if f"xmlns:{one[0]}=" not in tag]
+        return "".join(words) + self._attributes(element, new, old)
 
     def _attributes(self, element: Element, attributes: dict[str, str], old: Container[str] = ()) -> str:
         """Attributes as they are written in a start tag, without those that are there."""
         quote = self.quote
         return "".join(
             [
-                f" {name if name[0] != '{' else _qname(element, name)}={quote}{_escape(value, quote)}{quote}"
+                f" {name if name[0] != '{' else qname(element, name)}={quote}{_escape(value, quote)}{quote}"
                 for name, value in attributes.items()
                 if name not in old
             ]
@@ -271,11 +280,10 @@ class _Writer:
         self.new[element] = (splice, len(splice.text))
         name = _element_name(element)
         head = f"<{name}"
-        if element.prefix is not None and element.tag[0] == "{":
-            uri = element.tag[1:].partition("}")[0]
-            if declared.get(element.prefix) != uri and not self._in_scope(element, uri):
-                head += f" xmlns:{element.prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
-                declared = {**declared, element.prefix: uri}
+        for prefix, uri in prefixes(element, element.attrib):
+            if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
+                head += self._declaration(prefix, uri)
+                declared = {**declared, prefix: uri}
         splice.text += head + self._attributes(element, element.attrib)
         children = list(element.iterchildren("*"))
         text = text_of(element)
@@ -294,12 +302,15 @@ class _Writer:
             splice.text += self.newline + indent
         splice.text += f"</{name}>"
 
-    def _in_scope(self, element: Element, uri: str) -> bool:
+    def _declaration(self, prefix: str, uri: str) -> str:
+        return f" xmlns:{prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
+
+    def _in_scope(self, element: Element, prefix: str, uri: str) -> bool:
         """Is the prefix declared by an element that stands in the input?"""
         above = element.getparent()
         while above is not None and above not in self.document.index:
             above = above.getparent()
-        return above is not None and above.nsmap.get(element.prefix) == uri
+        return above is not None and above.nsmap.get(prefix) == uri
 
     # --- text and removal ----------------------------------------------------
 
@@ -393,20 +404,10 @@ def _names(element: Element, written: list[str]) -> list[str | None]:
         elif not colon:
             names.append(name)
         elif prefix == "xml":
-            names.append("{http://www.w3.org/XML/1998/namespace}" + rest)
+            names.append(f"{{{XML_NS}}}{rest}")
         else:
             names.append(f"{{{nsmap.get(prefix)}}}{rest}")
     return names
-
-
-def _qname(element: Element, name: str) -> str:
-    if name[0] != "{":
-        return name
-    uri, _, rest = name[1:].partition("}")
-    for prefix, value in element.nsmap.items():
-        if value == uri and prefix:
-            return f"{prefix}:{rest}"
-    return rest
 
 
 def _element_name(element: Element) -> str:

@@ -18,9 +18,12 @@ from lxml import etree
 from .errors import InvalidDomainError, PolicyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from .errors import ProfileError
 
 VIRTUNED_NS = "http://virt-manager.org/schemas/virtuned/0.1"
+XML_NS = "http://www.w3.org/XML/1998/namespace"
 RECORD_NS = "http://virt-manager.org/schemas/virtuned/record/0.1"
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -351,3 +354,26 @@ def namespace(tag: Any) -> str:
     if isinstance(tag, str) and tag[0] == "{":
         return tag[1:].partition("}")[0]
     return ""
+
+
+def qname(element: Any, name: str) -> str:
+    """An attribute's name in Clark notation as it is written on that element."""
+    if name[0] != "{":
+        return name
+    uri, _, rest = name[1:].partition("}")
+    if uri == XML_NS:
+        return f"xml:{rest}"
+    for prefix, value in element.nsmap.items():
+        if value == uri and prefix:
+            return f"{prefix}:{rest}"
+    return rest
+
+
+def prefixes(element: Any, attributes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(prefix, namespace) that an element and its attributes are written with."""
+    if element.prefix is not None and element.tag[0] == "{":
+        yield element.prefix, element.tag[1:].partition("}")[0]
+    for name in attributes:
+        if name[0] == "{" and not name.startswith("{" + XML_NS):
+            prefix = qname(element, name).partition(":")[0]
+            yield prefix, name[1:].partition("}")[0]
