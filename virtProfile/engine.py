@@ -81,6 +81,7 @@ def apply(
 class Call:
     """One call of the engine: what `apply` was asked, and what the life of a profile adds.
 
+    :ivar auto: select those that select themselves: all, or only those of these names
     :ivar withdraw: profiles that do not apply this time, whatever the list says
     :ivar exclude: they are kept out from now on
     :ivar everything: withdraw all, and ask the store for nothing
@@ -99,7 +100,7 @@ class Call:
         store: Any,
         context: Context,
         name: str = "<xml>",
-        auto: bool = False,
+        auto: bool | frozenset[str] = False,
         override: bool = False,
         record: bool = True,
         withdraw: frozenset[str] = frozenset(),

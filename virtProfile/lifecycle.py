@@ -80,11 +80,17 @@ def unapply(
         store,
         context or Context(),
         name,
+        _automatic(known),
         withdraw=frozenset(wanted),
         exclude=exclude,
         everything=everything,
     )
     return run(call)
+
+
+def _automatic(known: Record) -> frozenset[str]:
+    """Profiles that an earlier call selected with ``auto``, and that stay."""
+    return frozenset(one.name for one in known.profiles if one.source == "auto")
 
 
 def _check_required(store: Any, rest: Sequence[str], wanted: set[str], name: str) -> None:
@@ -130,8 +136,7 @@ class _Pinned:
         return found
 
     def automatic(self) -> list[Profile]:
-        found: list[Profile] = self._store.automatic()
-        return found
+        return [self.resolve(one.name)[0] for one in self._store.automatic()]
 
     def one_look(self) -> AbstractContextManager[None]:
         look: AbstractContextManager[None] = self._store.one_look()
@@ -164,7 +169,8 @@ def upgrade(
                 where=name,
             )
     pins = {one.name: one.version for one in known.profiles if names and one.name not in names}
-    return run(Call(xml, read_requests([]), _Pinned(store, pins), context or Context(), name))
+    pinned = _Pinned(store, pins)
+    return run(Call(xml, read_requests([]), pinned, context or Context(), name, _automatic(known)))
 
 
 # --- status ------------------------------------------------------------------------

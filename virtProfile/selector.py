@@ -62,11 +62,12 @@ class Selector:
         requests: Sequence[Request],
         entries: Sequence[Entry],
         override: bool = False,
-        auto: bool = False,
+        auto: bool | frozenset[str] = False,
         guest: Selected | None = None,
         withdraw: frozenset[str] = frozenset(),
     ) -> None:
-        """:param guest: the recommendations for the guest's OS, where the metadata asks for them
+        """:param auto: of those that select themselves all, or only those of these names
+        :param guest: the recommendations for the guest's OS, where the metadata asks for them
         :param withdraw: profiles that do not apply this time
 
         :raises ProfileError: what is excluded, not found or named twice, all of it
@@ -114,7 +115,12 @@ class Selector:
         named = {profile.name for profile, _, _ in self._profiles}
         self._automatic: list[Profile] = []
         if auto:
-            self._automatic = [one for one in store.automatic() if one.name not in named]
+            these = None if auto is True else auto
+            self._automatic = [
+                one
+                for one in store.automatic()
+                if one.name not in named and (these is None or one.name in these)
+            ]
 
     def _exclude_replacements(self) -> None:
         """Whoever keeps a profile out keeps out what has replaced it too."""
