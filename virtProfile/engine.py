@@ -168,7 +168,8 @@ def _run(call: Call, keep_secrets: bool, secrets: list[str]) -> Result:
         completion = Completion(schema, context, whole=call.complete, maker=call.maker)
         taken = None
         if before is not None:
-            tree.bury(before.element, [BOOKKEEPER], None)  # no condition sees it
+            for one in (before.element, *before.others):
+                tree.bury(one, [BOOKKEEPER], None)  # no condition sees it
             kept = selector.kept_secrets() if keep_secrets else frozenset()
             secrets += hidden_values(tree.root, schema, before)
             taken = take_back(tree, schema, before, trust_store(store, schema), lambda one: one.name in kept)
@@ -228,7 +229,7 @@ def _run(call: Call, keep_secrets: bool, secrets: list[str]) -> Result:
     if after is not None or before is not None:
         write_record(tree, schema, before, after, bool(found))
     paths = Paths(tree.root, schema)
-    unrecorded = before is not None and before.element in tree.graves
+    unrecorded = before is not None and (before.element in tree.graves or bool(before.others))
     written = write(tree) if found or unrecorded or tree.mark() != mark else None
     sketch = fixpoint.conditions.sketch
     return report(xml, tree, schema, selection, actions, found, warnings, paths, written, sketch)
@@ -280,10 +281,16 @@ def _validate(
         render(tree, schema, rest, prepare, completion.run)
         if not schema.validate(tree.root):
             culprits.append(f"{one.name} {one.profile.version} ({one.profile.file})")
+    render(tree, schema, [], prepare, completion.run)
+    by_record = not culprits and bool(schema.validate(tree.root))
     render(tree, schema, selected, prepare, completion.run)
     who = " or ".join(culprits) or "the profiles together"
+    hint = "virt-profile --lint tells what is wrong inside a profile"
+    if by_record:
+        who = "what the record of profiles says taken back"
+        hint = "the record is not what virt-profile wrote: take it out of the metadata to begin anew"
     raise InvalidDomainError(
         f"with {who} the domain would not be valid: {told}",
-        hint="virt-profile --lint tells what is wrong inside a profile",
+        hint=hint,
         where=name,
     )

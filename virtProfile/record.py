@@ -193,7 +193,7 @@ class Record:
     it made to hold them: metadata, list.
     """
 
-    __slots__ = ("profiles", "made", "ours", "element", "warnings")
+    __slots__ = ("profiles", "made", "ours", "element", "others", "warnings")
 
     def __init__(
         self,
@@ -206,6 +206,8 @@ class Record:
         self.made = made
         self.ours = ours
         self.element = element
+        #: more records, as libvirt would keep none: they say nothing, and go
+        self.others: list[Any] = []
         self.warnings: list[Warning] = []
 
     def __bool__(self) -> bool:
@@ -274,6 +276,9 @@ def read_record(document: Any) -> Record | None:
         return None
     made, ours = (frozenset((root.get(name) or "").split()) for name in ("made", "ours"))
     record = Record([], made, ours, root)
+    record.others = list(root.itersiblings(ROOT))
+    for one in record.others:
+        _doubt(record, document, one)
     count = 0
     for element in root.iterchildren("*"):
         profile = _read_profile(element)
@@ -345,7 +350,7 @@ def _read_entry(element: Element) -> list[Entry]:
     at = element.get(name, "")
     number = int(element.get("n", "1"))
     places = _read_places(element, at)
-    if (kind, at, parts[0].tag) == ("add", "", tag_of("metadata")):
+    if (at, parts[0].tag) == ("", tag_of("metadata")):
         # Records once said so; it holds what other programs put there, and goes with no profile.
         at, number, parts = "metadata", 1, list(parts[0].iterchildren("*"))
         places = [at]

@@ -248,6 +248,10 @@ class _Entries:
         names = _profiles(writers)
         if not names:
             return
+        if element.tag == "metadata" and parent is self.tree.root:
+            for one in self._as_it_was(element).children:  # the record will stand in another one
+                self._put(names[0], parent, Entry("del", "metadata", one, None, 1, False, (), names[1:]))
+            return
         like = [one for one in parent.iterchildren(element.tag) if self.tree.original(one)]
         like += [
             one

@@ -138,6 +138,9 @@ class _Work:
             elif has is not None:
                 continue
             if slot in before:
+                if not _may_stand(node, slot):
+                    self.doubt(one, f"the value before of '{slot}'", "no such value can stand there")
+                    continue
                 if reason is None:
                     reason = self.trust(one.profile, entry, node)
                     if reason:
@@ -219,6 +222,8 @@ class _Work:
                 self._accounted.add(there)  # of several alike each is there once
                 return
         reason = self.trust(one.profile, one.entry, one.node)
+        if not reason and not _may_be_made(one.node, written):
+            reason = "no such thing can stand there"
         if reason:
             self.doubt(one, f"the removed '{written.tag}'", reason)
             return
@@ -240,6 +245,18 @@ def _parts(element: Element, node: Any, written: Written) -> Iterator[Element]:
         if below is not None:
             yield below
             yield from _parts(below, inner, part)
+
+
+def _may_stand(node: Any, slot: str) -> bool:
+    """Could a document have said that? Text among elements breaks it."""
+    return slot != TEXT or bool(node.anything) or node.text is not None
+
+
+def _may_be_made(node: Any, written: Written) -> bool:
+    below = ((child_node(node, part.tag), part) for part in written.children)
+    return all(_may_stand(node, slot) for slot, _ in slots(written)) and all(
+        inner is None or _may_be_made(inner, part) for inner, part in below
+    )
 
 
 def make(parent: Element, written: Written) -> Element:
