@@ -55,7 +55,7 @@ LAYERS = [
     "liveplan",
     "domains",
     "updating",
-    "making",
+    "volumes",
     "defining gathering",
     "fleetwork",
     "fleet servicepolicy servicerequest serviceapi",

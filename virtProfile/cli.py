@@ -417,7 +417,7 @@ class Run:
         if options.check:
             return EXIT_PENDING if result.changed else EXIT_DONE
         if connection is None and result.storage and options.explain is None:
-            from .making import warn
+            from .volumes import warn
 
             warn(result, self.talk)
         if connection is not None:

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .domains import READ_ONLY_HINT
 from .errors import LibvirtError, PolicyError, ProfileError
-from .making import Making
 from .secrecy import veil_result
+from .volumes import NewVolumes
 
 if TYPE_CHECKING:
     import argparse
@@ -64,8 +64,8 @@ def define(
                 f"domain '{domain.name}' has a managed save image: it resumes as it was saved;"
                 f" 'virsh managedsave-remove {domain.name}' lets it boot as defined"
             )
-    making = Making(connection, result, talk)
-    for line in making.lines():
+    volumes = NewVolumes(connection, result, talk)
+    for line in volumes.lines():
         talk.note(line)
     exists = domain is not None or connection.known(name, uuid)
     seen = [one for one in result.warnings if one.code == GUEST_ABI]
@@ -78,19 +78,19 @@ def define(
                 f"the guest in domain '{name}' would see another machine ({len(seen)} changes)",
                 hint="--yes defines it all the same, --confirm shows the difference and asks",
             )
-    making.carry_out()
+    volumes.carry_out()
     if live is not None:
         try:
             live.carry_out()
         except LibvirtError as problem:
-            raise making.take_back(problem, domain) from problem
+            raise volumes.take_back(problem, domain) from problem
         if domain is not None and not domain.persistent or options.define is False:
             return  # nothing is kept for the next boot
     try:
         defined = connection.define(result.xml if live is None else live.definition(result))
     except LibvirtError as problem:
         problem = problem if live is None else live.take_back(problem)
-        raise making.take_back(problem, None if live is None else domain) from problem
+        raise volumes.take_back(problem, None if live is None else domain) from problem
     talk.note(f"Domain '{defined.name}' defined successfully.")
     _tell_dropped(result, defined, again, talk)
     if defined.active and not options.start and (live is None or live.plan.later):

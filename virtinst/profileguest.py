@@ -13,14 +13,14 @@ from virtinst.devices import DeviceInterface
 from virtinst.guest import Guest
 from virtProfile.context import Context
 from virtProfile.engine import Call, run
-from virtProfile.making import human
 from virtProfile.provenance import DEFINITION_PRIORITY
 from virtProfile.store import ProfileStore
 from virtProfile.valuetypes import kib_of
+from virtProfile.volumes import human
 from virtProfile.wishlist import read_requests
 
 from . import profilecarry
-from .profilestorage import give_storage, resize
+from .profilestorage import give_storage, libvirt_error, resize
 
 
 def profile_store(directories=()):
@@ -44,7 +44,7 @@ def host_context(conn, root):
     machine = {} if kind is None else kind.attrib
     try:
         capabilities = (conn.getCapabilities(),)
-    except (RuntimeError, OSError, _libvirt_error()):
+    except (RuntimeError, OSError, libvirt_error()):
         capabilities = ()
     try:
         domcapabilities = (
@@ -56,7 +56,7 @@ def host_context(conn, root):
                 0,
             ),
         )
-    except (RuntimeError, OSError, _libvirt_error()):
+    except (RuntimeError, OSError, libvirt_error()):
         domcapabilities = ()
     return Context(
         schema=None if conn.is_remote() else host_schema(needed=False),
@@ -64,12 +64,6 @@ def host_context(conn, root):
         domcapabilities=domcapabilities,
         qemu_version=conn.conn_version() if conn.is_qemu() else None,
     )
-
-
-def _libvirt_error():
-    import libvirt
-
-    return libvirt.libvirtError
 
 
 def apply_profiles(

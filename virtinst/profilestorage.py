@@ -12,6 +12,7 @@ from virtinst.diskbackend import ManagedStorageCreator
 from virtinst.logger import log
 from virtinst.storage import StoragePool, StorageVolume
 from virtProfile.errors import CompletionError
+from virtProfile.volumes import PLAIN_FORMAT, SHARED_HINT
 
 _GIB = 1024**3
 
@@ -31,15 +32,8 @@ def give_storage(guest, sizes, choose=False, judge=True):
             made = _creation(guest, disk, size, choose)
             if made and judge:
                 disk.validate()
-        except (ValueError, RuntimeError, OSError, _libvirt_error()) as problem:
-            name = "disk %s" % disk.target if disk.target else "a disk"
-            fact = " ".join(str(problem).split())
-            hint = ""
-            if not isinstance(problem, ValueError):
-                hint = "a storage pool of the connection has to have its place: virsh pool-list --details"
-            raise CompletionError(
-                "no storage can be made for %s: %s" % (name, fact), hint=hint, where=where
-            ) from None
+        except (ValueError, RuntimeError, OSError, libvirt_error()) as problem:
+            raise _cannot(disk, problem, where) from None
         if not made and not choose:  # virt-install has its own check, and its own option against it
             _check_users(guest, disk, where)
 
@@ -91,11 +85,18 @@ def resize(disk, size, where):
     volume.capacity = size
     try:
         disk.validate()
-    except (ValueError, RuntimeError, _libvirt_error()) as problem:
-        fact = " ".join(str(problem).split())
-        raise CompletionError(
-            "no storage can be made for disk %s: %s" % (disk.target, fact), where=where
-        ) from None
+    except (ValueError, RuntimeError, libvirt_error()) as problem:
+        raise _cannot(disk, problem, where) from None
+
+
+def _cannot(disk, problem, where):
+    """The error of a disk whose storage cannot be made."""
+    name = "disk %s" % disk.target if disk.target else "a disk"
+    fact = " ".join(str(problem).split())
+    hint = ""
+    if not isinstance(problem, ValueError):
+        hint = "a storage pool of the connection has to have its place: virsh pool-list --details"
+    return CompletionError("no storage can be made for %s: %s" % (name, fact), hint=hint, where=where)
 
 
 def _check_users(guest, disk, where):
@@ -106,8 +107,7 @@ def _check_users(guest, disk, where):
     if names:
         raise CompletionError(
             "%s exists and is a disk of '%s'" % (disk.get_source_path(), "', '".join(names)),
-            hint="a name like '{string(/domain/name)}-data.img' gives each VM its own;"
-            " <shareable/> on all sides shares one",
+            hint=SHARED_HINT,
             where=where,
         )
 
@@ -122,12 +122,12 @@ def _format(conn, disk, pool, choose):
     volume = StorageVolume(conn)
     volume.pool = pool
     if not volume.supports_format():
-        if disk.driver_type not in (None, "raw"):
+        if disk.driver_type not in (None, PLAIN_FORMAT):
             raise ValueError("its pool has no volumes of format %s" % disk.driver_type)
         return None
     if disk.driver_type or not choose:
-        return disk.driver_type or "raw"  # what QEMU takes a disk for that says nothing
-    return "qcow2" if conn.support.conn_default_qcow2() else "raw"
+        return disk.driver_type or PLAIN_FORMAT  # what QEMU takes a disk for that says nothing
+    return "qcow2" if conn.support.conn_default_qcow2() else PLAIN_FORMAT
 
 
 class StorageFirst:
@@ -163,12 +163,13 @@ class StorageFirst:
             for volume in made:
                 try:
                     volume.delete(0)
-                except _libvirt_error() as problem:  # why libvirt refused matters more
+                except libvirt_error() as problem:  # why libvirt refused matters more
                     log.error("Failed to remove disk '%s': %s", volume.name(), problem)
             raise
 
 
-def _libvirt_error():
+def libvirt_error():
+    """The class of libvirt's errors, imported when one is awaited."""
     import libvirt
 
     return libvirt.libvirtError

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Before a domain is defined: the storage of disks that profiles add with a size.
+"""Before a domain is defined: volumes for the disks that profiles add with a size.
 
 All of it is looked for first, then made, and unmade again if the domain is refused.
 What exists is used as it is.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import LibvirtError
 from .secrecy import veil_result
 from .wishlist import together
+from .worktree import Element
 from .xmltree import parse
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 #: What QEMU takes a disk for that names no format.
 PLAIN_FORMAT = "raw"
+#: Where the storage is another domain's.
+SHARED_HINT = "a name like '{name}-data.img' gives each VM its own; <shareable/> on all sides shares one"
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-class Making:
+class NewVolumes:
     """The storage that a result needs and that there is not."""
 
     def __init__(self, connection: Connection, result: Result, talk: Talk) -> None:
@@ -73,7 +76,7 @@ class Making:
         left = []
         for one, volume, text in reversed(self._made):
             try:
-                if running is not None and _has(self._connection.live_xml(running), one):
+                if running is not None and _on(self._connection.live_xml(running), one, one.source):
                     left.append(f"{text} (the running domain has it)")
                     continue
                 self._connection.delete_volume(volume)
@@ -87,14 +90,16 @@ class Making:
         return LibvirtError(problem.message, hint="; ".join(hints))
 
 
-def _has(xml: str, storage: Storage) -> bool:
-    """Has the domain a disk on that storage?"""
-    return any(
-        (storage.source or "") in (one.get("file"), one.get("dev"))
-        if storage.pool is None
-        else (one.get("pool"), one.get("volume")) == (storage.pool, storage.volume)
-        for one in parse(xml).root.iterfind("devices/disk/source")
-    )
+def _on(xml: str, storage: Storage, path: str | None) -> list[Element]:
+    """The disks of a domain on that storage, whose path is known or not."""
+    return [
+        source.getparent()
+        for source in parse(xml).root.iterfind("devices/disk/source")
+        if path
+        and path in (source.get("file"), source.get("dev"))
+        or storage.pool is not None
+        and (source.get("pool"), source.get("volume")) == (storage.pool, storage.volume)
+    ]
 
 
 def warn(result: Result, talk: Talk) -> None:
@@ -117,9 +122,7 @@ def human(size: int) -> str:
     return f"{size} {_UNITS[power]}"
 
 
-def _place(
-    connection: Connection, result: Result, one: Storage, shown: Storage
-) -> tuple[Any, str] | None:
+def _place(connection: Connection, result: Result, one: Storage, shown: Storage) -> tuple[Any, str] | None:
     """The pool and the name of a volume to be made; None where it exists, for nobody else.
 
     :raises LibvirtError: no pool has such a place, or none of that format; another domain has it
@@ -142,10 +145,7 @@ def _place(
         users = _users(connection, result, one, path or connection.volume_path(pool, name))
         if users:
             raise LibvirtError(
-                f"{shown.place} exists and is a disk of {', '.join(users)}",
-                hint="a name like '{string(/domain/name)}-data.img' gives each VM its own;"
-                " <shareable/> on all sides shares one",
-                where=where,
+                f"{shown.place} exists and is a disk of {', '.join(users)}", hint=SHARED_HINT, where=where
             )
         return None
     if one.format not in (None, PLAIN_FORMAT) and not connection.has_formats(pool):
@@ -165,11 +165,9 @@ def _users(connection: Connection, result: Result, one: Storage, path: str) -> l
     found = {
         f"'{other}'": None
         for other, xml in connection.others(name, uuid)
-        for source in parse(xml).root.iterfind("devices/disk/source")
-        if path in (source.get("file"), source.get("dev"))
-        or one.pool is not None and (source.get("pool"), source.get("volume")) == (one.pool, one.volume)
+        for theirs in _on(xml, one, path)
         if not any(
-            ours.find(word) is not None and source.getparent().find(word) is not None
+            ours.find(word) is not None and theirs.find(word) is not None
             for word in ("shareable", "readonly")
         )
     }
