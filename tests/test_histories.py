@@ -53,6 +53,7 @@ RNG = profile("rng", "<add><devices><rng model='virtio'><backend model='random'/
 def test_a_profile_that_made_metadata_goes_alone(names: list[str]) -> None:
     store = MemoryStore([INFO, RNG])
     text = virtProfile.apply(VM, names, store=store).xml
+    assert "<vr:metadata" not in text  # what is hidden is told from where the entry stands
     other = "<b:mine xmlns:b='urn:b' kept='yes'/>"
     text = text.replace("</metadata>", f"{other}</metadata>")
     text = virtProfile.unapply(text, "info", store=store).xml
@@ -205,7 +206,7 @@ def test_metadata_that_a_remove_emptied_comes_back() -> None:
     base = VM.replace("<memory", f"{SPELLED}<memory")
     store = MemoryStore([profile("it", f"<remove>{SPELLED}</remove>")])
     once = virtProfile.apply(base, [{"name": "it", "priority": 120}], store=store).xml
-    assert "urn:a" not in plain(once)
+    assert "urn:a" not in plain(once) and "<vr:metadata" not in once
     result = virtProfile.unapply(once, store=store)
     assert meaning(result.xml) == meaning(base)
     assert not result.warnings
