@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Installs what pyproject.toml cannot name by itself: profiles and manual pages."""
+"""Installs what pyproject.toml cannot name by itself: profiles, manual pages, completion, the overlay.
+
+The overlay, virtinst/, is data and no package: a wheel may hide nothing, and whoever has no virtinst
+of the distribution needs none (virtProfile/host/overlay.py). Packages of a distribution, which
+depend on virtinst, move it to where Python finds it.
+"""
 
 import glob
 import os
@@ -27,7 +32,13 @@ def manual_pages():
 setup(
     data_files=[
         ("share/virt-profile/profiles", glob.glob("profiles/*.xml")),
+        ("share/virt-profile/profiles/tests", glob.glob("profiles/tests/*.xml")),
         ("share/doc/virt-profile/examples", glob.glob("examples/*")),
+        ("share/virt-profile/overlay/virtinst", glob.glob("virtinst/*.py")),
+        ("share/virt-profile/overlay/bin", ["virt-install", "virt-xml"]),
+        ("share/bash-completion/completions", ["contrib/completion/virt-profile"]),
+        ("share/zsh/site-functions", ["contrib/completion/_virt-profile"]),
+        ("share/fish/vendor_completions.d", ["contrib/completion/virt-profile.fish"]),
         *manual_pages(),
     ],
 )

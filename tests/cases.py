@@ -25,8 +25,8 @@ from pathlib import Path
 
 import virtProfile
 from virtProfile.errors import ProfileError
-from virtProfile.provenance import Result
-from virtProfile.store import ProfileStore
+from virtProfile.language.store import ProfileStore
+from virtProfile.result import Result
 
 DIRECTORY = Path(__file__).parent / "data" / "cases"
 _GOLDEN = ("output", "error", "report")
@@ -44,7 +44,8 @@ class Case:
 
 def load(path: Path) -> Case:
     case = Case(path)
-    name, lines = "why", []
+    name = "why"
+    lines: list[str] = []
 
     def close() -> None:
         text = "".join(lines)
@@ -109,7 +110,7 @@ def run(case: Case, directory: Path) -> tuple[Result | None, dict[str, str]]:
             elif key == "version":
                 wish[key] = value
             else:
-                wish["params"][key] = value  # type: ignore[index]
+                wish["params"][key] = value
         requests.append(wish)
     record = not options.pop("no_record", False)
     try:
@@ -118,7 +119,7 @@ def run(case: Case, directory: Path) -> tuple[Result | None, dict[str, str]]:
             requests,
             store=store,
             record=record,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
     except ProfileError as error:
         return None, {"error": _error(error, directory)}
@@ -139,14 +140,14 @@ def _report(result: Result) -> str:
     rows = [f"applied {one.name} {one.version} {one.priority} {one.source}" for one in result.applied]
     for one in result.skipped:
         rows.append(f"skipped {one.name} {one.version} {one.reason}: {one.detail}")
-    for one in result.changes:
-        who = ", ".join(f"{origin.profile}:{origin.action}:{origin.line}" for origin in one.origins)
-        rows.append(f"{one.op} {one.path} {_value(one.before)} -> {_value(one.after)} by {who}")
-    for one in result.overridden:
-        winner = one.winner if isinstance(one.winner, str) else one.winner.profile
+    for change in result.changes:
+        who = ", ".join(f"{origin.profile}:{origin.action}:{origin.line}" for origin in change.origins)
+        rows.append(f"{change.op} {change.path} {_value(change.before)} -> {_value(change.after)} by {who}")
+    for lost in result.overridden:
+        winner = lost.winner if isinstance(lost.winner, str) else lost.winner.profile
         rows.append(
-            f"overridden {one.path} {one.loser.profile} wanted {_value(one.wanted)},"
-            f" {winner} has {_value(one.has)}"
+            f"overridden {lost.path} {lost.loser.profile} wanted {_value(lost.wanted)},"
+            f" {winner} has {_value(lost.has)}"
         )
     rows += [f"warning {one.code}: {one.message}" for one in result.warnings]
     rows.append(f"wishes {result.wishes}, kept out {result.kept_out}")

@@ -9,8 +9,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import virtProfile.searchpath
-from virtProfile.cli import runcli
+import virtProfile.language.search_path
+from virtProfile.cli.main import runcli
 
 DATA = Path(__file__).parent / "data" / "cli"
 PROFILES = "--profile-dir profiles"
@@ -49,7 +49,7 @@ class Stream(io.TextIOWrapper):
     @property
     def data(self) -> bytes:
         self.flush()
-        return self.buffer.getvalue()  # type: ignore[attr-defined, no-any-return]
+        return self.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 @dataclass
@@ -71,14 +71,14 @@ def run(argv: list[str], stdin: bytes | None = None, *, terminal: bool = False, 
     came = Stream(stdin or b"", terminal=stdin is None)
     out, err = Stream(terminal=terminal), Stream()
     before = Path.cwd()
-    shipped = virtProfile.searchpath.shipped
-    virtProfile.searchpath.shipped = lambda: Path("SHIPPED")  # the table has profiles of its own
+    shipped = virtProfile.language.search_path.shipped
+    virtProfile.language.search_path.shipped = lambda: Path("SHIPPED")  # the table has profiles of its own
     os.chdir(DATA)
     try:
         status = runcli(argv, stdin=came, stdout=out, stderr=err, environ=environ)
     finally:
         os.chdir(before)
-        virtProfile.searchpath.shipped = shipped
+        virtProfile.language.search_path.shipped = shipped
     return Done(status, out.data, err.data.decode(), argv)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import strategies
 
 import virtProfile
-from virtProfile.context import Context
+from virtProfile.host.context import Context
 
 PREFIXES = {"ide": "hd", "virtio": "vd", "fdc": "fd"}
 

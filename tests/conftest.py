@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate-output",
         action="store_true",
-        help="write what comes out into the golden files instead of comparing",
+        help="run only the tests with golden files, and write what comes out into these",
     )
     parser.addoption("--slow", action="store_true", help="also what takes minutes")
 
@@ -42,6 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--regenerate-output"):
+        others = [item for item in items if "regenerate" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     if config.getoption("--slow"):
         return
     for item in items:
@@ -116,6 +122,15 @@ def golden(regenerate: bool) -> Callable[[str, str], None]:
     return compare
 
 
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One process of the test run at a time: each worker of pytest-xdist has its own fixtures."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def asked_once() -> Path:
     """Where an embedded driver keeps what it asked QEMU: the first time takes minutes."""
@@ -123,18 +138,19 @@ def asked_once() -> Path:
         pytest.skip("only root embeds QEMU's driver with pins")
     pytest.importorskip("libvirt")
     kept = Path(__file__).parent.parent / ".cache" / "embedded"
-    (kept / "etc").mkdir(parents=True, exist_ok=True)
-    # no daemon for what guests print; and one user, or libvirt believes what it kept of QEMU
-    # to be outdated each time: with KVM when it asked as root, without it for QEMU's user
-    (kept / "etc" / "qemu.conf").write_text(
-        'stdio_handler = "file"\nuser = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
-        "namespaces = []\ncgroup_controllers = []\n"
-    )
     script = (
         "import libvirt, sys\nlibvirt.virEventRegisterDefaultImpl()\n"
         "libvirt.open('qemu:///embed?root=' + sys.argv[1]).getCapabilities()"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(kept)], capture_output=True, text=True)
+    with locked(kept):  # two drivers in one directory: the second is refused, and its tests skipped
+        (kept / "etc").mkdir(parents=True, exist_ok=True)
+        # no daemon for what guests print; and one user, or libvirt believes what it kept of QEMU
+        # to be outdated each time: with KVM when it asked as root, without it for QEMU's user
+        (kept / "etc" / "qemu.conf").write_text(
+            'stdio_handler = "file"\nuser = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
+            "namespaces = []\ncgroup_controllers = []\n"
+        )
+        done = subprocess.run([sys.executable, "-c", script, str(kept)], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"no embedded driver: {done.stderr.splitlines()[-1]}")
     return kept
@@ -160,8 +176,9 @@ def embed(asked_once: Path) -> Iterator[Callable[[str], str]]:
 
         def make(name: str) -> str:
             root = Path(place, name)
-            for part in ("etc", "cache"):
-                shutil.copytree(asked_once / part, root / part)
+            with locked(asked_once):  # not while another worker's driver writes there
+                for part in ("etc", "cache"):
+                    shutil.copytree(asked_once / part, root / part)
             return f"qemu:///embed?root={root}"
 
         yield make

@@ -26,8 +26,8 @@ import libvirt
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from virtProfile import domains  # noqa: E402
-from virtProfile.cli import runcli  # noqa: E402
+from virtProfile.cli.main import runcli  # noqa: E402
+from virtProfile.live import connection  # noqa: E402
 
 URI = "qemu:///system"
 PID = Path("/run/libvirt/ours.pid")
@@ -139,14 +139,14 @@ def state() -> dict[str, Any]:
 
 def update(directory: str, moment: Moment | None) -> dict[str, Any]:
     err = io.StringIO()
-    real = domains.Connection._call
+    real = connection.Connection._call
     if moment is not None:
-        domains.Connection._call = moment.around(real)  # type: ignore[method-assign]
+        connection.Connection._call = moment.around(real)  # type: ignore[method-assign]
     try:
         words = ["-c", URI, "--profile-dir", directory, "vp-e-crash", *WORDS, "--update", "--yes"]
         status = runcli(words, stdout=io.BytesIO(), stderr=err)
     finally:
-        domains.Connection._call = real  # type: ignore[method-assign]
+        connection.Connection._call = real  # type: ignore[method-assign]
     return {"status": status, "told": err.getvalue()}
 
 

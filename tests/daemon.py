@@ -48,7 +48,11 @@ class Service:
         raw = found.read()
         asking.close()
         kind = found.headers.get("content-type", "")
-        return found.status, json.loads(raw) if "json" in kind and "jsonl" not in kind else raw, dict(found.headers)
+        return (
+            found.status,
+            json.loads(raw) if "json" in kind and "jsonl" not in kind else raw,
+            dict(found.headers),
+        )
 
     def workers(self) -> list[int]:
         """The processes that answer: children of the forkserver."""
@@ -69,7 +73,15 @@ def _children(pid: int) -> list[int]:
 def served(place: Path, *words: str, environ: dict[str, str] | None = None) -> Iterator[Service]:
     """A service on a unix socket in a directory."""
     path, log = str(place / "sock"), place / "log"
-    command = [sys.executable, str(TOP / "virt-profiled"), "--socket", path, "--profile-dir", PROFILES, *words]
+    command = [
+        sys.executable,
+        str(TOP / "virt-profiled"),
+        "--socket",
+        path,
+        "--profile-dir",
+        PROFILES,
+        *words,
+    ]
     with log.open("w") as stream:
         process = subprocess.Popen(command, stderr=stream, text=True, env={**os.environ, **(environ or {})})
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import corpus
 from lxml import etree
 
-from virtProfile.domainschema import Schema
+from virtProfile.format.schema import Schema
 
 #: What is added somewhere in a domain, or below its devices.
 NEW = (

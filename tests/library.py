@@ -12,10 +12,11 @@ from typing import Any
 from lxml import etree
 
 import virtProfile
-from virtProfile.context import Context
-from virtProfile.domainschema import Schema
-from virtProfile.profile import Profile, parse_profiles
-from virtProfile.store import ProfileStore
+from virtProfile.format.schema import Schema
+from virtProfile.host.context import Context
+from virtProfile.language.parser import parse_profiles
+from virtProfile.language.profile import Profile
+from virtProfile.language.store import ProfileStore
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "profiles"
@@ -27,6 +28,8 @@ SAMPLES = Path(__file__).parent / "data" / "domains"
 REQUIRED = {
     "gpu-passthrough": {"address": "0000:01:00.0"},
     "networking-nfv": {"bridge": "virbr0"},
+    "usb-device": {"device": "046d:c52b"},
+    "virtio-mem": {"max": "256MiB"},
     "virtiofs-share": {"path": "/srv", "tag": "share"},
 }
 
@@ -36,8 +39,11 @@ def profiles() -> dict[str, Profile]:
     """Every shipped profile, by name."""
     found = {}
     for path in sorted(SHIPPED.glob("*.xml")):
+        if path.name.endswith(".test.xml"):
+            continue
         for one in parse_profiles(path.read_text(), str(path)).profiles:
-            found[one.name] = one
+            if not one.audit:
+                found[one.name] = one
     return found
 
 

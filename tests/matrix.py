@@ -23,12 +23,15 @@ import libvirt  # noqa: E402
 from library import NAMES, apply, context, definition  # noqa: E402
 
 from virtProfile import ProfileError  # noqa: E402
-from virtProfile.domains import Connection  # noqa: E402
+from virtProfile.live.connection import Connection  # noqa: E402
 
 PAGE = library.ROOT / "docs" / "compatibility.md"
 BASES = {"pc": "x86_64", "q35": "x86_64", "sketch": "x86_64", "virt": "aarch64", "s390x": "s390x"}
 #: What only some hosts have; with nothing known of the host, libvirt's schema judges alone.
 SPECIAL = {"sev": "needs an EPYC host with SEV"}
+#: What an existing VM may be told that it cannot have: a device without its bus, a VM without UEFI.
+REFUSALS = ("completion", "cardinality", "cycle")
+VMS = {path.stem: path.read_text() for path in sorted((library.ROOT / "tests/data/vms").glob("*.xml"))}
 EMULATORS = {"x86_64": "qemu-system-x86_64", "aarch64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}
 
 
@@ -49,21 +52,33 @@ class Matrix:
         # Another arch's guests are emulated here.
         return xml if BASES[name] == "x86_64" else xml.replace("'kvm'", "'qemu'", 1)
 
-    def outcome(self, base: str, names: tuple[str, ...], known: bool) -> str:
-        xml = self.base(base)
-        options = {"context": context()} if known else {}
+    def existing(self, names: tuple[str, ...]) -> str:
+        """What comes of VMs that libvirt keeps, with --override: the outcomes, each with its number."""
+        found = Counter(self.outcome("", names, False, VMS[vm]) for vm in sorted(VMS))
+        return ", ".join(f"{number} {what}" for what, number in found.most_common())
+
+    def outcome(self, base: str, names: tuple[str, ...], known: bool, vm: str = "") -> str:
+        xml = vm or self.base(base)
+        options: dict[str, Any] = {"context": context()} if known else {}
+        if vm:
+            base = "an existing VM"
+            options["override"] = True
         try:
             result = apply(xml, names, record=False, **options)
         except ProfileError as problem:
-            if problem.code == "conflict":
-                return "conflict"
+            if problem.code in ("conflict", "check") or vm and problem.code in REFUSALS:
+                return "conflict" if problem.code in ("conflict", "check") else "refused, and why"
             self.bad.append(f"{' + '.join(names)} on {base}: {problem}")
             return problem.code
         if not library.is_valid(result.xml):
             self.bad.append(f"{' + '.join(names)} on {base}: not valid")
             return "not valid"
         special = not known and any(name in SPECIAL for name in names)
-        if shutil.which(EMULATORS[BASES[base]]) and not special and result.xml not in self.defined:
+        if (
+            shutil.which(EMULATORS[BASES.get(base, "x86_64")])
+            and not special
+            and result.xml not in self.defined
+        ):
             try:
                 flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE
                 self.handle.defineXMLFlags(result.xml, flags).undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
@@ -100,8 +115,8 @@ def page(matrix: Matrix) -> str:
         "",
         "## Alone",
         "",
-        "| profile | " + " | ".join(BASES) + " | no context |",
-        "|---" * (len(BASES) + 2) + "|",
+        "| profile | " + " | ".join(BASES) + " | no context | existing VM, --override |",
+        "|---" * (len(BASES) + 3) + "|",
     ]
     for name in NAMES:
         cells = [matrix.outcome(base, (name,), True) for base in BASES]
@@ -109,10 +124,13 @@ def page(matrix: Matrix) -> str:
         told = "works" if "works" in bare else " ".join(sorted(bare))
         if name in SPECIAL:
             told += f", {SPECIAL[name]}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {told} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {told} | {matrix.existing((name,))} |")
     counts: Counter[str] = Counter()
     clashes: dict[tuple[str, str], list[str]] = {}
-    for pair in itertools.combinations(NAMES, 2):
+    converted: Counter[str] = Counter()
+    for number, pair in enumerate(itertools.combinations(NAMES, 2)):
+        vm = sorted(VMS)[number % len(VMS)]
+        converted[matrix.outcome("", pair, False, VMS[vm])] += 1
         for base in BASES:
             found = matrix.outcome(base, pair, True)
             counts[found] += 1
@@ -125,6 +143,10 @@ def page(matrix: Matrix) -> str:
         "",
         f"{total} pairs on definitions: "
         + ", ".join(f"{n} {what}" for what, n in counts.most_common())
+        + ".",
+        "",
+        f"Each pair with --override on one of {len(VMS)} existing VMs, in turn: "
+        + ", ".join(f"{n} {what}" for what, n in converted.most_common())
         + ".",
         "",
         "These conflict by design, about what is named; all others go together.",

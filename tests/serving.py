@@ -21,12 +21,12 @@ ROOT = Path(__file__).parent.parent
 
 _PROGRAM = """
 import json, sys, uvicorn
-from virtProfile.rest import application
+from virtProfile.service.routes import application
+{code}
 if __name__ == "__main__":
     where, token, *directories = sys.argv[1:]
-    uvicorn.run(
-        application(directories, token or None), log_level="error", access_log=False, **json.loads(where)
-    )
+    app = application(directories, token or None)
+    uvicorn.run(app, log_level="error", access_log=False, **json.loads(where))
 """
 
 
@@ -38,12 +38,14 @@ def serving(
     *,
     tcp: bool = False,
     tls: tuple[str, str] | None = None,
+    code: str = "",
 ) -> Iterator[str]:
     """A service with the profiles of some directories; gives its URL.
 
     :param within: the process's working directory, so that files are called as by a caller there
     :param tcp: on a free port of 127.0.0.1
     :param tls: files of a certificate and its key
+    :param code: Python that its processes run first
     """
     with tempfile.TemporaryDirectory(prefix="vp-serving-") as place:
         path = f"{place}/sock"
@@ -57,7 +59,7 @@ def serving(
             url = url.replace("http:", "https:")
             where.update(ssl_certfile=tls[0], ssl_keyfile=tls[1])
         program = Path(place) / "serve.py"
-        program.write_text(_PROGRAM)
+        program.write_text(_PROGRAM.replace("{code}", code))
         process = subprocess.Popen(
             [sys.executable, str(program), json.dumps(where), token, *directories],
             cwd=within,

@@ -22,7 +22,7 @@ sys.path.insert(0, str(TOP))
 
 from crashing import PORTS  # noqa: E402
 
-from virtProfile.cli import runcli  # noqa: E402
+from virtProfile.cli.main import runcli  # noqa: E402
 
 URI = "qemu:///system"
 VM = f"""<domain type='qemu'><name>vp-e-store</name><memory unit='MiB'>48</memory>
@@ -48,7 +48,12 @@ def main(place: Path) -> dict[str, Any]:
     )
     lost = f"<disk><source file='{images}/none.img'/><target dev='vdd' bus='virtio'/></disk>"
     bare = "<disk virtuned:size='16 MiB'><target bus='virtio'/></disk>"
-    table = {"data": one.format("data", "vdb"), "half": one.format("half", "vdc") + lost, "bare": bare, "one": one.format("one", "vdb")}
+    table = {
+        "data": one.format("data", "vdb"),
+        "half": one.format("half", "vdc") + lost,
+        "bare": bare,
+        "one": one.format("one", "vdb"),
+    }
     for name, disk in table.items():
         (profiles / f"{name}.xml").write_text(profile(name, disk))
     connection = libvirt.open(URI)
@@ -63,7 +68,10 @@ def main(place: Path) -> dict[str, Any]:
         out, err = io.BytesIO(), io.StringIO()
         argv = ["--connect", URI, "vp-e-store", "--profile-dir", str(profiles), *words]
         status = runcli(argv, stdout=out, stderr=err, environ={})
-        disks = domain.XMLDesc(0).count("<disk"), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).count("<disk")
+        disks = (
+            domain.XMLDesc(0).count("<disk"),
+            domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).count("<disk"),
+        )
         files = sorted(one.name for one in images.iterdir())
         told[step] = {"status": status, "told": err.getvalue(), "disks": disks, "files": files}
 
@@ -78,7 +86,9 @@ def main(place: Path) -> dict[str, Any]:
     files = sorted(one.name for one in images.iterdir())
     told["fleet"] = {"status": status, "told": err.getvalue(), "out": out.getvalue().decode(), "files": files}
     info = subprocess.run(
-        ["qemu-img", "info", "-U", "--output=json", str(images / "data.qcow2")], capture_output=True, check=True
+        ["qemu-img", "info", "-U", "--output=json", str(images / "data.qcow2")],
+        capture_output=True,
+        check=True,
     )
     told["image"] = json.loads(info.stdout)
     done = subprocess.run(

@@ -10,6 +10,7 @@ role, and with libvirt's own test documents as seeds that is nearly the format.
 from __future__ import annotations
 
 import functools
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from lxml import etree
 
 from virtProfile import Context
 from virtProfile.errors import NotFoundError
-from virtProfile.profile import parse_profiles
+from virtProfile.language.parser import parse_profiles
 
 #: None, "fixed" or "reads": see `scenes`.
 Dynamic = str | None
@@ -270,12 +271,74 @@ def actions(draw: st.DrawFn, pool: Any = None, multiple_yes: bool = False, dynam
         words = draw(st.sampled_from(choices))
     if draw(st.integers(0, 7)) == 0:
         words += " constraint='hard'"
+    if dynamic == "reads" and draw(st.integers(0, 2)) == 0:
+        return draw(each_actions(pool, words, kind))
+    if draw(st.integers(0, 7)) == 0:
+        words += " whole='yes'"
+    if dynamic == "reads" and kind == "add" and draw(st.integers(0, 9)) == 0:
+        words += f" repeat={quoteattr(draw(st.sampled_from(_COUNTS)))}"
     if dynamic is not None:
         if draw(st.booleans()):
             words += f" when={quoteattr(draw(conditions(dynamic == 'reads')))}"
         words += draw(st.sampled_from(["", " unknown='skip'", " unknown='apply'"]))
     inner = draw(snippets(pool, dynamic))
     return f"<{kind}{words}>\n{inner}\n</{kind}>"
+
+
+@st.composite
+def each_actions(draw: st.DrawFn, pool: Any = None, words: str = "", kind: str = "add") -> str:
+    """An action for elements that an expression selects, or a check."""
+    _, root = draw(st.sampled_from(pool or seeds()))
+    chosen = [one for one in root.iterchildren("*") if one.tag not in _FIXED and one.tag != "devices"]
+    chosen += (
+        list(root.iterchildren("devices"))[0:1]
+        and [one for one in root.find("devices").iterchildren("*") if one.prefix is None] * 3
+    )
+    chosen = [one for one in chosen if one.prefix is None]
+    one = draw(st.sampled_from(chosen))
+    path = one.tag if one.getparent() is root else f"devices/{one.tag}"
+    predicate = draw(st.sampled_from(_PREDICATES))
+    where = f" each={quoteattr(path + predicate)}"
+    if draw(st.integers(0, 3)) == 0:
+        where += f" when={quoteattr(draw(st.sampled_from(_ELEMENT_TESTS)))}"
+    if draw(st.integers(0, 7)) == 0:
+        test = quoteattr(draw(st.sampled_from(_ELEMENT_TESTS)))
+        return f"<check severity='warning' message='{{name()}} {{$position}}'{where} test={test}/>"
+    words += where
+    if draw(st.integers(0, 3)) == 0:
+        words += " whole='yes'"
+    if kind == "add" and draw(st.integers(0, 7)) == 0:
+        words += f" repeat={quoteattr(draw(st.sampled_from(_COUNTS)))}"
+    inner = f"<{one.tag}/>" if kind == "remove" and draw(st.booleans()) else _cut(draw, one, 2, "reads")
+    # Not the index of controllers: one that a device needs, made anew, is then told as a change.
+    if one.tag != "controller" and draw(st.integers(0, 3)) == 0:
+        inner = re.sub(r"(=['\"])\d{1,3}(['\"])", r"\1{$position}\2", inner, count=1)
+    return f"<{kind}{words}>\n{inner}\n</{kind}>"
+
+
+_COUNTS = ("1", "2", "$number", "count(devices/disk)", "vcpu")
+_PREDICATES = (
+    "",
+    "",
+    "",
+    "[1]",
+    "[position() > 1]",
+    "[@type]",
+    "[driver]",
+    "[not(address)]",
+    "[last()]",
+    "[model/@type='virtio' or not(model)]",
+)
+_ELEMENT_TESTS = (
+    "@type",
+    "not(driver)",
+    "$position > 1",
+    "target",
+    "not(address)",
+    "$last < 3",
+    "../sound",
+    "/domain/vcpu > 2",
+)
 
 
 @st.composite
@@ -309,6 +372,9 @@ def scenes(
         priority = draw(st.sampled_from([None, None, 0, 1, 50, 98, min(120, top), top]))
         if number == 0 or dynamic is None or draw(st.integers(0, 3)):
             requests.append((f"p{number}", priority, params))
+        if dynamic is not None and draw(st.integers(0, 5)) == 0:
+            other = draw(st.sampled_from([None, 0, 40, top]))
+            requests.append((f"p{number}#b", other, draw(st.sampled_from([(), (("number", "4"),)]))))
     context = draw(st.sampled_from((CONTEXTS[1], *CONTEXTS))) if dynamic is not None else None
     return Scene(draw(domains(pool)), tuple(texts), tuple(requests), context)
 

@@ -221,3 +221,22 @@ def test_several_embedded_drivers(embed: Callable[[str], str], tmp_path: Path) -
     assert all(row["diff"]["before"] == row["diff"]["after"] for _, row, _ in again)
     play(tmp_path, [module(name="vm", state="absent", guest_abi=True)], uris)
     assert {name: ask(name) for name in uris} == before
+
+
+SECRET = "TOPS3CRET"
+KEEPS = (
+    "<profile name='keeps' version='1'><param name='pw' secret='yes'/>"
+    "<add><description>it is {$pw}</description><title>{substring($pw, 1, 6)}</title></add></profile>"
+)
+
+
+@pytest.mark.parametrize("words", [("--check", "--diff"), ("--diff", "-vvv")])
+def test_a_secret_param_is_in_no_answer_and_no_log(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "keeps.xml").write_text(KEEPS)
+    profile = {"name": "keeps", "params": {"pw": SECRET}}
+    task = module(name="vm", profiles=[profile], profile_dirs=[str(tmp_path / "profiles")])
+    ((_, found, failed),) = play(tmp_path, [task], DRIVER, *words)
+    assert not failed, found
+    assert found["changed"] and "<title>" in found["diff"]["after"]
+    assert SECRET[:6] not in json.dumps(found)

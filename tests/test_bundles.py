@@ -43,18 +43,25 @@ def test_golden(name: str, guest: str, golden: Callable[[str, str], None]) -> No
 # --- virt-install ------------------------------------------------------------------
 
 VIRT_INSTALL = {
-    4: Path("/usr/share/virt-manager"),
-    5: library.ROOT / ".cache/virtinst-newest/usr/share/virt-manager",
+    "the host's": Path("/usr/share/virt-manager"),
+    "the newest": library.ROOT / ".cache/virtinst-newest/usr/share/virt-manager",
 }
 #: What an application makes up for one run, or finds on one host.
 RUN_TIME = ("metadata", "uuid", "emulator", "mac", "alias", "address")
 
 
-def virt_install(release: int, directory: Path, osinfo: str) -> str:
-    """What the real program prints for the bare definition, on a host like the tests' own."""
-    home = VIRT_INSTALL[release]
+def release_of(home: Path) -> int:
+    """The major version of a virtinst."""
     if not (home / "virtinst" / "virtinstall.py").exists():
-        pytest.skip(f"no virtinst {release}")
+        pytest.skip(f"no virtinst in {home}")
+    written = "".join(path.read_text() for path in (home / "virtinst").glob("build*.*"))
+    found = re.search(r"""^(?:__version__ = "|version *= *)(\d+)\.""", written, re.M)
+    assert found is not None
+    return int(found.group(1))
+
+
+def virt_install(home: Path, directory: Path, osinfo: str) -> str:
+    """What the real program prints for the bare definition, on a host like the tests' own."""
     (directory / "driver.xml").write_text(
         "<node><network><name>default</name><bridge name='virbr0'/><forward/>"
         "<ip address='192.168.122.1' netmask='255.255.255.0'/></network></node>"
@@ -111,10 +118,12 @@ def parts(xml: str) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("release", VIRT_INSTALL)
+@pytest.mark.parametrize("whose", VIRT_INSTALL)
 @pytest.mark.parametrize("osinfo", ["debian11", "fedora36", "win11", "win2k22", "centos5.0", "freebsd13.0"])
-def test_like_virt_manager_is_what_virt_install_prints(release: int, osinfo: str, tmp_path: Path) -> None:
-    theirs = virt_install(release, tmp_path, osinfo)
+def test_like_virt_manager_is_what_virt_install_prints(whose: str, osinfo: str, tmp_path: Path) -> None:
+    home = VIRT_INSTALL[whose]
+    release = release_of(home)
+    theirs = virt_install(home, tmp_path, osinfo)
     # Without a name of its target a disk cannot be compared: theirs is taken, the bus is not.
     target = re.search(r'<target dev="(\w+)"', theirs)
     assert target is not None
@@ -129,6 +138,13 @@ def test_like_virt_manager_is_what_virt_install_prints(release: int, osinfo: str
     # The CDROM's controller, which libvirt would add to theirs.
     extra.pop("/domain[type=kvm]/devices/controller[index=0][type=sata]", None)
     assert not missing and not extra, f"missing {dict(missing)}, extra {dict(extra)}"
+
+
+@pytest.mark.parametrize("name", [name for name in library.NAMES if name.startswith("like-")])
+def test_a_bundle_says_which_version_it_follows(name: str) -> None:
+    assert name in ALIKE
+    text = " ".join(library.profiles()[name].description.split())
+    assert re.search(r"Follows (?:virt-manager|Nova|oVirt|KubeVirt) \d", text), text
 
 
 # --- the others, by their sources --------------------------------------------------

@@ -20,13 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import virtProfile
-from virtProfile.capatoms import atoms, thresholds, write
-from virtProfile.capmerge import Host, Merged, merge
-from virtProfile.capsearch import search
-from virtProfile.context import Context
 from virtProfile.errors import CompletionError, LibvirtError, UsageError
-from virtProfile.store import ProfileStore
-from virtProfile.xmltree import parse
+from virtProfile.format.document import parse
+from virtProfile.host.capability_atoms import atoms, thresholds, write
+from virtProfile.host.context import Context
+from virtProfile.host.merge import Host, Merged, merge
+from virtProfile.host.subset_search import search
+from virtProfile.language.requirement import requirements
+from virtProfile.language.store import ProfileStore
 
 TOP = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data" / "hosts"
@@ -337,7 +338,7 @@ def test_order_of_hosts_does_not_matter() -> None:
 
 def test_require() -> None:
     hosts = [Host(one, (DATA / f"{one}.domcaps.xml").read_text()) for one in ("new", "old", "small")]
-    merged = merge(hosts, 1, require=["devices/tpm/@supported = 'yes'"])
+    merged = merge(hosts, 1, require=requirements(["devices/tpm/@supported = 'yes'"]))
     assert merged.hosts == ("new",)
     assert {one.name for one in merged.excluded if "does not hold" in one.reason} == {"old", "small"}
     # each host has one of two, no two have the same
@@ -345,7 +346,7 @@ def test_require() -> None:
     two = [Host(str(at), caps(inner.format(at))) for at in range(2)]
     assert merge(two, 2).hosts == ("0", "1")
     with pytest.raises(CompletionError, match="no 2 hosts share what is required"):
-        merge(two, 2, require=["devices/d/enum/value"])
+        merge(two, 2, require=requirements(["devices/d/enum/value"]))
 
 
 def test_wrong_input() -> None:
@@ -353,9 +354,9 @@ def test_wrong_input() -> None:
         merge([])
     with pytest.raises(UsageError, match="'domain' was given"):
         merge([Host("a", "<domain/>")])
-    with pytest.raises(UsageError, match="called 'a'"):
+    with pytest.raises(UsageError, match="named 'a'"):
         merge([Host("a", caps("")), Host("a", caps(""))])
-    with pytest.raises(UsageError, match="3 hosts are wanted of 1"):
+    with pytest.raises(UsageError, match="3 hosts are required, and only 1 are given"):
         merge([Host("a", caps(""))], 3)
     with pytest.raises(virtProfile.ProfileError):
         merge([Host("a", "<!DOCTYPE a><domainCapabilities/>")])

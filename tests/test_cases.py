@@ -33,10 +33,10 @@ def define(xml: str) -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_case(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_case(path: Path, tmp_path: Path, regenerate: bool) -> None:
     case = cases.load(path)
     result, golden = cases.run(case, tmp_path)
-    if request.config.getoption("--regenerate-output"):
+    if regenerate:
         cases.save(case, golden)
         return
     assert golden == case.golden

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The manual page of the shipped profiles says what they are today, and is a manual page."""
+"""What manual pages take from profiles and code is what these say today."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import library
 import pytest
+
+from virtProfile.language.functions import FUNCTIONS, VARIABLES
 
 PLACE = library.ROOT / "man" / "catalogue.py"
 
@@ -24,8 +26,39 @@ def catalogue() -> Any:
     return module
 
 
-def test_the_page_is_made_from_the_profiles(catalogue: Any) -> None:
-    assert catalogue.PAGE.read_text() == catalogue.page(), "./dev man writes it"
+def test_the_pages_are_as_made(catalogue: Any) -> None:
+    for page, made in catalogue.PAGES.items():
+        assert page.read_text() == made(), f"{page.name}: ./dev man writes it"
+
+
+def test_functions_and_variables_are_described(catalogue: Any) -> None:
+    text = catalogue.expressions()
+    assert all(f"``{name}(" in text for name in FUNCTIONS)
+    assert all(f"``${name}``" in text for name in VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("actions", "group"),
+    [
+        ("<add><devices><rng model='virtio'/></devices></add>", "Other devices"),
+        ("<add><devices><disk device='disk'><driver cache='none'/></disk></devices></add>", "Disks"),
+        ("<remove select='devices/interface/mtu'/>", "Network"),
+        (
+            "<add each=\"devices/disk[target[@bus = 'ide']]\"><disk><driver cache='none'/></disk></add>",
+            "Disks",
+        ),
+        ("<add><cpu mode='maximum'><numa><cell id='0'/></numa></cpu></add>", "CPU"),
+        (
+            "<add><cpu><numa><cell id='0'/></numa></cpu><memoryBacking><nosharepages/></memoryBacking></add>",
+            "Memory and NUMA",
+        ),
+        ("<add><title>x</title></add>", "Other devices"),
+        ("".join(f"<requires profile='p{number}'/>" for number in range(4)), "Bundles"),
+    ],
+)
+def test_a_profile_has_a_group_by_what_it_writes(catalogue: Any, actions: str, group: str) -> None:
+    parsed = catalogue.parse_profiles(f"<profile name='new' version='1'>{actions}</profile>", "new.xml")
+    assert catalogue.group(parsed.profiles[0]) == group
 
 
 def test_every_profile_of_the_table_is_there(catalogue: Any) -> None:
@@ -35,10 +68,9 @@ def test_every_profile_of_the_table_is_there(catalogue: Any) -> None:
 
 @pytest.mark.skipif(shutil.which("rst2man") is None, reason="python3-docutils has rst2man")
 def test_rst2man_takes_it(catalogue: Any) -> None:
-    done = subprocess.run(
-        ["rst2man", "--strict", catalogue.PAGE], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    for page in catalogue.PAGES:
+        done = subprocess.run(["rst2man", "--strict", page], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_examples_name_profiles_that_ship() -> None:
@@ -48,4 +80,4 @@ def test_examples_name_profiles_that_ship() -> None:
         one for page in pages for one in re.findall(r"--profile ([a-z0-9][a-z0-9.-]*)", page.read_text())
     }
     assert len(named) > 5
-    assert named - {"help", "none"} <= set(library.NAMES)
+    assert named - {"help", "none", "site-net"} <= set(library.NAMES)

@@ -15,10 +15,12 @@ import commandline
 import pytest
 from commandline import DATA, Case, run, run_case
 
-from virtProfile import __version__, cliargs
+from virtProfile import __version__
+from virtProfile.apply_options import OPTIONS
+from virtProfile.cli import arguments
 from virtProfile.errors import UsageError
-from virtProfile.options import OPTIONS, Kind
-from virtProfile.output import Output
+from virtProfile.option import Kind
+from virtProfile.show.terminal import Output
 
 ROOT = Path(__file__).parent.parent
 FILE = "--input vm.xml"
@@ -32,6 +34,7 @@ TABLE = (
     Case("print-diff", f"{FILE} --profile cache --print-diff"),
     Case("print-diff-nothing", f"{FILE} --print-diff"),
     Case("print-diff-secrets", "--input listed.xml --profile smm --print-diff"),
+    Case("print-diff-record", f"{FILE} --profile cache --print-diff --with-record"),
     Case("explain", f"{FILE} --profile cache --profile desktop --explain"),
     Case("explain-xpath", f"{FILE} --profile cache --explain=devices/disk[1]"),
     Case("explain-nothing", f"{FILE} --profile cache --explain os"),
@@ -108,6 +111,7 @@ TABLE = (
     Case("unknown-option", f"{FILE} --explian", 2),
     Case("start-without-define", f"{FILE} --start", 2),
     Case("confirm-stdin", "--confirm --profile cache", 2, stdin="vm.xml"),
+    Case("bad-daemon", f"{FILE} --daemon user", 2),
     Case("bad-qemu-version", f"{FILE} --qemu-version new", 2),
     # about profiles
     Case("list", "--list"),
@@ -121,6 +125,21 @@ TABLE = (
     Case("info-not-found", "--info dekstop", 1),
     Case("lint", "--lint profiles/cache.xml profiles/sound.xml"),
     Case("lint-errors", "--lint broken/action.xml broken/xml.xml profiles/cache.xml", 1),
+    Case("audit", f"{FILE} --audit 'audit-disk*' --level info --profile-dir ../../../profiles", 4),
+    Case(
+        "audit-json",
+        f"{FILE} --audit audit-disk-discard --level info --json --profile-dir ../../../profiles",
+        4,
+    ),
+    Case("audit-ate-domain", "--audit vm", 1),
+    Case("audit-apply", f"{FILE} --audit --profile cache", 2),
+    Case("test", "--test suite", 1),
+    Case("test-json", "--test suite --json", 1),
+    Case("no-tests", "--test fleet", 2),
+    Case("test-strict", "--test suite/cache.test.xml --strict -q", 1),
+    Case("strict-alone", "--lint profiles/cache.xml --strict", 2),
+    Case("lint-annotations", "--lint broken/action.xml --annotations", 1),
+    Case("junit-alone", f"{FILE} --junit out.xml", 2),
     Case("learn-left", "--learn vm.xml learned.xml mine"),
     Case("learn-nothing", "--learn vm.xml vm.xml mine", 1),
     Case("learn-words", "--learn vm.xml mine", 2),
@@ -151,7 +170,12 @@ TABLE = (
     Case("merge-bad-number", "--merge-capabilities ../hosts --min-hosts many", 2),
     Case("merge-alone", f"{FILE} --min-hosts 2", 2),
     # a service that computes (test_remote.py has one)
-    Case("server-nobody", f"{FILE} --profile cache --server unix:///none/sock --token-file password", 1, profiles=""),
+    Case(
+        "server-nobody",
+        f"{FILE} --profile cache --server unix:///none/sock --token-file password",
+        1,
+        profiles="",
+    ),
     Case("server-address", f"{FILE} --server /none/sock", 2, profiles=""),
     Case("server-in-clear", f"{FILE} --server http://example.org:80", 2, profiles=""),
     Case("server-profile-dir", f"{FILE} --server unix:///none/sock", 2),
@@ -192,9 +216,11 @@ def test_table(case: Case, golden) -> None:  # type: ignore[no-untyped-def]
     golden(f"cli/golden/{case.name}.txt", commandline.golden_text(case, done))
     assert done.status == case.status, done.err
     if done.status not in (0, 4):
-        if not case.name.startswith(("lint", "fleet")):
+        if not case.name.startswith(("lint", "test", "fleet")):
             assert re.search("^ERROR    ", done.err, re.MULTILINE)
-        assert "--json" in case.args or not done.out or case.name.startswith(("lint", "hosts", "fleet"))
+        assert (
+            "--json" in case.args or not done.out or case.name.startswith(("lint", "test", "hosts", "fleet"))
+        )
     assert "Traceback" not in done.err
     assert "hush" not in done.err
     if not done.out.startswith(b"<") and "--json" not in case.args:
@@ -213,7 +239,27 @@ ELSEWHERE = {
     "--capabilities": "test_context_from_files",
     "--domcapabilities": "test_context_from_files",
     "--osinfo": "test_context_from_files",
+    "--update-results": "test_reports_into_files",
+    "--sarif": "test_reports_into_files",
 }
+
+
+def test_reports_into_files(tmp_path: Path) -> None:
+    reports = tmp_path / "lint.sarif", tmp_path / "lint.xml"
+    argv = ["--lint", "broken/action.xml", "--sarif", str(reports[0]), "--junit", str(reports[1])]
+    assert run(argv).status == 1
+    results = json.loads(reports[0].read_text())["runs"][0]["results"]
+    assert results[0]["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "broken/action.xml"}
+    assert '<testcase classname="lint" name="broken/action.xml">' in reports[1].read_text()
+    vm, profile = DATA / "vm.xml", DATA / "profiles" / "cache.xml"
+    (tmp_path / "cache.xml").write_text(profile.read_text())
+    (tmp_path / "a.test.xml").write_text(
+        f"<tests><test name='t' input='{vm}' record='no'><profile name='cache'/><result file='out'/></test></tests>"
+    )
+    done = run(["--test", str(tmp_path), "--update-results"])
+    assert done.status == 0 and f"written: {tmp_path}/out" in done.text
+    assert (tmp_path / "out").read_text() == run(["--input", "vm.xml", "--profile", "cache", "--no-record",
+                                                  "--profile-dir", str(tmp_path)]).text  # fmt: skip
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flags[-1])
@@ -254,7 +300,7 @@ def test_help() -> None:
     for call in calls:
         words = re.split(r" \|\| | > | \| (?=virt-profile)", call)
         line = next(word for word in words if word.startswith("virt-profile"))
-        cliargs.parse(line.split()[1:])
+        arguments.parse(line.split()[1:])
 
 
 def test_version() -> None:
@@ -311,24 +357,24 @@ def _added(diff: bytes) -> list[bytes]:
     ],
 )
 def test_values_of_profile(value: str, wish: dict[str, object]) -> None:
-    assert cliargs.profile_wish(value) == wish
+    assert arguments.profile_wish(value) == wish
 
 
 @pytest.mark.parametrize("value", ["", ",a", "a,b", "a,=b", 'a,x="', "a,x=1,x=2", "a,include=1"])
 def test_bad_values_of_profile(value: str) -> None:
     with pytest.raises(UsageError):
-        cliargs.profile_wish(value)
+        arguments.profile_wish(value)
 
 
 def test_no_option_is_a_prefix_of_what_is_typed() -> None:
     with pytest.raises(UsageError):
-        cliargs.parse(["--print-x"])
+        arguments.parse(["--print-x"])
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flags[-1])
 def test_records_of_options(option) -> None:  # type: ignore[no-untyped-def]
     assert option.flags[-1].startswith("--")
-    takes = option.kind in (Kind.VALUE, Kind.EACH, Kind.MAYBE, Kind.MANY)
+    takes = option.kind in (Kind.VALUE, Kind.EACH, Kind.MAYBE, Kind.MANY, Kind.ANY)
     assert takes == bool(option.metavar or option.words)
     assert option.help[0].islower() or option.help.startswith("QEMU")
 
@@ -413,7 +459,7 @@ def test_a_width_that_is_none() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from virtProfile.cli import runcli; "
+        "import sys; from virtProfile.cli.main import runcli; "
         "runcli(['--input', 'vm.xml', '--profile', 'cache', '--profile-dir', 'profiles']); "
         "heavy = {'libvirt', 'logging', 'shutil', 'difflib', 'urllib.request', 'traceback', 'virtinst', 'gi', 'subprocess'}; "
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -491,6 +537,7 @@ ASKS = """<profiles>
     <add><description>{$host/cpu/arch} {$qemu_version}</description></add>
   </profile>
   <profile name='os'><add><title>{vp:os-family()} {vp:os-id()}</title></add></profile>
+  <profile name='daemon'><add><title>for the {$daemon} daemon</title></add></profile>
 </profiles>
 """
 
@@ -504,6 +551,7 @@ def test_context_from_files(tmp_path: Path) -> None:
         "vnc": (["--domcapabilities", str(tmp_path / "domcaps.xml")], "<title>vnc</title>"),
         "arch": (["--capabilities", str(tmp_path / "caps.xml")], "<description>x86_64 7002000<"),
         "os": (["--osinfo", "fedora34"], "<title>linux fedora34</title>"),
+        "daemon": (["--daemon", "session"], "<title>for the session daemon</title>"),
     }
     for name, (options, wanted) in given.items():
         done = run([*line, "--profile", name])

@@ -21,18 +21,19 @@ from serving import Fake, ok, serving  # noqa: E402
 
 import virtProfile  # noqa: E402
 from virtProfile import errors  # noqa: E402
-from virtProfile.capmerge import Host, merge  # noqa: E402
 from virtProfile.client import MAX_ANSWER, Client  # noqa: E402
-from virtProfile.diff import unified  # noqa: E402
 from virtProfile.errors import ProfileError, ServiceError, UsageError  # noqa: E402
-from virtProfile.explain import explain  # noqa: E402
-from virtProfile.hostanswers import verdicts  # noqa: E402
-from virtProfile.hostfiles import read_hosts  # noqa: E402
-from virtProfile.output import conflict_lines  # noqa: E402
-from virtProfile.provenance import Result  # noqa: E402
-from virtProfile.resultdocument import details, error_of, result_of  # noqa: E402
-from virtProfile.secrecy import veil_error, veil_result  # noqa: E402
-from virtProfile.topology import plan_texts  # noqa: E402
+from virtProfile.host.files import read_hosts  # noqa: E402
+from virtProfile.host.fit import verdicts  # noqa: E402
+from virtProfile.host.merge import Host, merge  # noqa: E402
+from virtProfile.host.pinning import plan_texts  # noqa: E402
+from virtProfile.language.requirement import requirements  # noqa: E402
+from virtProfile.redaction import veil_error, veil_result  # noqa: E402
+from virtProfile.result import Result  # noqa: E402
+from virtProfile.show.diff import unified  # noqa: E402
+from virtProfile.show.explain import explain  # noqa: E402
+from virtProfile.show.json_result import details, error_of, result_of  # noqa: E402
+from virtProfile.show.terminal import conflict_lines  # noqa: E402
 
 PROFILES = DATA / "profiles"
 STORE = virtProfile.ProfileStore([PROFILES])
@@ -63,7 +64,9 @@ def same(there: Result, here: Result) -> None:
 
 
 CONTEXT = virtProfile.Context(
-    capabilities=((DATA.parent / "topology" / "topo-2n8c2t.xml").read_text(),), qemu_version=7002022
+    capabilities=((DATA.parent / "topology" / "topo-2n8c2t.xml").read_text(),),
+    qemu_version=7002022,
+    daemon="session",
 )
 
 
@@ -72,6 +75,7 @@ CONTEXT = virtProfile.Context(
     [
         (VM, ["cache"], {}),
         (VM, ["cache", {"name": "desktop", "priority": 100, "params": {"heads": "2"}}], {}),
+        (VM, ["daemon"], {"context": CONTEXT}),
         (VM, ["cache"], {"override": True, "record": False, "name": "vm.xml"}),
         (VM, [], {"auto": True, "context": CONTEXT}),
         (VM, ["nothing"], {}),
@@ -113,7 +117,9 @@ def test_hosts(client: Client) -> None:
     capabilities = CONTEXT.capabilities[0]
     assert client.mirror(VM, capabilities, nodes=2) == plan_texts(capabilities, VM, nodes="2").to_dict()
     rows = [Host(one.name, one.domcapabilities[0]) for one in HOSTS]
-    assert client.merge(HOSTS, 1, require=["devices/tpm"]) == merge(rows, 1, require=["devices/tpm"])
+    assert client.merge(HOSTS, 1, require=["devices/tpm"]) == merge(
+        rows, 1, require=requirements(["devices/tpm"])
+    )
     here = verdicts(
         VM,
         HOSTS,

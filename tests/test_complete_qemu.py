@@ -16,8 +16,8 @@ from completing import add, apply, disks, domain, many
 from lxml import etree
 
 import virtProfile
-from virtProfile.context import Context
 from virtProfile.errors import ProfileError
+from virtProfile.host.context import Context
 
 libvirt = pytest.importorskip("libvirt")
 pytestmark = pytest.mark.slow

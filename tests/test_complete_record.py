@@ -11,7 +11,7 @@ from completing import add, capabilities, disks, domain
 from lxml import etree
 
 import virtProfile
-from virtProfile.lifecycle import unapply
+from virtProfile.engine.lifecycle import unapply
 
 PCI = "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>"
 QUEUES = "<default><devices><controller type='scsi'><driver queues='4'/></controller></devices></default>"

@@ -12,7 +12,7 @@ from lxml import etree
 
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
-from virtProfile.domainschema import Schema
+from virtProfile.format.schema import Schema
 
 pytestmark = pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
 SHIPPED = Path(__file__).parent.parent / "profiles"

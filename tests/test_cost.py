@@ -13,7 +13,7 @@ import pytest
 from commandline import DATA, run
 
 import virtProfile
-from virtProfile.worktree import WorkTree
+from virtProfile.engine.tree.work_tree import WorkTree
 
 TOP = Path(__file__).resolve().parent.parent
 
@@ -47,7 +47,7 @@ def test_a_command_in_a_process_of_others_leaves_their_collector_alone() -> None
 
 def test_modules_that_a_file_does_not_need() -> None:
     script = (
-        "import sys; from virtProfile.cli import runcli\n"
+        "import sys; from virtProfile.cli.main import runcli\n"
         "status = runcli()\n"
         "print(status, *sorted(sys.modules), file=sys.stderr)"
     )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from virtProfile import diff, explain
 from virtProfile.errors import Conflict, ConflictError, ConflictValue, UsageError
-from virtProfile.provenance import DEFINITION, Change, Origin, Overridden, Owned, Result
-from virtProfile.secrecy import is_foreign, is_secret, veil_error, veil_result, veil_text
-from virtProfile.xmltree import parse
+from virtProfile.format.document import parse
+from virtProfile.redaction import is_foreign, is_secret, veil_error, veil_result, veil_text
+from virtProfile.result import DEFINITION, Change, Origin, Overridden, Owned, Result
+from virtProfile.show import diff, explain
 
 ONE = Origin("one", "1.0", "add", "one.xml", 3)
 TWO = Origin("two", "2", "default", "two.xml", 7)
@@ -22,7 +22,7 @@ LISTS = "http://virt-manager.org/schemas/virtuned/0.1"
 
 def change(op: str, path: str, before: str | None, after: str | None, *more: object) -> Change:
     origin, input_line, output_line = more
-    return Change(op, path, before, after, origin, (origin,), input_line, output_line)  # type: ignore[arg-type]
+    return Change(op, path, before, after, origin, (origin,), input_line, output_line)
 
 
 BEFORE = """\
@@ -157,7 +157,7 @@ def test_large_documents_are_quick(tmp_path: Path) -> None:
 
 
 def test_margin_on_a_terminal() -> None:
-    text = diff.drawn(RESULT, width=100)
+    text = diff.drawn(RESULT, width=160)
     assert "\x1b" not in text
     lines = text.splitlines()
     driver = next(line for line in lines if line.startswith("+      <driver"))

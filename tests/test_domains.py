@@ -15,9 +15,9 @@ libvirt = pytest.importorskip("libvirt")
 
 from commandline import DATA, run  # noqa: E402
 
-from virtProfile import domains  # noqa: E402
-from virtProfile.domains import Connection  # noqa: E402
 from virtProfile.errors import LibvirtError  # noqa: E402
+from virtProfile.live import connection  # noqa: E402
+from virtProfile.live.connection import Connection  # noqa: E402
 
 DRIVER = f"test://{DATA / 'driver.xml'}"
 
@@ -27,7 +27,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """One connection that every call of the program gets, so that what it defines can be seen."""
     handle = libvirt.open(DRIVER)
     monkeypatch.setattr(libvirt, "open", lambda uri: handle)
-    monkeypatch.setattr(domains.Connection, "__exit__", lambda *_: None)
+    monkeypatch.setattr(connection.Connection, "__exit__", lambda *_: None)
     yield handle
     handle.close()
 
@@ -218,7 +218,7 @@ def test_no_profile_makes_another_domain(shared: Any, tmp_path: Path) -> None:
     )
     done = call(f"off --profile-dir {tmp_path} --profile rename --override --yes")
     assert done.status == 1
-    assert "another" in done.err
+    assert "rename domain" in done.err
     assert "other" not in [one.name() for one in shared.listAllDomains()]
 
 
@@ -309,8 +309,8 @@ def test_embedded_qemu(embedded: str) -> None:
 
 
 def test_answers_may_be_text() -> None:
-    from virtProfile.defining import _agreed
-    from virtProfile.output import Talk
+    from virtProfile.live.define import _agreed
+    from virtProfile.show.terminal import Talk
 
     assert _agreed("?", Talk(io.StringIO()), io.StringIO("y\n"))
     assert not _agreed("?", Talk(io.StringIO()), io.StringIO(""))

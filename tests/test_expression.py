@@ -9,9 +9,13 @@ import pytest
 
 from virtProfile import Context
 from virtProfile.errors import MissingContextError, ParamError, ProfileSyntaxError
-from virtProfile.expression import Environment, compile_expression, param_value
-from virtProfile.profile import Param, ParamType
-from virtProfile.xmltree import parse
+from virtProfile.format.document import parse
+from virtProfile.language.context_needs import CONTEXT
+from virtProfile.language.expression import Environment, Expression, compile_expression
+from virtProfile.language.functions import FUNCTIONS, MANY, VARIABLES
+from virtProfile.language.params import param_value
+from virtProfile.language.profile import Param, ParamType
+from virtProfile.live.connection import daemon_of
 
 DOMAIN = """<domain type='kvm'><name>vp</name><memory unit='GiB'>2</memory><vcpu>12</vcpu>
 <iothreads>2</iothreads><os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os><devices>
@@ -21,7 +25,7 @@ DOMAIN = """<domain type='kvm'><name>vp</name><memory unit='GiB'>2</memory><vcpu
 ROOT = parse(DOMAIN).root
 
 
-def made(text: str, **params: object) -> tuple[object, Environment]:
+def made(text: str, **params: object) -> tuple[Expression, Environment]:
     environment = Environment(params, Context())
     return compile_expression(text, file="p.xml", line=3, params=list(params)), environment
 
@@ -43,6 +47,17 @@ def value(text: str, **params: object) -> str:
         ("vp:machine('q35')", "yes"),
         ("vp:machine('pc')", "no"),
         ("vp:version-at-least('7.10', '7.9')", "yes"),
+        ("vp:count('0-3,8')", "5"),
+        ("vp:item('0-3,8', 5)", "8"),
+        ("vp:item('8,0-3', 1)", "0"),  # a set has no order but that of its numbers
+        ("vp:count('0-3,^2')", "3"),
+        ("vp:item(vcpu, 1)", "12"),
+        ("vp:item('sda, sdb sdc', 3)", "sdc"),
+        ("vp:item('0,,3', 2)", "3"),  # libvirt takes no such set: words
+        ("vp:item('4 2', vp:count('4 2'))", "2"),
+        ("vp:item('10-12', iothreads)", "11"),
+        ("vp:count('')", "0"),
+        ("vp:count(devices/none/@list)", "0"),
         ("$qemu_version", "7002000"),
         ("vcpu div 8", "1.5"),
         ("1 div 3", "0.333333333333333"),
@@ -75,6 +90,11 @@ def test_values(text: str, wanted: str) -> None:
         ("vp:min(cputune/shares, 8)", "is not a number"),  # of nothing there is no least
         ("vp:max(2, devices/sound/@x)", "is not a number"),
         ("vp:kib('2 parsecs')", "is not a number"),
+        ("vp:item('0-3', 5)", r"vp:item\('0-3', 5\): the list has 4 members"),
+        ("vp:item('0-3', 0)", "has 4 members"),
+        ("vp:item('a b', 1.5)", "has 2 members"),
+        ("vp:item('a b', devices/none)", "has 2 members"),
+        ("vp:item('', 1)", "has 0 members"),
     ],
 )
 def test_values_that_are_none(text: str, fact: str) -> None:
@@ -91,6 +111,8 @@ def test_values_that_are_none(text: str, fact: str) -> None:
         ("chld::vcpu", 1, "child"),
         ("'open", 1, ""),
         ("vp:min()", 1, ""),
+        ("vp:supports('cpu', 'mode')", 1, ""),
+        ("vp:item('0-3')", 1, ""),
         ("a[b[c[d[e]]]]", 8, ""),
         ("//*[count(//*) > 1]", 11, ""),
         ("re:test(name, '^a')", 1, ""),
@@ -130,6 +152,7 @@ def test_what_would_run_for_minutes_is_refused_before() -> None:
         ("$capabilities/host", "--capabilities"),
         ("vp:supports('graphics')", "--domcapabilities"),
         ("vp:os-family()", "--osinfo"),
+        ("$daemon", "--daemon system"),
     ],
 )
 def test_missing_context_says_how_to_give_it(text: str, option: str) -> None:
@@ -158,3 +181,54 @@ def test_params() -> None:
     assert of(ParamType.SIZE, "7 parsecs") is None
     assert value("vp:if($wide, $heads, 1)", wide=True, heads=3.0) == "3"
     assert issubclass(ParamError, ValueError)
+
+
+def test_how_many_arguments_a_function_takes() -> None:
+    taken = {name: list(function.counts) for name, function in FUNCTIONS.items()}
+    assert taken["vp:sketch"] == [0]
+    assert taken["vp:kib"] == [1]
+    assert taken["vp:if"] == [3]
+    assert taken["vp:supports"] == [1, 3]
+    assert taken["vp:min"] == list(range(1, MANY + 1))
+    with pytest.raises(ProfileSyntaxError, match=r"takes 1 or 3 arguments, it has 2"):
+        made("vp:supports('cpu', 'mode')")
+    with pytest.raises(ProfileSyntaxError, match=r"takes 1 or more arguments, it has 0"):
+        made("vp:max()")
+
+
+def test_every_need_is_known() -> None:
+    asked = {function.needs for function in FUNCTIONS.values()}
+    asked |= {variable.needs for variable in VARIABLES.values()}
+    asked.discard("")
+    assert asked == set(CONTEXT)
+
+
+@pytest.mark.parametrize("daemon", ["system", "session"])
+def test_the_daemon_is_from_the_context(daemon: str) -> None:
+    expression = compile_expression("$daemon", file="p.xml", line=3)
+    assert expression.text(ROOT, Environment({}, Context(daemon=daemon))) == daemon
+
+
+@pytest.mark.parametrize(
+    ("uri", "daemon"),
+    [
+        ("qemu:///system", "system"),
+        ("qemu:///session", "session"),
+        ("qemu+ssh://root@host.example/system?keyfile=k", "system"),
+        ("qemu:///session?socket=/run/system", "session"),
+        ("test:///default", None),
+        ("qemu:///embed?root=/system", None),
+        ("", None),
+    ],
+)
+def test_the_daemon_of_a_uri(uri: str, daemon: str | None) -> None:
+    assert daemon_of(uri) == daemon
+
+
+def test_a_large_definition_counts_before_evaluation() -> None:
+    rows = "".join(f"<disk><target dev='d{number}'/></disk>" for number in range(2000))
+    big = parse(f"<domain><devices>{rows}</devices></domain>").root
+    expression = compile_expression("count($definition//*[../*/@a = ../*/@b])", file="p.xml", line=3)
+    assert expression.text(ROOT, Environment({}, Context(), definition=lambda: ROOT)) == "0"
+    with pytest.raises(ProfileSyntaxError, match="would examine"):
+        expression.text(ROOT, Environment({}, Context(), definition=lambda: big))

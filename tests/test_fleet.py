@@ -19,12 +19,12 @@ import pytest
 from commandline import DATA, run
 
 import virtProfile
+from virtProfile.cli.fleet import Bar, files
+from virtProfile.cli.fleet_report import Report
+from virtProfile.cli.workers import Task, Workers
 from virtProfile.errors import ProfileError
-from virtProfile.fleet import Bar, files
-from virtProfile.fleetreport import Report
-from virtProfile.output import Talk
-from virtProfile.store import ProfileStore
-from virtProfile.workers import Task, Workers
+from virtProfile.language.store import ProfileStore
+from virtProfile.show.terminal import Talk
 
 TOP = Path(__file__).parent.parent
 PROFILES = ["--profile-dir", str(DATA / "profiles"), "--profile", "cache"]
@@ -133,7 +133,7 @@ def test_which_files(vms: Path, tmp_path: Path) -> None:
     assert len(files([str(vms / "*.xml"), str(vms / "vm01.xml")], None)) == 22
     found = files([str(vms / "more" / "vm0*.xml")], "out")
     assert found[0].output == os.path.join("out", "vm00.xml")
-    with pytest.raises(ProfileError, match="no file is there"):
+    with pytest.raises(ProfileError, match="no such file"):
         files([str(tmp_path / "*.xml")], None)
     other = tmp_path / "other"
     other.mkdir()
@@ -169,18 +169,18 @@ def test_max_failures_of_a_dry_run(vms: Path) -> None:
 @pytest.mark.parametrize(
     "more, told",
     [
-        (["--define"], "--define of many files"),
+        (["--define"], "--define cannot be used with several files"),
         (["--print-diff"], "--print-diff is for one VM"),
         (["--explain"], "--explain is for one VM"),
         (["--confirm"], "--confirm is for one VM"),
         (["--status"], "and --profile cannot be given"),
         (["--all"], "--input and --all"),
-        (["-c", DRIVER], "--connect says nothing"),
+        (["-c", DRIVER], "--connect has no effect"),
         (["--jobs", "0"], "--jobs 0"),
-        (["--resume"], "--resume needs a --report"),
-        (["--resume=all", "--report", "r"], "neither empty nor 'failed'"),
-        (["--start"], "--start defines"),
-        (["--input", "-"], "stdin is one VM"),
+        (["--resume"], "--resume has no effect without --report"),
+        (["--resume=all", "--report", "r"], "is not empty or 'failed'"),
+        (["--start"], "--start has no effect"),
+        (["--input", "-"], "stdin holds one VM"),
     ],
 )
 def test_wrong_usage(vms: Path, more: list[str], told: str) -> None:
@@ -379,7 +379,7 @@ def test_a_torn_line(vms: Path, tmp_path: Path) -> None:
     assert run(line).status == 2  # there is a report already
     done = run([*line, "--resume", "--override"])
     assert done.status == 2
-    assert "another call" in done.err
+    assert "a call with other" in done.err
     for other in ("hello\n", "hello", "{}\n", '{"fleet": 1}\n', '{"fleet": {}}\n[]\n'):
         report.write_text(other)
         assert run([*line, "--resume"]).status == 2

@@ -10,11 +10,11 @@ import strategies
 from test_invariants import leaves
 
 import virtProfile
+from virtProfile.authoring.lint import lint_text
+from virtProfile.engine.selection.osinfo_defaults import profile_text, recommendations
 from virtProfile.errors import InvalidDomainError, MissingContextError
-from virtProfile.guestos import GuestOS, lookup
-from virtProfile.linting import lint_text
-from virtProfile.recommendations import profile_text, recommendations
-from virtProfile.xmltree import VIRTUNED_NS
+from virtProfile.format.document import VIRTUNED_NS
+from virtProfile.host.osinfo import GuestOS, lookup
 
 pytest.importorskip("gi")
 

@@ -10,7 +10,7 @@ from test_lifecycle import meaning
 
 import virtProfile
 from virtProfile.errors import InvalidDomainError
-from virtProfile.xmltree import RECORD_NS, VIRTUNED_NS
+from virtProfile.format.document import RECORD_NS, VIRTUNED_NS
 
 VM = """<domain type='kvm'>
   <name>vm</name>
@@ -191,7 +191,10 @@ SPELLED = (
 def test_attributes_of_other_namespaces_are_written_with_their_prefixes() -> None:
     for action in ("add", "add multiple='no'"):
         store = MemoryStore([profile("it", f"<{action}>{SPELLED}</{action.split()[0]}>")])
-        for base in (VM, VM.replace("<memory", "<metadata><a:info xmlns:a='urn:a' own='1'/></metadata><memory")):
+        for base in (
+            VM,
+            VM.replace("<memory", "<metadata><a:info xmlns:a='urn:a' own='1'/></metadata><memory"),
+        ):
             once = virtProfile.apply(base, ["it"], store=store).xml
             info = etree.fromstring(once.encode()).find("metadata/{urn:a}info")
             assert info is not None
@@ -219,3 +222,17 @@ def test_a_record_whose_taking_back_breaks_the_domain_is_told_as_such() -> None:
         virtProfile.unapply(text, store=store)
     assert "the record of profiles" in caught.value.message
     assert "record" in caught.value.hint
+
+
+# --- a machine type for a definition that has none --------------------------------------------
+
+
+def test_own_addresses_stay_where_libvirt_has_not_assigned_any() -> None:
+    """An alias of a machine type that libvirt has not written out: it has not seen the document."""
+    vm = VM.replace("type='kvm'", "type='bhyve'").replace(" arch='x86_64' machine='pc-q35-7.2'", "")
+    address = "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>"
+    vm = vm.replace("<sound model='ich6'/>", f"<sound model='ich6'>\n      {address}\n    </sound>")
+    store = MemoryStore([profile("it", "<add><os><type machine='s390-ccw-virtio'>hvm</type></os></add>")])
+    once = virtProfile.apply(vm, ["it"], store=store).xml
+    assert "machine='s390-ccw-virtio'" in once
+    assert virtProfile.unapply(once, store=store).xml == vm

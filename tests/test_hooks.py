@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from virtProfile.hooks import HOOKS, main
-from virtProfile.xmltree import parse
+import virtProfile
+from virtProfile.format.document import parse
+from virtProfile.hooks import HOOKS, limited, main
 
 TOP = Path(__file__).parent.parent
 CONTRIB = TOP / "contrib"
@@ -110,6 +111,18 @@ def test_kubevirt_errors(domain: str, profiles: str, told: str) -> None:
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["@/etc/hostname", "plain"])
+def test_secrets_cannot_be_given_to_a_hook(tmp_path: Path, value: str) -> None:
+    own(
+        tmp_path,
+        "<param name='pw' secret='yes'/><add><devices><graphics type='vnc' passwd='{$pw}'/></devices></add>",
+    )
+    done = shim(KUBEVIRT, vmi(f"own,pw={value}"), VIRT_PROFILE_PATH=str(tmp_path))
+    assert done.returncode != 0 and not done.stdout
+    assert "the secret parameter 'pw' cannot be given to a hook" in done.stderr
+    assert Path("/etc/hostname").read_text().strip() not in done.stderr
 
 
 def test_kubevirt_wrong_call() -> None:
@@ -261,6 +274,27 @@ def test_libvirt_does_not_tell_its_hook_passwords(tmp_path: Path) -> None:
     assert "hush" not in done.stderr
 
 
+def test_libvirt_without_the_hosts_documents() -> None:
+    """A profile that chose by the host's documents is not judged without them, and others are."""
+    sketch = (
+        "<domain type='kvm'><name>vm</name><memory>524288</memory><vcpu>1</vcpu><os><type arch='x86_64'"
+        " machine='q35'>hvm</type></os><features><acpi/></features><devices/></domain>"
+    )
+    host = (
+        "<domainCapabilities><domain>kvm</domain><machine>q35</machine><arch>x86_64</arch><features>"
+        "<hyperv supported='yes'><enum name='features'><value>relaxed</value></enum></hyperv></features></domainCapabilities>"
+    )
+    context = virtProfile.Context(domcapabilities=(host,))
+    store = virtProfile.ProfileStore([TOP / "profiles"], check_owner=False)
+    held = virtProfile.apply(sketch, ["windows-hyperv", "rng"], store=store, context=context).xml
+    assert "relaxed" in held and "vapic" not in held
+    start = ("vm", "prepare", "begin", "-")
+    assert libvirt_hook(held, *start).returncode == 0
+    done = libvirt_hook(re.sub("<rng .*?</rng>|<vr:record.*?</vr:record>", "", held, flags=re.S), *start)
+    assert done.returncode == 1
+    assert "(rng)" in done.stderr and "(windows-hyperv)" not in done.stderr
+
+
 #: Beside a daemon that has our hook: VMs whose profiles hold, and one that lost what they want.
 DAEMON = """
 import libvirt, re, sys
@@ -314,3 +348,28 @@ def test_scripts_call_hooks_that_there_are() -> None:
         called.add(path.read_text().split("-m virtProfile.hooks ")[1].split()[0])
     assert called == set(HOOKS)
     assert main(["nope"]) == 2
+
+
+@pytest.mark.parametrize(("name", "shown"), [("qemu", ""), ("on-define-domain", "<domain/>")])
+def test_a_hook_that_takes_too_long_lets_the_vm_pass(
+    name: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def endless(argv: object) -> int:
+        while True:
+            pass
+
+    monkeypatch.setenv("VIRT_PROFILE_HOOK_SECONDS", "1")
+    argv = [name, "--domain", "<domain/>"]
+    assert limited(argv, endless) == 0
+    out, err = capfd.readouterr()
+    assert out == shown
+    assert "not done after 1 s of processor time: the VM passes" in err
+
+
+def test_a_hook_in_time_says_what_it_says(capfd: pytest.CaptureFixture[str]) -> None:
+    def quick(argv: object) -> int:
+        print("<domain/>")
+        return 1
+
+    assert limited(["qemu"], quick) == 1
+    assert capfd.readouterr().out == "<domain/>\n"

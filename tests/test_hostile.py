@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import library
 import pytest
 
-from virtProfile.errors import PolicyError
-from virtProfile.xmltree import parse
+import virtProfile
+from virtProfile.errors import CompletionError, InvalidDomainError, PolicyError
+from virtProfile.format.buses import MAX_INDEX
+from virtProfile.format.document import decode, parse
 
 TOP = Path(__file__).parent.parent
 MIB = 1024 * 1024
@@ -64,3 +67,67 @@ def test_equal_signs_are_no_attributes() -> None:
     attributes = " ".join(f"a{number}='>'" for number in range(1001))
     with pytest.raises(PolicyError, match="more than 1,000 attributes"):
         parse(f"<domain {attributes}/>")
+
+
+MALFORMED = {
+    "dashes without an end": f"<domain>{'<!-- -- --' * 39_000}</domain>",
+    "dashes": f"<domain>{'<!-- -- --' * 39_000}--></domain>",
+    "a dash before the end": "<domain><!-- a ---></domain>",
+    "no end": "<domain><!-- a",
+    "behind a section": "<domain><![CDATA[<!-- -- ]]><!-- -- --></domain>",
+    "a NUL": "<domain/>\0",
+    "a NUL within": "<domain>\0</domain>",
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_is_broken_before_libxml2_reads_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("libxml2 was asked")
+
+    monkeypatch.setattr("virtProfile.format.document.etree.fromstring", read)
+    with pytest.raises(InvalidDomainError, match="broken XML"):
+        parse(MALFORMED[name])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<?a <b/> ?>",
+        "<!-- a - b -->",
+        "<![CDATA[<!-- -- ]]>",
+        "<?a <!-- -- ?>",
+        "<!----><!-- -->",
+        "<a b='-- -->'/>",
+    ],
+)
+def test_what_only_looks_like_a_comment_is_read(text: str) -> None:
+    assert parse(f"<domain>{text}</domain>").root.tag == "domain"
+
+
+@pytest.mark.parametrize("codec", ["undefined", "punycode", "idna", "hex", "rot13", "unknown"])
+def test_codecs_that_are_no_encoding_of_a_text(codec: str) -> None:
+    with pytest.raises(InvalidDomainError):
+        parse(decode(f"<?xml version='1.0' encoding='{codec}'?><domain/>".encode())[0])
+
+
+def _with_address(index: int) -> str:
+    return (
+        "<domain type='kvm'><name>x</name><memory>1024</memory><os><type machine='q35'>hvm</type></os><devices>"
+        "<disk type='file'><source file='/a'/><target dev='sda' bus='scsi'/>"
+        f"<address type='drive' controller='{index}' bus='0' target='0' unit='0'/></disk></devices></domain>"
+    )
+
+
+def test_controllers_below_an_index_are_made_up_to_a_bound() -> None:
+    store = library.store()
+    made = virtProfile.apply(_with_address(20), ["like-ovirt"], store=store)
+    assert sum(one.op == "add" and "/controller" in one.path for one in made.changes) >= 21
+    for index in (MAX_INDEX + 1, 99_999_999):
+        with pytest.raises(CompletionError, match=f"index {index} would need all below it"):
+            virtProfile.apply(_with_address(index), ["like-ovirt"], store=store)
+
+
+def test_tags_in_an_instruction_before_the_root_are_none() -> None:
+    document = parse("<?xmla <b/> ?>\n<domain/>")
+    assert document.line(document.root) == 2

@@ -9,11 +9,11 @@ from pathlib import Path
 import corpus
 import pytest
 
-from virtProfile.domainschema import Schema
 from virtProfile.errors import CompletionError, MissingContextError, UsageError
-from virtProfile.hostfiles import read_hosts
-from virtProfile.hosts import Answer, HostDocuments, Verdict, _rows, judge, refused
-from virtProfile.xmltree import parse
+from virtProfile.format.document import parse
+from virtProfile.format.schema import Node, Schema
+from virtProfile.host.files import read_hosts
+from virtProfile.host.fit import Answer, HostDocuments, Verdict, _rows, judge, refused
 
 DATA = Path(__file__).parent / "data" / "hosts"
 
@@ -183,10 +183,11 @@ def test_which_file_is_whose(tmp_path: Path) -> None:
 def test_every_fact_is_of_a_domain() -> None:
     schema = Schema.baseline()
     for path, slot, where, enum, words in _rows():
-        node = schema.root
+        node: Node | None = schema.root
         for step in path.split("/"):
+            assert node is not None
             node = node.child(step)
-            assert node is not None, path
+        assert node is not None, path
         if slot[0] == "@":
             assert slot[1:] in node.attrs, f"{path} {slot}"
         assert where and enum and isinstance(words, frozenset)

@@ -13,11 +13,11 @@ from lxml import etree
 
 import virtProfile
 from virtProfile import ProfileError, ProfileStore
-from virtProfile.learn import learn
-from virtProfile.linting import lint_text
+from virtProfile.authoring.learn import learn
+from virtProfile.authoring.lint import lint_text
 
 PAIRS = 200
-WANTED = 180
+WANTED = 179  # one of the rest is told: a second console beside a serial port is what libvirt makes itself
 
 
 def domain(inner: str, attributes: str = "type='kvm'") -> str:
@@ -156,7 +156,7 @@ def test_corpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "x" * 65, "<x>"])
 def test_bad_name(name: str) -> None:
-    with pytest.raises(ProfileError, match="no name of a profile"):
+    with pytest.raises(ProfileError, match="invalid profile name"):
         learn(domain(""), domain(""), name)
 
 

@@ -163,9 +163,14 @@ def places(text: str) -> dict[str, list[str]]:
 
 EDITS = {
     "vcpu": lambda text: text.replace("<vcpu placement='static'>2<", "<vcpu placement='static'>4<"),
-    "title": lambda text: text if "<title>" in text else text.replace("</uuid>", "</uuid>\n  <title>by hand</title>", 1),
-    "watchdog": lambda text: text if "<watchdog" in text else text.replace(
-        "  </devices>", "    <watchdog model='i6300esb' action='reset'/>\n  </devices>"),  # fmt: skip
+    "title": lambda text: (
+        text if "<title>" in text else text.replace("</uuid>", "</uuid>\n  <title>by hand</title>", 1)
+    ),
+    "watchdog": lambda text: (
+        text
+        if "<watchdog" in text
+        else text.replace("  </devices>", "    <watchdog model='i6300esb' action='reset'/>\n  </devices>")
+    ),  # fmt: skip
 }
 
 
@@ -196,7 +201,9 @@ def test_any_life_ends_where_it_began(embedded_qemu: Any, tmp_path: Path, machin
                     life.text = life.define(virtProfile.upgrade(life.text, store=life.store).xml)
                     after = places(life.text)
                     for who, where in before.items():
-                        assert set(where) <= set(after.get(who, ())) or len(after.get(who, ())) < len(where), (done, who)
+                        assert set(where) <= set(after.get(who, ())) or len(after.get(who, ())) < len(
+                            where
+                        ), (done, who)
                 elif step == "edit":
                     edit = chance.choice(list(EDITS))
                     done[-1] = f"edit {edit}"

@@ -59,4 +59,4 @@ def test_there_is_one() -> None:
 def test_a_wrong_place_is_told(tmp_path: Path) -> None:
     done = run(tmp_path, "import virtinst")
     assert done.returncode == 1
-    assert "is no virtinst: no guest.py" in done.stderr
+    assert "is not a virtinst: no guest.py" in done.stderr

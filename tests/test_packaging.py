@@ -6,6 +6,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +20,14 @@ TOP = Path(__file__).parent.parent
 PYTHON = "/usr/bin/python3"
 #: What goes into a package: not the caches.
 PARTS = (
-    "virtProfile", "virtinst", "profiles", "examples", "man", "virt-profile", "virt-profiled", "virt-install",
-    "virt-xml", "setup.py", "pyproject.toml", "README.md", "COPYING",
+    "virtProfile", "virtinst", "profiles", "examples", "man", "contrib", "virt-profile", "virt-profiled",
+    "virt-install", "virt-xml", "setup.py", "pyproject.toml", "README.md", "COPYING",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("pip")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("wheel")
     source = place / "source"
     source.mkdir()
     for part in PARTS:
@@ -31,34 +35,208 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(TOP / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(TOP / part, source)
-    venv = place / "venv"
-    made = subprocess.run([PYTHON, "-m", "venv", "--system-site-packages", venv], capture_output=True)
+    words = ["-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "--no-index", "-w"]
+    made = subprocess.run([PYTHON, *words, place, "."], cwd=source, capture_output=True, text=True)
+    if "No module named" in made.stderr:
+        pytest.skip("apt-get install python3-pip python3-setuptools python3-wheel")
+    assert made.returncode == 0, made.stderr
+    (found,) = place.glob("*.whl")
+    return found
+
+
+def environment(place: Path, python: str, wheel: Path, *more: str) -> Path:
+    """A virtual environment with the wheel in it."""
+    made = subprocess.run([python, "-m", "venv", *more, place], capture_output=True)
     if made.returncode:
         pytest.skip("no virtual environments: apt-get install python3-venv")
-    pip = [
-        venv / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-build-isolation",
-        "--no-deps",
-        "--no-index",
-    ]
-    done = subprocess.run([*pip, "."], cwd=source, capture_output=True, text=True)
+    pip = "-m pip install -q --disable-pip-version-check"
+    if more:
+        pip += " --no-deps --no-index"
+    done = subprocess.run([place / "bin/python", *pip.split(), wheel], capture_output=True, text=True)
+    if "No matching distribution found for lxml" in done.stderr:
+        pytest.skip("no package index to take lxml from")
     assert done.returncode == 0, done.stderr
-    return venv
+    return place
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On the distribution's packages, and joined with its virtinst."""
+    place = tmp_path_factory.mktemp("pip") / "venv"
+    environment(place, PYTHON, wheel, "--system-site-packages")
+    done = run(place, "virt-profile-virtinst")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without the distribution's packages: neither gi nor libvirt, as on a machine without virtinst."""
+    return environment(tmp_path_factory.mktemp("plain") / "venv", sys.executable, wheel)
 
 
 def run(venv: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([venv / "bin" / program, *words], capture_output=True, text=True, cwd="/")
 
 
+def test_the_wheel_shadows_nothing(wheel: Path) -> None:
+    """What stands where Python and shells look: names that are ours alone."""
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "virtProfile",
+        f"virt_profile-{VERSION}.dist-info",
+        f"virt_profile-{VERSION}.data",
+    }
+    assert not [name for name in names if ".data/scripts/" in name]
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    text = zipfile.ZipFile(wheel).read(entry_points).decode()
+    programs = {line.split("=")[0].strip() for line in text.splitlines() if "=" in line}
+    assert programs == {"virt-profile", "virt-profiled", "virt-profile-virtinst"}
+
+
+@pytest.mark.parametrize("kind", ["plain", "installed"])
+def test_the_same_commands_work(kind: str, request: pytest.FixtureRequest) -> None:
+    venv: Path = request.getfixturevalue(kind)
+    done = subprocess.run(["sh", TOP / "tests/smoke.sh", venv / "bin"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_service_and_client_need_no_virtinst(wheel: Path, tmp_path: Path) -> None:
+    """``pip install virt-profile[service]`` where nothing of the distribution is seen."""
+    venv = environment(tmp_path / "venv", sys.executable, wheel)
+    words = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "fastapi", "uvicorn"]
+    done = subprocess.run([venv / "bin/python", *words], capture_output=True, text=True)
+    if "No matching distribution" in done.stderr:
+        pytest.skip("no package index")
+    assert done.returncode == 0, done.stderr
+    socket = tmp_path / "sock"
+    shutil.copy(TOP / "examples/server.xml", tmp_path / "vm.xml")
+    service = subprocess.Popen([venv / "bin/virt-profiled", "--socket", socket, "-q"], cwd="/")
+    try:
+        for _ in range(200):
+            if socket.exists():
+                break
+            time.sleep(0.1)
+        asked = run(
+            venv, "virt-profile", "--server", f"unix://{socket}", "--input", str(tmp_path / "vm.xml"),
+            "--profile", "rng", "--print-diff",
+        )  # fmt: skip
+        assert asked.returncode == 0 and "+    <rng" in asked.stdout, asked.stderr
+    finally:
+        service.terminate()
+        assert service.wait(20) in (0, -15)
+
+
+def test_without_virtinst_nothing_is_written(plain: Path) -> None:
+    before = sorted(path.name for path in (plain / "bin").iterdir())
+    done = run(plain, "virt-profile-virtinst")
+    assert done.returncode == 1
+    assert "virtinst" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(path.name for path in (plain / "bin").iterdir()) == before
+
+
+def test_a_sketch_needs_virtinst_and_says_so(plain: Path, tmp_path: Path) -> None:
+    (tmp_path / "vm.xml").write_text("<domain type='kvm'><name>a</name></domain>")
+    done = run(plain, "virt-profile", "--input", str(tmp_path / "vm.xml"), "--complete")
+    assert done.returncode == 1 and "apt-get install virtinst" in done.stderr, done.stderr
+
+
+def test_joining_overwrites_no_other_program_and_goes_again(installed: Path, tmp_path: Path) -> None:
+    place = tmp_path / "bin"
+    place.mkdir()
+    (place / "virt-xml").write_text("#!/bin/sh\n")
+    refused = run(installed, "virt-profile-virtinst", str(place))
+    assert refused.returncode == 1 and "another program" in refused.stderr
+    assert sorted(path.name for path in place.iterdir()) == ["virt-xml"]
+    (place / "virt-xml").unlink()
+    try:
+        assert run(installed, "virt-profile-virtinst", str(place)).returncode == 0
+        assert {path.name for path in place.iterdir()} == {"virt-install", "virt-xml"}
+        (place / "virt-xml").write_text("#!/bin/sh\n")
+        assert run(installed, "virt-profile-virtinst", "--remove", str(place)).returncode == 0
+        assert [path.name for path in place.iterdir()] == ["virt-xml"]
+        probe = [installed / "bin/python", "-c", "import virtinst"]
+        assert subprocess.run(probe, capture_output=True, cwd="/").returncode == 1
+    finally:
+        assert run(installed, "virt-profile-virtinst").returncode == 0
+
+
+def _bash(program: str, line: str) -> list[str]:
+    function = f"""
+. {TOP}/contrib/completion/virt-profile
+COMP_LINE='virt-profile {line}'; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9
+_virt_profile {program} 2>/dev/null
+printf '%s\n' "${{COMPREPLY[@]}}"
+"""
+    return ["bash", "-c", function]
+
+
+def _zsh(program: str, line: str) -> list[str]:
+    function = f"""
+compadd() {{ while [[ $1 != -- ]]; do shift; done; shift; print -rl -- "$@" }}
+_files() {{ print files }}
+words=(virt-profile ${{(s: :):-'{line}'}}); CURRENT=$#words
+path=({Path(program).parent} $path)
+. {TOP}/contrib/completion/_virt-profile
+"""
+    return ["zsh", "-fc", function]
+
+
+def _fish(program: str, line: str) -> list[str]:
+    function = f"""
+set -p PATH {Path(program).parent}
+source {TOP}/contrib/completion/virt-profile.fish
+complete -C 'virt-profile {line}'
+"""
+    return ["fish", "--no-config", "-c", function]
+
+
+@pytest.mark.parametrize("shell", [_bash, _zsh, _fish])
+def test_shells_complete(shell: Callable[[str, str], list[str]], installed: Path) -> None:
+    """Options and names of profiles, as the program itself answers."""
+    program = str(installed / "bin/virt-profile")
+    probe = [installed / "bin/python", "-c", "import argcomplete"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("apt-get install python3-argcomplete")
+    if shutil.which(shell(program, "")[0]) is None:
+        pytest.skip(f"apt-get install {shell(program, '')[0]}")
+
+    def answers(line: str) -> set[str]:
+        done = subprocess.run(shell(program, line), capture_output=True, text=True, cwd="/")
+        return {answer.split("\t")[0].strip() for answer in done.stdout.splitlines()}
+
+    assert answers("--over") == {"--override"}
+    found = answers("--profile headless-")
+    assert found == {
+        path.stem for path in (TOP / "profiles").glob("headless-*.xml") if ".test" not in path.name
+    }
+
+
 def test_programs_find_the_shipped_profiles(installed: Path) -> None:
     done = run(installed, "virt-profile", "--list")
     assert done.returncode == 0, done.stderr
     assert str(installed / "share" / "virt-profile" / "profiles") in done.stdout
-    assert {one.stem for one in (TOP / "profiles").glob("*.xml")} <= set(done.stdout.split())
+    assert {
+        one.stem
+        for one in (TOP / "profiles").glob("*.xml")
+        if ".test." not in one.name and not one.name.startswith("audit-")
+    } <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize("program", ["virt-profile", "virt-profiled"])
+def test_programs_are_made_by_pip(installed: Path, program: str) -> None:
+    done = run(installed, program, "--version")
+    assert done.returncode == 0, done.stderr
+    assert VERSION in done.stdout
+
+
+def test_an_installed_program_is_completed(installed: Path) -> None:
+    """bash asks argcomplete whether a program wants that: the marker is in the module that it calls."""
+    pytest.importorskip("argcomplete")
+    ask: list[str | Path] = [installed / "bin" / "python", "-m", "argcomplete._check_console_script"]
+    done = subprocess.run([*ask, installed / "bin" / "virt-profile"], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
 
 
 def test_wrappers_take_profiles(installed: Path) -> None:
@@ -81,9 +259,9 @@ def test_manual_pages(installed: Path) -> None:
 
 
 def test_the_page_is_installed(installed: Path) -> None:
-    (found,) = installed.glob("lib/python3*/site-packages/virtProfile/data/page")
+    (found,) = installed.glob("lib/python3*/site-packages/virtProfile/service/data/page")
     assert {one.name for one in found.iterdir()} == {
-        one.name for one in (TOP / "virtProfile/data/page").iterdir()
+        one.name for one in (TOP / "virtProfile/service/data/page").iterdir()
     }
 
 

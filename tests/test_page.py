@@ -24,9 +24,9 @@ from fastapi.testclient import TestClient  # noqa: E402
 from webdriver import Browser  # noqa: E402
 
 import virtProfile  # noqa: E402
-from virtProfile.rendering import fix  # noqa: E402
-from virtProfile.rest import application  # noqa: E402
-from virtProfile.servicepage import FILES, PLACE  # noqa: E402
+from virtProfile.engine.selection.conflicts import fix  # noqa: E402
+from virtProfile.service.page import FILES, PLACE  # noqa: E402
+from virtProfile.service.routes import application  # noqa: E402
 
 TOP = Path(__file__).parent.parent
 SOURCES = TOP / "page"
@@ -41,6 +41,11 @@ OWN = """<profiles>
     <add><title>{$words} {vp:if($loud, 'loud', 'low')}</title></add></profile>
   <profile name='zz-host' version='1'><title>Counts the host</title>
     <add><title>host of {$host/topology/cells/@num}</title></add></profile>
+  <profile name='zz-left' version='1'><add><title>left</title></add></profile>
+  <profile name='zz-pair' version='1'><requires profile='zz-left'/><add><description>pair</description></add></profile>
+  <profile name='zz-right' version='1'><conflicts profile='zz-left'/><add><title>left</title></add></profile>
+  <profile name='zz-three' version='1'><add><on_crash>restart</on_crash><on_reboot>destroy</on_reboot>
+    <on_poweroff>preserve</on_poweroff></add></profile>
 </profiles>
 """
 CAPABILITIES = """<capabilities><host><cpu><arch>x86_64</arch></cpu><topology><cells num='3'/></topology></host>
@@ -77,7 +82,9 @@ def test_files_are_packed_for_who_can_read_it() -> None:
     assert len(packed) < 150_000, "the page was fast once"
 
 
-@pytest.mark.parametrize("path", ["/index.html", "/../rest.py", "/page.js/", "/data", "/v1/profiles", "/v1/apply"])
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/../rest.py", "/page.js/", "/data", "/v1/profiles", "/v1/apply"]
+)
 def test_nothing_else_is_open(path: str) -> None:
     assert client().get(path).status_code == 401
     assert client().post("/").status_code == 401
@@ -93,7 +100,9 @@ def test_page_asks_for_own_files_only() -> None:
 
 
 def test_page_reads_fixes_as_the_engine_words_them() -> None:
-    pattern = re.search(r"^const PRIORITY = /(.*)/;$", (SOURCES / "src" / "fixes.js").read_text(), re.MULTILINE)
+    pattern = re.search(
+        r"^const PRIORITY = /(.*)/;$", (SOURCES / "src" / "fixes.js").read_text(), re.MULTILINE
+    )
     assert pattern
     for name, priority in (("fast-disk", 101), ("my.app_1+x", -12)):
         found = re.fullmatch(pattern[1], fix(name, priority))
@@ -182,7 +191,8 @@ class Page:
 
     def vm(self, xml: str) -> None:
         self.browser.run(
-            "const vm = document.querySelector('#vm'); vm.value = arguments[0]; vm.dispatchEvent(new Event('input'))", xml
+            "const vm = document.querySelector('#vm'); vm.value = arguments[0]; vm.dispatchEvent(new Event('input'))",
+            xml,
         )
 
     def sample(self, name: str) -> None:
@@ -194,7 +204,9 @@ class Page:
 
     def tick(self, *names: str) -> None:
         for name in names:
-            self.browser.run("document.getElementById(arguments[0]).scrollIntoView({ block: 'center' })", f"profile-{name}")
+            self.browser.run(
+                "document.getElementById(arguments[0]).scrollIntoView({ block: 'center' })", f"profile-{name}"
+            )
             self.browser.click(f"[id='profile-{name}']")
 
     def apply(self) -> str:
@@ -269,11 +281,15 @@ def page(chromium: Browser, server: str) -> Iterator[Page]:
     chromium.requests()
     made = Page(chromium, server)
     yield made
-    refused = re.compile(r"/v1/\w+ - Failed to load resource: the server responded with a status of (401|422)")
+    refused = re.compile(
+        r"/v1/\w+ - Failed to load resource: the server responded with a status of (401|422)"
+    )
     said = [one for one in chromium.console() if not refused.search(one)]
     assert said == []
     asked = list(chromium.requests())
-    elsewhere = [one for one in asked if not one.startswith((made.address, "chrome:", "about:", "data:", "blob:"))]
+    elsewhere = [
+        one for one in asked if not one.startswith((made.address, "chrome:", "about:", "data:", "blob:"))
+    ]
     assert asked and elsewhere == []
 
 
@@ -283,11 +299,13 @@ def test_main_path(page: Page) -> None:
     page.sample("desktop")
     page.browser.type("#search", "disk cache")
     shown = page.browser.run(
-        "return [...document.querySelectorAll('#catalogue > li')].filter((one) => one.checkVisibility()).length"
+        "return [...document.querySelectorAll('#catalogue li')].filter((one) => one.checkVisibility()).length"
     )
     assert 0 < shown < 20 and page.browser.text("#found") == f"{shown} profiles found"
     page.tick("fast-disk")
-    page.browser.run("document.querySelector('#search').value = ''; document.querySelector('#search').dispatchEvent(new Event('input'))")
+    page.browser.run(
+        "document.querySelector('#search').value = ''; document.querySelector('#search').dispatchEvent(new Event('input'))"
+    )
     page.tick("zz-named", "guest-agent", "zz-one")
     page.browser.type("[id='param-zz-named-words']", "two words")
     page.browser.run(
@@ -296,13 +314,17 @@ def test_main_path(page: Page) -> None:
     page.browser.type("[id='priority-zz-named']", "7")
     page.apply()
     store = virtProfile.ProfileStore([TOP / "profiles"])
-    assert page.browser.text("#summary") == "7 changes by 3 profiles, 1 kept out, 1 warning."
+    assert page.browser.text("#summary") == "7 changes by 3 profiles, 1 kept out, 1 without effect."
     labels = page.labels()
     assert ("  <title>two words loud</title>", "zz-named") in labels
     cache = "      <driver name='qemu' type='qcow2' cache='none' io='native' discard='unmap'/>"
     assert (cache, "fast-disk") in labels
     assert ("    </channel>", "guest-agent") in labels, "an end tag is whose the element is"
-    assert "zz-one wants “restart” for /domain/on_crash; the VM definition has “destroy” and keeps it" in page.browser.text("#overridden")
+    assert (
+        "wants “restart” for /domain/on_crash; the VM definition has “destroy” and keeps it"
+        in page.browser.text("#overridden")
+    )
+    assert "zz-one" in page.browser.text("#idle") and "zz-one" not in page.browser.text("#applied")
     page.picture("result")
     document = page.document()
     assert "<title>two words loud</title>" in document and "<vr:record" in document
@@ -318,6 +340,104 @@ def test_definition_yields_by_a_button(page: Page) -> None:
     page.press("Let zz-one win")
     assert "<on_crash>restart</on_crash>" in page.document()
     assert page.browser.run("return document.getElementById('priority-zz-one').value") == "100"
+
+
+def test_one_button_for_all_that_a_profile_lost(page: Page) -> None:
+    page.ready()
+    page.vm(
+        (SAMPLES / "server.xml")
+        .read_text()
+        .replace(
+            "<devices>",
+            "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash><devices>",
+            1,
+        )
+    )
+    page.tick("zz-three")
+    page.apply()
+    assert page.browser.text("#overridden").count("keeps it") == 3
+    words = "return [...document.querySelectorAll('#overridden button')].map((one) => one.textContent)"
+    assert page.browser.run(words) == ["Let zz-three win"]
+    page.picture("kept-out")
+    page.press("Let zz-three win")
+    assert "<on_reboot>destroy</on_reboot>" in page.document()
+
+
+def test_applied_is_what_has_an_effect(page: Page) -> None:
+    """Each profile stands where it belongs, and why it has no effect is said once."""
+    page.ready()
+    page.sample("desktop")
+    page.tick("linux-server")
+    page.apply()
+    idle = page.browser.text("#idle")
+    assert "virtio-disk" in idle and "kept by the VM definition: disk sda has target bus='sata'" in idle
+    applied = page.browser.text("#applied")
+    assert "virtio-disk" not in applied and re.search(r"linux-clock \S+, .*the VM had all of it", applied)
+    assert re.search(r"\bq35\.xml:\d+\b", idle) and str(TOP) not in idle
+    page.picture("without-effect")
+
+
+def test_places_of_warnings_are_whole(page: Page) -> None:
+    page.ready()
+    page.sample("server")
+    page.tick("linux-server")
+    page.apply()
+    told = page.browser.text("#warnings")
+    assert told.count("(") == told.count(")") and str(TOP) not in told
+    assert re.search(r"acpi \S+ \(acpi\.xml:\d+\): ", told), told
+
+
+def test_ways_out_are_tried_before_they_are_offered(page: Page) -> None:
+    """Leaving out what another ticked profile requires changes nothing: no button for it."""
+    page.ready()
+    page.sample("sketch")
+    page.tick("zz-pair", "zz-left", "zz-right")
+    assert page.apply() == "These cannot hold together"
+    words = "return [...document.querySelectorAll('#problem button')].map((one) => one.textContent)"
+    assert page.browser.run(words) == ["Without zz-right"]
+    assert page.press("Without zz-right") == "The result"
+
+
+def test_what_is_not_filled_in_takes_the_place_of_an_older_error(page: Page) -> None:
+    page.ready()
+    page.sample("server")
+    page.tick("zz-one", "zz-two")
+    assert page.apply() == "These cannot hold together"
+    page.tick("zz-named")
+    page.browser.click("#apply")
+    assert page.browser.text("#lacking") == "zz-named needs its parameter “words”."
+    assert page.browser.run("return document.activeElement.id") == "param-zz-named-words"
+    assert page.browser.run("return document.querySelector('#result').checkVisibility()") is False
+    page.picture("lacking")
+    page.browser.type("[id='param-zz-named-words']", "x")
+    assert page.browser.run("return document.querySelector('#lacking').checkVisibility()") is False
+    page.tick("zz-one")
+    page.browser.type("[id='priority-zz-named']", "2000")
+    page.browser.click("#apply")
+    assert "from -1000 to 1000" in page.browser.text("#lacking")
+
+
+def test_profiles_stand_in_groups(page: Page) -> None:
+    page.ready()
+    script = """return [...document.querySelectorAll('#catalogue section')].filter((one) => one.checkVisibility())
+        .map((one) => [one.querySelector('h3').textContent, one.querySelectorAll('li').length])"""
+    groups = dict(page.browser.run(script))
+    assert list(groups)[:3] == ["Bundles", "What applications write", "Guest OS"]
+    assert groups["Disks"] > 3 and sum(groups.values()) > 60
+    page.browser.type("#search", "hyperv")
+    assert "Network" not in dict(page.browser.run(script))
+
+
+def test_highlights_begin_where_the_change_begins(page: Page) -> None:
+    page.ready()
+    page.sample("server")
+    page.tick("fast-disk")
+    page.apply()
+    script = """return [...document.querySelector('#difference').shadowRoot.querySelectorAll(
+        '.cm-merge-b .cm-changedText')].map((one) => one.textContent)"""
+    found = page.browser.run(script)
+    assert " cache='none' io='native' discard='unmap'" in found, found
+    assert not [text for text in found if text.startswith(("'", '"'))], found
 
 
 def test_conflict_and_its_fix(page: Page) -> None:
@@ -396,10 +516,14 @@ def test_record_on_demand_and_copy(page: Page) -> None:
     page.browser.click("#with-record")
     assert "vr:record" in page.browser.run(inside)
     assert ("    </vr:record>", "record") in page.labels()
-    page.browser.cdp("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.browser.cdp(
+        "Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
+    )
     page.browser.click("#copy")
     page.browser.wait(lambda: page.browser.text("#copy") == "Copied", "copied")
-    copied = page.browser.run_async("navigator.clipboard.readText().then(arguments[0], (one) => arguments[0](String(one)))")
+    copied = page.browser.run_async(
+        "navigator.clipboard.readText().then(arguments[0], (one) => arguments[0](String(one)))"
+    )
     assert copied == page.document()
     page.browser.click("#options summary")
     page.browser.click("#record")
@@ -414,7 +538,11 @@ def test_token_is_asked_for_and_not_kept_in_the_address(page: Page) -> None:
     page.picture("token")
     page.browser.type("#token", page.token + "\ue007")
     page.browser.find("#profile-fast-disk")
-    assert page.browser.run("return [localStorage.length, document.cookie, location.href]") == [0, "", page.address]
+    assert page.browser.run("return [localStorage.length, document.cookie, location.href]") == [
+        0,
+        "",
+        page.address,
+    ]
 
 
 def test_hostile_text_stays_text(page: Page) -> None:
@@ -422,10 +550,76 @@ def test_hostile_text_stays_text(page: Page) -> None:
     bad = "<img src=x onerror=alert(1)>"
     page.vm(f"<domain><name>{bad}</name></domain>")
     page.apply()
-    assert page.browser.text("#problem") and page.browser.run("return document.querySelectorAll('main img').length") == 0
+    assert (
+        page.browser.text("#problem")
+        and page.browser.run("return document.querySelectorAll('main img').length") == 0
+    )
     page.vm("<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><domain>&b;</domain>")
     page.apply()
     assert "root:" not in page.browser.text("#result")
+
+
+HOST = """<domain type='test'><name>vp-n-host</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e1931</uuid>
+<memory>65536</memory><os><type arch='x86_64'>hvm</type></os></domain>"""
+
+
+@pytest.fixture
+def of_host(tmp_path: Path, chromium: Browser) -> Iterator[Page]:
+    """A page of a service that has VMs: libvirt's test driver, which keeps a definition per connection."""
+    pytest.importorskip("libvirt")
+    node = tmp_path / "node.xml"
+    node.write_text(f"<node>{HOST}</node>")
+    (tmp_path / "policy.toml").write_text("[default]\nprofiles = ['*']\nread-vms = true\ndefine-vms = true\n")
+    command = [
+        sys.executable, "virt-profiled", "--listen=127.0.0.1:0", "--workers=1", "-q",
+        f"--profile-dir={TOP / 'profiles'}", f"--policy={tmp_path / 'policy.toml'}", f"--connect=test://{node}",
+    ]  # fmt: skip
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command, cwd=TOP, stderr=stderr)
+    try:
+        end = time.monotonic() + 20
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/#token=\S+", said.read_text())):
+            assert time.monotonic() < end and process.poll() is None, said.read_text()
+            time.sleep(0.05)
+        chromium.size(1280, 900)
+        chromium.colours("light")
+        chromium.run("try { sessionStorage.clear() } catch {}")
+        chromium.console()
+        yield Page(chromium, found[0])
+        assert list(chromium.console()) == []
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def test_a_vm_of_the_host_is_looked_at_and_defined(of_host: Page) -> None:
+    page = of_host
+    page.ready()
+    page.browser.find("#host-vm")
+    page.browser.wait(
+        lambda: page.browser.run("return document.querySelectorAll('#host-vm option').length > 1"), "the VMs"
+    )
+    page.browser.run(
+        "const one = document.querySelector('#host-vm'); one.value = 'vp-n-host'; one.dispatchEvent(new Event('change'))"
+    )
+    page.browser.wait(
+        lambda: "vp-n-host" in page.browser.run("return document.querySelector('#vm').value"), "it"
+    )
+    page.tick("rng", "acpi")
+    assert page.apply() == "The result"
+    page.picture("host")
+    page.browser.click("#define")
+    assert "as it is shown" in page.browser.text("#agree-what")
+    page.picture("define")
+    page.forget()
+    page.browser.click("#agree-yes")
+    assert page.answered() == "vp-n-host is defined"
+    assert page.browser.run("return document.querySelector('#define').checkVisibility()") is False
+    # typing makes it any text
+    page.sample("server")
+    page.apply()
+    assert page.browser.run("return document.querySelector('#define').checkVisibility()") is False
 
 
 FOCUS = """
@@ -501,7 +695,9 @@ def test_every_width_in_dark_and_light(page: Page, scheme: str, width: int) -> N
     page.browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
     wide = "return [document.documentElement.scrollWidth, document.body.scrollWidth]"
     assert page.browser.run(wide) == [width, width]
-    two = page.browser.run("return Boolean(document.querySelector('#difference').shadowRoot.querySelector('.cm-merge-a'))")
+    two = page.browser.run(
+        "return Boolean(document.querySelector('#difference').shadowRoot.querySelector('.cm-merge-a'))"
+    )
     assert two == (width > 700)
     page.picture(f"{width}-{scheme}")
     labels = page.labels()
@@ -550,7 +746,11 @@ MAPPED = [
 ]
 
 
-@pytest.mark.parametrize("path", [*sorted((TOP / "tests/data/domains").glob("*.xml")), *sorted(SAMPLES.glob("*.xml"))], ids=lambda one: one.stem)
+@pytest.mark.parametrize(
+    "path",
+    [*sorted((TOP / "tests/data/domains").glob("*.xml")), *sorted(SAMPLES.glob("*.xml"))],
+    ids=lambda one: one.stem,
+)
 def test_lines_of_changes(chromium: Browser, path: Path) -> None:
     store = virtProfile.ProfileStore([TOP / "profiles"])
     script = (SOURCES / "src" / "lines.js").read_text().replace("export ", "")
@@ -588,8 +788,14 @@ def test_lines_of_changes(chromium: Browser, path: Path) -> None:
                 assert value in written, (change, written)
             root = etree.fromstring(text)
             spaces = {p: u for one in root.iter() for p, u in one.nsmap.items() if p}
-            (node,) = root.xpath(change["path"].rpartition("/@")[0] if name else change["path"], namespaces=spaces)
-            if text.splitlines()[node.sourceline - 1].strip().startswith("<" + (node.prefix + ":" if node.prefix else "")):
+            (node,) = root.xpath(
+                change["path"].rpartition("/@")[0] if name else change["path"], namespaces=spaces
+            )
+            if (
+                text.splitlines()[node.sourceline - 1]
+                .strip()
+                .startswith("<" + (node.prefix + ":" if node.prefix else ""))
+            ):
                 assert node.sourceline == line or value is not None and not name, (change, line)
             judged += 1
     assert judged

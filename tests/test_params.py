@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import virtProfile
-from virtProfile.output import Talk
-from virtProfile.store import ProfileStore
+from virtProfile.language.store import ProfileStore
+from virtProfile.show.terminal import Talk
 
-DOMAIN = "<domain type='kvm'>\n  <name>a</name>\n  <os>\n    <type arch='x86_64'>hvm</type>\n  </os>\n</domain>\n"
+DOMAIN = (
+    "<domain type='kvm'>\n  <name>a</name>\n  <os>\n    <type arch='x86_64'>hvm</type>\n  </os>\n</domain>\n"
+)
 WRITES = {
     "int": "<metadata><x:n xmlns:x='urn:x' n='{$n}'/></metadata>",
     "size": "<metadata><x:n xmlns:x='urn:x' n='{$n}'/></metadata>",
@@ -93,7 +95,9 @@ def test_numbers_without_end(tmp_path: Path, place: str) -> None:
 def test_bus_numbers_without_end(tmp_path: Path) -> None:
     """A number that libvirt could not read either is none, in hexadecimal too."""
     address = f"<address type='pci' bus='0x{'f' * 5000}' slot='1'/>"
-    text = DOMAIN.replace("</domain>", f"<devices><memballoon model='virtio'>{address}</memballoon></devices></domain>")
+    text = DOMAIN.replace(
+        "</domain>", f"<devices><memballoon model='virtio'>{address}</memballoon></devices></domain>"
+    )
     (tmp_path / "a.xml").write_text(
         "<profile name='a'><add><cpu><numa><cell id='0' memory='1'/></numa></cpu><devices>"
         "<controller type='pci' index='1' model='pcie-expander-bus'><target busNr='128'><node>0</node></target>"
@@ -117,14 +121,16 @@ def test_a_quoted_value_stays_on_its_line() -> None:
 def test_wishes_that_are_none(tmp_path: Path, profiles: object) -> None:
     (tmp_path / "a.xml").write_text("<profile name='a'><add><title>x</title></add></profile>")
     with pytest.raises(virtProfile.ProfileError) as caught:
-        virtProfile.apply(DOMAIN, profiles, store=ProfileStore([tmp_path]))  # type: ignore[arg-type]
+        virtProfile.apply(DOMAIN, profiles, store=ProfileStore([tmp_path]))
     assert caught.value.code == "usage"
 
 
 def test_include_is_read_as_the_command_line_reads_it(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<profile name='a'><add><title>x</title></add></profile>")
     ns = "http://virt-manager.org/schemas/virtuned/0.1"
-    entry = f"<metadata><v:virtuned xmlns:v='{ns}'><v:profile name='a' exclude='yes'/></v:virtuned></metadata>"
+    entry = (
+        f"<metadata><v:virtuned xmlns:v='{ns}'><v:profile name='a' exclude='yes'/></v:virtuned></metadata>"
+    )
     text = DOMAIN.replace("<os>", f"{entry}\n  <os>")
     store = ProfileStore([tmp_path])
     assert "<title>" in virtProfile.apply(text, [{"name": "a", "include": "yes"}], store=store).xml
@@ -135,7 +141,7 @@ def test_include_is_read_as_the_command_line_reads_it(tmp_path: Path) -> None:
 def test_a_document_that_is_no_text(tmp_path: Path) -> None:
     for document in (DOMAIN.encode(), None, 3):
         with pytest.raises(virtProfile.ProfileError) as caught:
-            virtProfile.apply(document, store=ProfileStore([tmp_path]))  # type: ignore[arg-type]
+            virtProfile.apply(document, store=ProfileStore([tmp_path]))
         assert caught.value.code == "invalid-domain"
 
 
@@ -151,7 +157,9 @@ def test_as_many_siblings_as_one_likes(tmp_path: Path) -> None:
             f"<profile name='a'><match><devices>{snippet}</devices></match>"
             "<add><title>x</title></add></profile>"
         )
-        there = "".join(f"<interface type='network'><source network='n{i}'/></interface>" for i in range(1200))
+        there = "".join(
+            f"<interface type='network'><source network='n{i}'/></interface>" for i in range(1200)
+        )
         text = DOMAIN.replace("</domain>", f"<devices>{there}</devices></domain>")
         done = virtProfile.apply(text, ["a"], store=ProfileStore([tmp_path]), record=False)
         assert ("<title>" in done.xml) == holds

@@ -14,12 +14,13 @@ from placing import NFV, NUMA, SKETCH, Seen, add, apply, domain, machine, nic, p
 from test_invariants import leaves
 
 import virtProfile
-from virtProfile.context import Context
-from virtProfile.domainschema import Schema
+from virtProfile.authoring.lint import lint_text
 from virtProfile.errors import CompletionError, ConflictError, MissingContextError, ProfileError
-from virtProfile.linting import lint_text
-from virtProfile.pcitopology import Topology, number
-from virtProfile.profile import parse_profiles
+from virtProfile.format.pci import Topology
+from virtProfile.format.schema import Schema
+from virtProfile.format.values import prefixed
+from virtProfile.host.context import Context
+from virtProfile.language.parser import parse_profiles
 
 EXPANDER = {"pc": "pci-expander-bus", "q35": "pcie-expander-bus", "virt": "pcie-expander-bus"}
 FIXED = "<address type='pci' domain='0x0000' bus='0x00' slot='0x05' function='0x0'/>"
@@ -96,7 +97,7 @@ def test_a_device_of_the_vm() -> None:
     result = apply(xml, NFV)
     seen = Seen(result.xml)
     assert seen.nodes() == [1]
-    assert {one.origin.action for one in result.changes} == {"for interface on NUMA node 1"}
+    assert {one.origin.action for one in result.changes} == {"for interface bridge on NUMA node 1"}
 
 
 def test_single_devices_and_expressions() -> None:
@@ -317,18 +318,18 @@ def test_bytes_outside_are_kept() -> None:
 @pytest.mark.parametrize(
     ("words", "xml", "wish"),
     [
-        ("has 0, 1$", domain(), nic(node=2)),
+        ("has only 0, 1$", domain(), nic(node=2)),
         ("'microvm' has no expander", domain("microvm"), nic()),
         ("'pseries' has no expander", domain("pseries", arch="ppc64"), nic()),
         ("'virt' has no expander", domain("virt", arch="riscv64"), nic()),
         ("has no expander", domain("pc").replace("'qemu'", "'xen'"), nic()),
-        ("no PCI device", domain(), "<devices><channel type='pty' virtuned:numa-node='1'>"
+        ("not a PCI device", domain(), "<devices><channel type='pty' virtuned:numa-node='1'>"
                                     "<target type='virtio' name='x'/></channel></devices>"),
-        ("no PCI device", domain(), "<cpu virtuned:numa-node='1' mode='host-passthrough'/>"),
-        ("no PCI device", domain(), "<devices><interface><model type='virtio' virtuned:numa-node='1'/></interface></devices>"),
-        ("no PCI device", domain(), "<devices><controller type='pci' model='pcie-root-port' virtuned:numa-node='1'/></devices>"),
-        ("no PCI device", domain(), "<devices><controller type='sata' index='0' virtuned:numa-node='1'/></devices>"),
-        ("no PCI device", domain(), "<devices><disk virtuned:numa-node='1'><target dev='sda' bus='sata'/></disk></devices>"),
+        ("not a PCI device", domain(), "<cpu virtuned:numa-node='1' mode='host-passthrough'/>"),
+        ("not a PCI device", domain(), "<devices><interface><model type='virtio' virtuned:numa-node='1'/></interface></devices>"),
+        ("not a PCI device", domain(), "<devices><controller type='pci' model='pcie-root-port' virtuned:numa-node='1'/></devices>"),
+        ("not a PCI device", domain(), "<devices><controller type='sata' index='0' virtuned:numa-node='1'/></devices>"),
+        ("not a PCI device", domain(), "<devices><disk virtuned:numa-node='1'><target dev='sda' bus='sata'/></disk></devices>"),
     ],
 )  # fmt: skip
 def test_impossible(words: str, xml: str, wish: str) -> None:
@@ -357,7 +358,7 @@ def test_machine_unknown() -> None:
 @pytest.mark.parametrize("text", ["one", "-1", "", "1.5", "0x1"])
 def test_no_number(text: str) -> None:
     for value in (text, f"{{&apos;{text}&apos;}}"):
-        fails(ProfileError, "no number|gives nothing", domain(), profile("p", add(nic(node=value))))
+        fails(ProfileError, "not a number|gives nothing", domain(), profile("p", add(nic(node=value))))
     assert [one for one in lint_text(profile("p", add(nic(node=text))), "p.xml") if one.level == "error"]
 
 
@@ -408,8 +409,8 @@ def test_many_devices() -> None:
 
 
 def test_every_device_of_the_table_is_in_the_schema() -> None:
-    from virtProfile.domainschema import DATA
-    from virtProfile.schemafacts import rows
+    from virtProfile.format.facts import rows
+    from virtProfile.format.schema import DATA
 
     devices: Any = Schema.baseline().root.child("devices")
     for tag, conditions, *_ in rows(DATA / "pcidevices.tsv"):
@@ -429,7 +430,7 @@ def test_every_device_of_the_table_is_in_the_schema() -> None:
     [("12", 12), ("0x0a", 10), ("010", 8), ("0", 0), ("", None), (None, None), ("x", None), ("09", None)],
 )
 def test_numbers_as_libvirt_reads_them(text: str | None, value: int | None) -> None:
-    assert number(text) == value
+    assert prefixed(text) == value
 
 
 def test_nodes_of_buses() -> None:

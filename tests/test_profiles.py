@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import corpus
@@ -19,9 +22,10 @@ from library import NAMES, apply, context, profiles, wish
 
 import virtProfile
 from virtProfile import ProfileError
-from virtProfile.linting import lint_files
+from virtProfile.authoring.lint import lint_files
 
 EFFECTS = library.DATA / "effects.tsv"
+VMS = {path.stem: path.read_text() for path in sorted((library.ROOT / "tests/data/vms").glob("*.xml"))}
 DOCUMENTS = dict(library.documents())
 #: What profiles choose, and two may choose otherwise: a conflict about one of these is by design.
 CHOICES = {
@@ -47,7 +51,13 @@ CHOICES = {
     "/domain/devices/graphics": "a display or none",
     "/domain/devices/video": "a display or none",
     "/domain/devices/sound": "a display or none",
+    "/domain/devices/audio": "a display or none",
     "/domain/devices/channel": "a display or none",
+    "/domain/memoryBacking/hugepages/page/@size": "the size of huge pages",
+    "/domain/devices/graphics/@port": "how the display is reached",
+    "/domain/devices/graphics/@tlsPort": "how the display is reached",
+    "/domain/devices/graphics/@autoport": "how the display is reached",
+    "/domain/os/firmware/feature/@enabled": "secure boot or not",
 }
 
 
@@ -61,6 +71,7 @@ def test_the_list_of_the_library() -> None:
         iothreads-per-disk cpu-host-passthrough cpu-host-model cpu-baseline-v2 cpu-baseline-v3
         dedicated-cpu hugepages-2m hugepages-1g numa-2-nodes networking-nfv realtime nested-virt
         gpu-passthrough virtiofs-share sev usb3 usb-tablet watchdog pvpanic no-usb pinned-machine
+        desktop no-spice no-secureboot audio usb-device iommu virtio-mem looking-glass windows-virtio-prepare
         windows-11 windows-server linux-server linux-desktop high-performance
         like-virt-manager like-nova like-ovirt like-kubevirt"""
     assert set(wanted.split()) <= set(NAMES)
@@ -94,7 +105,15 @@ def test_says_what_and_why(name: str) -> None:
         assert not needs_host or match.unknown in ("skip", "apply")
 
 
-@pytest.mark.parametrize("name", ["q35", "pc", "uefi", "uefi-secureboot", "pinned-machine"])
+def test_no_profile_is_long_without_a_reason() -> None:
+    for path in sorted(library.SHIPPED.glob("*.xml")):
+        lines = path.read_text().splitlines()
+        if path.name.endswith(".test.xml") or path.name.startswith("audit-"):
+            continue
+        assert len(lines) <= 80 or lines[1].startswith("<!-- More than 80 lines: "), path.name
+
+
+@pytest.mark.parametrize("name", ["q35", "pc", "uefi", "uefi-secureboot", "no-secureboot", "pinned-machine"])
 def test_an_installed_guest_stays_what_it_is(name: str) -> None:
     """Nothing that changes machine or firmware touches a VM of libvirt, not even with --override."""
     for document, xml in DOCUMENTS.items():
@@ -152,11 +171,12 @@ def test_alone_where_everything_is_known(osinfo: str) -> None:
 
 
 @pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
-def test_on_libvirts_own_documents() -> None:
+@pytest.mark.parametrize("version", [pytest.param(one, id=f"libvirt-{one}") for one in corpus.versions()])
+def test_on_libvirts_own_documents(version: str) -> None:
     """Each profile on some of libvirt's own QEMU documents, other ones for each."""
     texts = [
         (path, text)
-        for path, text in corpus.documents()
+        for path, text in corpus.documents(version)
         if corpus.is_valid(path) and re.search("<domain[^>]* type=['\"](kvm|qemu)['\"]", text)
     ]
     step = 37
@@ -215,6 +235,33 @@ def test_pairs_sampled(document: str) -> None:
 def test_pairs_all(document: str) -> None:
     for pair in pairs():
         together(*pair, DOCUMENTS[document])
+
+
+@pytest.mark.parametrize("number", [60, pytest.param(2000, marks=pytest.mark.slow)], ids=["sampled", "all"])
+def test_triples(number: int) -> None:
+    """Three profiles on an existing VM with --override: it holds in any order, or is explained."""
+    chance = random.Random(int(os.environ.get("VIRT_PROFILE_SEED", "1")))
+    vms = sorted(VMS)
+    outcomes: Counter[str] = Counter()
+    for _ in range(number):
+        three, vm = chance.sample(NAMES, 3), chance.choice(vms)
+        try:
+            result = apply(VMS[vm], three, override=True)
+            again = virtProfile.apply(result.xml, store=library.store())
+            back = virtProfile.unapply(result.xml, store=library.store())
+            other = apply(VMS[vm], three[::-1], override=True, record=False)
+            assert other.xml == apply(VMS[vm], three, override=True, record=False).xml
+            assert again.xml == result.xml
+            assert library.is_valid(back.xml) and library.is_valid(result.xml)
+            outcomes["works"] += 1
+        except ProfileError as problem:
+            assert problem.code in ("conflict", "completion", "check"), f"{three} on {vm}: {problem}"
+            assert problem.message and (problem.code != "conflict" or problem.conflicts)
+            outcomes[problem.code] += 1
+        except AssertionError as problem:
+            problem.add_note(f"{three} on {vm}")
+            raise
+    assert outcomes["works"] > number // 2, outcomes
 
 
 def test_desktops_conflict() -> None:

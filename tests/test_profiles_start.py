@@ -33,6 +33,8 @@ NOT_STARTED = {
     "networking-nfv": "a bridge",
     "realtime": "the right to schedule in real time, and to lock memory",
     "sev": "an EPYC host with SEV",
+    "usb-device": "that USB device",
+    "windows-virtio-prepare": "a storage pool of the name",
     "virtiofs-share": "user namespaces and virtiofsd's sandbox",
 }
 #: With KVM alone these do anything; the CPU of a nested host may not be passed on.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from strategies import MemoryStore
 
 import virtProfile
-from virtProfile.errors import ProfileError
-from virtProfile.xmltree import RECORD_NS, VIRTUNED_NS
+from virtProfile.errors import PolicyError, ProfileError
+from virtProfile.format.document import RECORD_NS, VIRTUNED_NS
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
@@ -59,29 +59,18 @@ def unapply(text: str) -> virtProfile.Result:
     return virtProfile.unapply(text, store=STORE)
 
 
-HOSTDEV = (
-    "<vr:del from='devices'><vr:hostdev mode='subsystem' type='pci'><vr:source>"
-    "<vr:address domain='0x0' bus='0x1' slot='0x0' function='0x0'/></vr:source></vr:hostdev></vr:del>"
-)
-
-
 @pytest.mark.parametrize(
-    "inner",
+    ("inner", "back"),
     [
-        HOSTDEV,
-        "<vr:del from=''><q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='-x'/></q:commandline></vr:del>",
-        "<vr:on at='memory'><vr:memory>1048576</vr:memory><vr:was>1</vr:was></vr:on>",
-        "<vr:on at=''><vr:domain type='kvm'/><vr:was type='xen'/></vr:on>",
-        "<vr:on at='os/type'><vr:type/><vr:was machine='pc'/></vr:on>",
+        ("<vr:on at='memory'><vr:memory>1048576</vr:memory><vr:was>1</vr:was></vr:on>", "<memory>1</memory>"),
+        ("<vr:on at='os/type'><vr:type/><vr:was machine='pc'/></vr:on>", "machine='pc'"),
     ],
 )
-def test_a_forged_value_before_is_not_restored(inner: str) -> None:
-    result = unapply(forged(inner))
-    assert not result.changes
-    assert [one.code for one in result.warnings] == ["record"]
-    assert "is not put back" in result.warnings[0].message
-    for word in ("hostdev", "commandline", "type='xen'", "machine="):
-        assert word not in result.xml.partition("</metadata>")[2]
+def test_a_value_before_needs_no_profile_on_the_command_line(inner: str, back: str) -> None:
+    """Who can write the record can write the VM; the service believes only the store."""
+    assert back in unapply(forged(inner)).xml.partition("</metadata>")[2]
+    with pytest.raises(PolicyError, match="the profile cannot have changed it"):
+        virtProfile.unapply(forged(inner), store=STORE, trust="store")
 
 
 def test_what_the_profile_can_have_changed_is_put_back() -> None:
@@ -91,21 +80,19 @@ def test_what_the_profile_can_have_changed_is_put_back() -> None:
 
 
 @pytest.mark.parametrize("digest", ["", "0123456789abcdef"])
-def test_another_text_of_the_version_is_not_believed(digest: str) -> None:
+def test_another_text_of_the_version(digest: str) -> None:
+    """An edited file: the record alone takes it back, and the service refuses."""
     text = re.sub(r"digest='\w+'", f"digest='{digest}'", applied("nics", "quiet"))
-    result = unapply(text)
-    devices = result.xml.partition("<devices>")[2]
-    assert "e1000" not in devices and "<sound" not in devices
-    assert {one.code for one in result.warnings} == {"record"}
+    assert unapply(text).xml == VM
+    with pytest.raises(PolicyError, match="differs from the recorded one"):
+        virtProfile.unapply(text, store=STORE, trust="store")
 
 
-def test_a_missing_profile_gives_back_what_it_added() -> None:
-    text = applied("rng", "nics")
-    result = virtProfile.unapply(text, store=MemoryStore([]))
-    assert "<rng" not in result.xml
-    assert "type='virtio'" in result.xml
-    assert [one.code for one in result.warnings] == ["record"]
-    assert "not in the store" in result.warnings[0].message
+def test_a_profile_that_is_gone_is_taken_back_by_the_record_alone() -> None:
+    text = applied("rng", "nics", "quiet")
+    assert virtProfile.unapply(text, store=MemoryStore([])).xml == VM
+    with pytest.raises(PolicyError, match="version 1 of it is not in the store"):
+        virtProfile.unapply(text, store=MemoryStore([]), trust="store")
 
 
 def test_an_application_that_replaces_the_list_withdraws() -> None:
@@ -138,7 +125,9 @@ def test_no_condition_sees_the_record() -> None:
         "<add><devices><watchdog model='itco'/></devices></add></profile>"
     )
     store = MemoryStore([RNG.replace("<add>", "<add when='false()'>"), seen])
-    text = applied("rng").replace("name='rng' priority='120'/>", "name='rng'/><virtuned:profile name='seen'/>")
+    text = applied("rng").replace(
+        "name='rng' priority='120'/>", "name='rng'/><virtuned:profile name='seen'/>"
+    )
     result = virtProfile.apply(text, store=store)
     assert [one.name for one in result.skipped] == ["seen"]
 
@@ -161,7 +150,9 @@ def test_no_record_breaks_anything(data: Any) -> None:
             other = data.draw(st.integers(1, len(tokens) - 1))
             tokens[at], tokens[other] = tokens[other], tokens[at]
         else:
-            tokens[at] = tokens[at][:1] + data.draw(st.sampled_from(["9", "devices", "[1]", "x y", "-1", "?"]))
+            tokens[at] = tokens[at][:1] + data.draw(
+                st.sampled_from(["9", "devices", "[1]", "x y", "-1", "?"])
+            )
     broken = text[:start] + "".join(tokens) + text[end:]
     for call in (unapply, lambda one: virtProfile.apply(one, store=STORE)):
         try:
@@ -193,3 +184,32 @@ def test_compact(tmp_path: Path) -> None:
     assert found is not None
     record = re.sub(r">\s+<", "><", found.group())
     assert len(record) < 2 * changed
+
+
+@pytest.mark.parametrize("multiple, warns", [("yes", True), ("no", False), ("auto", False)])
+def test_appending_without_a_record_warns(multiple: str, warns: bool) -> None:
+    text = (
+        f"<profile name='it' version='1'><add multiple='{multiple}'><devices><rng model='virtio'>"
+        "<backend model='random'>/dev/urandom</backend></rng></devices></add></profile>"
+    )
+    store = MemoryStore([text])
+    result = virtProfile.apply(VM, ["it"], store=store, record=False)
+    assert [one.code for one in result.warnings] == ["record"] * warns
+    assert "'it'" in "".join(one.message for one in result.warnings) or not warns
+    again = virtProfile.apply(result.xml, ["it"], store=store, record=False)
+    assert again.xml.count("<rng") == 1 + warns
+    assert not virtProfile.apply(VM, ["it"], store=store).warnings
+
+
+def test_appending_that_a_stronger_profile_keeps_out_does_not_warn() -> None:
+    rng = "<devices><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>"
+    store = MemoryStore(
+        [
+            f"<profile name='it' version='1'><add multiple='yes'>{rng}</add></profile>",
+            "<profile name='none' version='1'><remove><devices><rng/></devices></remove></profile>",
+        ]
+    )
+    wishes = [{"name": "it", "priority": 0}, {"name": "none", "priority": 50}]
+    result = virtProfile.apply(VM, wishes, store=store, record=False)
+    assert "<rng" not in result.xml
+    assert "record" not in [one.code for one in result.warnings]

@@ -13,7 +13,7 @@ pytest.importorskip("httpx")
 from fastapi.testclient import TestClient  # noqa: E402
 
 import virtProfile  # noqa: E402
-from virtProfile.rest import application  # noqa: E402
+from virtProfile.service.routes import application  # noqa: E402
 
 PROFILES = str(Path(__file__).parent.parent / "profiles")
 VM = "<domain type='kvm'><name>a</name><memory>1</memory><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>"
@@ -66,11 +66,11 @@ def test_nobody_without_token(path: str) -> None:
      "<devices><disk><source file='/etc/shadow'/></disk></devices>"],
 )  # fmt: skip
 def test_policy(inside: str) -> None:
-    from virtProfile.servicepolicy import check
+    from virtProfile.service.policy import check
 
     with pytest.raises(virtProfile.ProfileError):
         check("<domain/>", f"<domain>{inside}</domain>")
-    check(f"<domain>{inside}</domain>", f"<domain><name>a</name>{inside}</domain>")
+    check(f"<domain>{inside}</domain>", f"<domain><title>a</title>{inside}</domain>")
 
 
 @pytest.mark.parametrize("route", ["apply", "diff"])
@@ -92,7 +92,9 @@ def test_policy_on_the_routes(tmp_path: Path, route: str, listed: bool) -> None:
 
 def test_too_slow_loses_only_its_request() -> None:
     body = {"xml": VM, "profiles": ["rng"]}
-    assert TestClient(application([PROFILES], None, seconds=0)).post("/v1/apply", json=body).status_code == 503
+    assert (
+        TestClient(application([PROFILES], None, seconds=0)).post("/v1/apply", json=body).status_code == 503
+    )
     assert client().post("/v1/apply", json=body).status_code == 200
 
 

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import commandline
 import pytest
 import strategies
 
 import virtProfile
+from virtProfile.engine.selection import taint
+from virtProfile.format.secret_slots import secret_places
+from virtProfile.language.parser import parse_profiles
+from virtProfile.language.store import OverlayStore
 
 SECRET = "TOPS3CRET"
 VM = """<domain type='kvm'>
@@ -116,3 +121,29 @@ def test_the_record_has_no_passwords(device: str, own: bool) -> None:
     assert "<vr:record" in result.xml and "hidden=" in result.xml
     back = virtProfile.unapply(result.xml, store=store).xml
     assert ("NEW" + SECRET in back) == own  # nobody knows what was there before
+
+
+@pytest.mark.parametrize("slot", ["", " passwd='abcdef'"])
+def test_secrets_are_looked_for_once_for_an_action(monkeypatch: pytest.MonkeyPatch, slot: str) -> None:
+    """Not once for each device that `each=` selects, nor for each expression."""
+    looks: list[int] = []
+
+    def looked(root: Any) -> Any:
+        looks.append(1)
+        return secret_places(root)
+
+    monkeypatch.setattr(taint, "secret_places", looked)
+    inside = "<disk><driver queues='{1 + $position mod 4}' queue_size='{string-length(target/@dev) * 0 + 256}'/></disk>"
+    text = f"<profile name='a'><default each='devices/disk'>{inside}</default></profile>"
+    counts = []
+    for size in (5, 200):
+        disks = "".join(
+            f"<disk type='file'><source file='/i/{n}'/><target dev='vd{n}' bus='virtio'/></disk>"
+            for n in range(size)
+        )
+        looks.clear()
+        xml = f"<domain type='kvm'><name>a</name><devices>{disks}<graphics type='vnc'{slot}/></devices></domain>"
+        store = OverlayStore(parse_profiles(text, "a").profiles)
+        assert "queue_size" in virtProfile.apply(xml, ["a"], store=store).xml
+        counts.append(len(looks))
+    assert counts[0] == counts[1]

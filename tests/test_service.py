@@ -78,14 +78,18 @@ def test_stream_of_lines_answers_while_it_comes(service: Service) -> None:
     asking.sendall(head.encode())
     names = [f"vm{number}" for number in range(12)]
     for name in names:
-        line = json.dumps({"xml": VM.replace("<name>a", f"<name>{name}"), "profiles": ["rng"]}).encode() + b"\n"
+        line = (
+            json.dumps({"xml": VM.replace("<name>a", f"<name>{name}"), "profiles": ["rng"]}).encode() + b"\n"
+        )
         asking.sendall(b"%x\r\n%s\r\n" % (len(line), line))
     answers = until(asking, b"vm0")  # although the request has no end yet
     asking.sendall(b"4\r\nnope\r\n0\r\n\r\n")
     answers += until(asking, b"0\r\n\r\n")
     body = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", answers.partition(b"\r\n\r\n")[2])
     assert [name for name in names if name.encode() in body] == names
-    assert [body.index(name.encode()) for name in names] == sorted(body.index(name.encode()) for name in names)
+    assert [body.index(name.encode()) for name in names] == sorted(
+        body.index(name.encode()) for name in names
+    )
     assert b'"error":{"code":"usage"' in body
 
 
@@ -100,7 +104,14 @@ def test_killed_worker_loses_only_its_request(service: Service) -> None:
 
     asking = threading.Thread(target=slow)
     asking.start()
-    victim = next(pid for _ in range(2000) for pid in before if time.sleep(0.005) is None and daemon._children(pid))
+
+    def looked_at() -> Iterator[int]:
+        for _ in range(2000):
+            for pid in before:
+                time.sleep(0.005)
+                yield pid
+
+    victim = next(pid for pid in looked_at() if daemon._children(pid))
     os.kill(victim, signal.SIGKILL)
     others = [service.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["rng"]})[0] for _ in range(8)]
     asking.join()
@@ -123,15 +134,34 @@ def test_time_ends_the_request_and_its_worker(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1", "--seconds", "1") as running:
         disks = "".join(f"<disk type='network'><target dev='vd{n}'/></disk>" for n in range(11_000))
         big = VM.replace("</domain>", f"<devices>{disks}</devices></domain>")
-        status, error, _ = running.ask("POST", "/v1/apply", {"xml": big, "profiles": ["virtio-disk", "rng"], "complete": True})
+        status, error, _ = running.ask(
+            "POST", "/v1/apply", {"xml": big, "profiles": ["virtio-disk", "rng"], "complete": True}
+        )
         assert status == 503 and "1 seconds" in error["message"], error
+        status, error, headers = running.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["rng"]})
+        assert (status, error["code"], headers["retry-after"]) == (429, "policy", "1")
+        time.sleep(1.1)
         assert running.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["rng"]})[0] == 200
         assert "virt_profile_worker_restarts_total 1" in running.ask("GET", "/metrics")[1].decode()
 
 
 def test_full_queue_is_refused_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1", "--queue", "1") as running:
-        body = json.dumps({"arguments": ["--name", "a", "--memory", "64", "--osinfo", "generic", "--import", "--disk", "none"]})
+        body = json.dumps(
+            {
+                "arguments": [
+                    "--name",
+                    "a",
+                    "--memory",
+                    "64",
+                    "--osinfo",
+                    "generic",
+                    "--import",
+                    "--disk",
+                    "none",
+                ]
+            }
+        )
         found: list[tuple[int, dict[str, str]]] = []
 
         def ask() -> None:
@@ -149,9 +179,23 @@ def test_full_queue_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_ends_gracefully(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1") as running:
-        body = {"arguments": ["--name", "a", "--memory", "64", "--osinfo", "generic", "--import", "--disk", "none"]}
+        body = {
+            "arguments": [
+                "--name",
+                "a",
+                "--memory",
+                "64",
+                "--osinfo",
+                "generic",
+                "--import",
+                "--disk",
+                "none",
+            ]
+        }
         found: list[int] = []
-        asking = threading.Thread(target=lambda: found.append(running.ask("POST", "/v1/install-xml", body)[0]))
+        asking = threading.Thread(
+            target=lambda: found.append(running.ask("POST", "/v1/install-xml", body)[0])
+        )
         asking.start()
         while not any(map(daemon._children, running.workers())):
             time.sleep(0.01)
@@ -165,11 +209,38 @@ def test_ends_gracefully(tmp_path: Path) -> None:
         assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
 
 
+def test_no_temporary_files_and_programs_are_left(tmp_path: Path) -> None:
+    """Also where workers time out while they run a program, and at the end."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environ = {"TMPDIR": str(temporary)}
+    with served(tmp_path, "--workers", "2", "--seconds", "1", environ=environ) as running:
+        words = ["--name", "a", "--memory", "64", "--osinfo", "generic", "--import", "--disk", "none"]
+        body = {"arguments": words}
+        asking = threading.Thread(target=lambda: running.ask("POST", "/v1/install-xml", body))
+        asking.start()
+        programs: list[int] = []
+        while not programs:
+            programs = [pid for worker in running.workers() for pid in daemon._children(worker)]
+            time.sleep(0.005)
+        for worker in running.workers():
+            os.kill(worker, signal.SIGKILL)
+        asking.join()
+        time.sleep(0.3)
+        assert not [pid for pid in programs if Path(f"/proc/{pid}/exe").exists()]
+        assert running.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["rng"]})[0] == 200
+        left = [
+            path for path in temporary.rglob("*") if path.is_dir() and path.name.startswith("virt-profile-")
+        ]
+        assert not left
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("pymp-")]
+
+
 def test_second_service_is_told(service: Service) -> None:
     words = [sys.executable, TOP / "virt-profiled", "--socket", service.path]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
-    assert f"somebody listens on '{service.path}' already" in done.stderr
+    assert f"another process listens on '{service.path}' already" in done.stderr
 
 
 def test_left_socket_is_replaced(tmp_path: Path) -> None:
@@ -192,7 +263,10 @@ def test_systemds_socket(tmp_path: Path) -> None:
     process = subprocess.Popen(words, pass_fds=(made.fileno(),), stderr=subprocess.PIPE, text=True)
     try:
         running = Service(process, str(tmp_path / "given"), tmp_path / "log")
-        assert running.ask("GET", "/healthz")[:2] == (200, {"status": "ok", "version": virtProfile.__version__})
+        assert running.ask("GET", "/healthz")[:2] == (
+            200,
+            {"status": "ok", "version": virtProfile.__version__},
+        )
     finally:
         process.terminate()
         _, told = process.communicate()
@@ -247,7 +321,9 @@ def openssl(place: Path, *words: str) -> None:
 
 def test_client_certificates(tmp_path: Path) -> None:
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl(tmp_path, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
+    openssl(
+        tmp_path, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2"
+    )
     for name in ("localhost", "alice", "mallory"):
         ca = [] if name == "mallory" else ["-CA", "ca.pem", "-CAkey", "ca.key"]
         openssl(tmp_path, "req", "-x509", *key, *ca, "-keyout", f"{name}.key", "-out", f"{name}.pem",
@@ -279,7 +355,7 @@ def test_client_certificates(tmp_path: Path) -> None:
 def test_without_fastapi_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('no', name='fastapi')\n")
     environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{TOP}"}
-    code = "import sys; from virtProfile.serve import runcli; sys.exit(runcli(['--socket', '/nowhere/sock']))"
+    code = "import sys; from virtProfile.service.main import runcli; sys.exit(runcli(['--socket', '/nowhere/sock']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ)
     assert done.returncode == 1
     assert "needs FastAPI and uvicorn" in done.stderr and "pip install" in done.stderr

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +21,12 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from daemon import KIND, VM, Service, served  # noqa: E402
+from daemon import KIND, TOP, VM, Service, served  # noqa: E402
+from uvicorn.protocols.http.flow_control import FlowControl  # noqa: E402
+
+from virtProfile.service import held, sockets  # noqa: E402
+from virtProfile.service.main import Seldom  # noqa: E402
+from virtProfile.service.sockets import MOST  # noqa: E402
 
 SECRET = "s3cr3t-of-a-caller"
 TOKEN = "a-token-of-twenty-characters"
@@ -26,7 +37,9 @@ AUTH = {"authorization": f"Bearer {TOKEN}"}
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     place = tmp_path_factory.mktemp("hostile")
     store = place / "store"
-    words = ["--workers", "2", "--store", str(store), "--seconds", "4"]
+    policy = place / "policy.toml"
+    policy.write_text("[default]\nprofiles = ['*']\nwrite-profiles = true\n")
+    words = ["--workers", "2", "--store", str(store), "--policy", str(policy), "--seconds", "4"]
     with served(place, *words) as running:
         yield running
 
@@ -70,7 +83,9 @@ BODIES: list[tuple[str, str, Any, int, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("route, body, status, code", [one[1:] for one in BODIES], ids=[one[0] for one in BODIES])
+@pytest.mark.parametrize(
+    "route, body, status, code", [one[1:] for one in BODIES], ids=[one[0] for one in BODIES]
+)
 def test_body(service: Service, route: str, body: Any, status: int, code: str) -> None:
     found, error, headers = service.ask("POST", f"/v1/{route}", body)
     assert (found, error.get("code", "")) == (status, code), error
@@ -130,24 +145,141 @@ def test_slow_head_is_cut_off(service: Service, monkeypatch: pytest.MonkeyPatch)
     assert 9 < time.monotonic() - began < 20
 
 
+def cut(connection: socket.socket) -> bool:
+    """Has the service closed it?"""
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
 def test_idle_connections_are_bounded(service: Service) -> None:
+    """Who has shown nothing has few connections; the oldest go, so a new caller is always answered."""
     many = []
-    for _ in range(1100):
+    for number in range(1100):
         made = socket.socket(socket.AF_UNIX)
         made.settimeout(5)
         made.connect(service.path)
         many.append(made)
-    cut = 0
-    for one in many[-60:]:
-        try:
-            cut += one.recv(1) == b""
-        except ConnectionResetError:
-            cut += 1
-    assert cut == 60
-    for one in many:
-        one.close()
+        if number % 300 == 299:
+            assert service.ask("GET", "/healthz")[0] == 200
+    assert service.ask("GET", "/healthz")[0] == 200
+    assert not any(map(cut, many[-20:]))
+    assert all(map(cut, many[:20]))
+    for connection in many:
+        connection.close()
     time.sleep(0.2)
     assert service.ask("GET", "/healthz")[0] == 200
+
+
+def test_callers_connections_are_bounded(service: Service) -> None:
+    """Also those of a caller who is known: the oldest that waits for a request goes."""
+    request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    many = []
+    for _ in range(MOST + 76):
+        made = service.connect()
+        made.sendall(request)
+        found = b""
+        while b'"version"' not in found:
+            found += made.recv(4096)
+        many.append(made)
+    assert not any(map(cut, many[-20:]))
+    assert all(map(cut, many[:20]))
+    for connection in many:
+        connection.close()
+
+
+def test_two_lengths_end_the_connection(service: Service) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    lengths = ("content-length: 4", "transfer-encoding: chunked")
+    for first, second in (lengths, lengths[::-1]):
+        head = f"POST /v1/apply HTTP/1.1\r\nhost: x\r\n{first}\r\n{second}\r\n\r\n".encode()
+        asking = service.connect()
+        asking.sendall(head + b"0\r\n\r\n" + smuggled)
+        found = b""
+        while more := asking.recv(65536):
+            found += more
+        assert found.startswith(b"HTTP/1.1 400") and found.count(b"HTTP/1.1") == 1
+        asking.close()
+
+
+def test_strangers_get_one_answer_a_connection(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(f"alice {TOKEN}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    words = ["--listen", "127.0.0.1:0", "--workers", "1", "--token-file", str(tmp_path / "tokens")]
+    command = [sys.executable, str(TOP / "virt-profiled"), *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        port = re.search(r":(\d+)/", process.stderr.readline())
+        assert port is not None
+        request = b"GET /icon.svg HTTP/1.1\r\nhost: x\r\n"
+        with socket.create_connection(("127.0.0.1", int(port[1])), 10) as asking:
+            asking.sendall(request + b"\r\n")
+            found = b""
+            while more := asking.recv(65536):
+                found += more
+        assert found.startswith(b"HTTP/1.1 200") and found.count(b"</svg>") == 1
+        with socket.create_connection(("127.0.0.1", int(port[1])), 10) as known:
+            for _ in range(2):
+                known.sendall(request + f"authorization: Bearer {TOKEN}\r\n\r\n".encode())
+                found = b""
+                while b"</svg>" not in found:
+                    found += known.recv(65536)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "WRITE", 0.2)
+    protocol = sockets.PatientProtocol.__new__(sockets.PatientProtocol)
+
+    async def run(sizes: list[int]) -> bool:
+        left = list(sizes)
+        aborted: list[bool] = []
+        transport: Any = SimpleNamespace(
+            get_write_buffer_size=lambda: left.pop(0) if left else 0, abort=lambda: aborted.append(True)
+        )
+        protocol.transport, protocol.flow, protocol.loop = (
+            transport,
+            FlowControl(transport),
+            asyncio.get_running_loop(),
+        )
+        protocol.pause_writing()
+        await asyncio.sleep(0.35)
+        if not aborted:
+            protocol.resume_writing()
+            await asyncio.sleep(0.3)
+        return bool(aborted)
+
+    assert asyncio.run(run([1_000_000, 999_000]))
+    assert not asyncio.run(run([1_000_000, 500_000]))
+
+
+def test_what_is_held_is_bounded() -> None:
+    store = held.Held()
+    first = store.of("a")
+    first.more(held.SHARE)
+    with pytest.raises(held.TooMuchError):
+        first.more(1)
+    others = [store.of(name) for name in "bc"]
+    others[0].more(held.SHARE)
+    with pytest.raises(held.TooMuchError):
+        others[1].more(held.MOST - 2 * held.SHARE + 1)
+    others[1].more(held.MOST - 2 * held.SHARE)
+    for holding in (first, *others):
+        holding.close()
+    assert store.total == 0 and not store._by_share
+
+
+def test_log_of_connections_is_bounded() -> None:
+    seldom = Seldom()
+    record = logging.LogRecord("asyncio", logging.ERROR, "x", 1, "socket.accept() failed", (), None)
+    assert sum(seldom.filter(record) for _ in range(10_000)) == Seldom.MOST
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fx", "..", "%2e%2e", "a%00b", "x" * 500, "%2fetc%2fpasswd"])
@@ -174,11 +306,17 @@ def test_store(service: Service) -> None:
     assert put("mine", profile("1.1")) == (200, "True")
     assert put("mine", profile("../1")) == (422, "syntax")
     assert put("other", profile("1.0")) == (422, "syntax")
-    assert put("mine", b"<profile name='mine' version='2'><add><devices><disc/></devices></add></profile>")[0] == 422
+    assert (
+        put("mine", b"<profile name='mine' version='2'><add><devices><disc/></devices></add></profile>")[0]
+        == 422
+    )
     assert put("rng", profile("99", name="rng")) == (409, "policy")
     assert service.ask("GET", "/v1/profiles/mine")[1]["versions"] == ["1.1", "1.0"]
     assert service.ask("GET", "/v1/profiles/mine/1.0")[1]["version"] == "1.0"
-    assert service.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["mine"]})[1]["applied"][0]["version"] == "1.1"
+    assert (
+        service.ask("POST", "/v1/apply", {"xml": VM, "profiles": ["mine"]})[1]["applied"][0]["version"]
+        == "1.1"
+    )
     assert service.ask("DELETE", "/v1/profiles/mine/1.1")[1] == {"name": "mine", "deleted": ["1.1"]}
     assert service.ask("GET", "/v1/profiles/mine")[1]["versions"] == ["1.0"]
     assert service.ask("DELETE", "/v1/profiles/rng")[0] == 404
@@ -203,14 +341,24 @@ def test_nothing_of_it_in_the_log(service: Service) -> None:
 def test_nobody_without_a_token_on_any_route() -> None:
     from fastapi.testclient import TestClient
 
-    from virtProfile.rest import application
+    from virtProfile.service.routes import application
 
     app = application([], TOKEN)
     asking = TestClient(app)
-    told = [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods if method != "parameters"]
+    told = [
+        (method, path)
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+        if method != "parameters"
+    ]
     assert len(told) > 20
     for method, path in [*told, ("get", "/openapi.json"), ("get", "/nowhere"), ("patch", "/v1/apply")]:
-        for shown in ({}, {"authorization": "Bearer "}, {"authorization": f"bearer {TOKEN}x"}, {"authorization": TOKEN}):
+        for shown in (
+            {},
+            {"authorization": "Bearer "},
+            {"authorization": f"bearer {TOKEN}x"},
+            {"authorization": TOKEN},
+        ):
             found = asking.request(method, path.format(name="rng", version="1.0"), headers=shown)
             assert found.status_code == 401, (method, path, shown)
             assert found.headers["www-authenticate"].startswith("Bearer")
@@ -218,10 +366,13 @@ def test_nobody_without_a_token_on_any_route() -> None:
 
 
 def test_every_route_is_told() -> None:
-    from virtProfile.rest import application
+    from virtProfile.service.routes import application
 
     app = application([], None)
-    there = {(route.path, method.lower()) for route in app.routes for method in getattr(route, "methods", ())}
+    routes: list[Any] = app.routes
+    there = {(route.path, method.lower()) for route in routes for method in getattr(route, "methods", ())}
     told = {(path, method) for path, methods in app.openapi()["paths"].items() for method in methods}
-    have = {pair for pair in there if pair[0].startswith(("/v1/", "/healthz", "/metrics")) and pair[1] != "head"}
+    have = {
+        pair for pair in there if pair[0].startswith(("/v1/", "/healthz", "/metrics")) and pair[1] != "head"
+    }
     assert have == {pair for pair in told if pair[1] != "parameters"}

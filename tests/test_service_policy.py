@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +20,11 @@ from daemon import PROFILES, TOP, VM  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
 import virtProfile  # noqa: E402
-from virtProfile import servicework, serviceworker  # noqa: E402
-from virtProfile.rest import application  # noqa: E402
-from virtProfile.servicecallers import Callers, read_policy, read_tokens  # noqa: E402
-from virtProfile.servicepolicy import RULES, Rules, check  # noqa: E402
+from virtProfile.format.guarded import KINDS  # noqa: E402
+from virtProfile.service import handlers, worker  # noqa: E402
+from virtProfile.service.callers import Callers, read_policy, read_tokens  # noqa: E402
+from virtProfile.service.policy import RULES, Rules, check  # noqa: E402
+from virtProfile.service.routes import application  # noqa: E402
 
 POLICY = """
 [callers.tool]
@@ -60,7 +63,7 @@ def test_callers(asking: TestClient) -> None:
     assert status(asking, "t", ["rng"]) == (200, "")
     assert status(asking, "t", ["tpm-2.0"]) == (422, "this caller may not use 'tpm-2.0'")
     assert status(asking, "t", ["my.vcpu"]) == (422, "this caller may not change '/domain/vcpu'")
-    assert "may not change 'emulator'" in status(asking, "t", ["my.path"])[1]
+    assert "may not change 'devices/emulator'" in status(asking, "t", ["my.path"])[1]
     assert status(asking, "a", ["my.path", "my.vcpu", "tpm-2.0"]) == (200, "")
     assert status(asking, "n", ["rng"])[0] == 403
     own = ["<profile name='own'><add><vcpu>3</vcpu></add></profile>"]
@@ -76,14 +79,14 @@ def test_catalogue_is_the_callers(asking: TestClient) -> None:
 @pytest.mark.parametrize(
     "text, told",
     [
-        ("[default]\nprofile = []", "'profile' is no word"),
-        ("[default]\nmay-touch = ['hostdevs']", "'hostdevs' is nothing that is guarded"),
-        ("[default]\nelements = ['devices[1]']", "no path of elements"),
+        ("[default]\nprofile = []", "unknown key 'profile'"),
+        ("[default]\nmay-touch = ['hostdevs']", "'hostdevs' is not a protected kind"),
+        ("[default]\nelements = ['devices[1]']", "not a path of elements"),
         ("[default]\nprofiles = 'rng'", "wrong type"),
-        ("callers = 3", "no table"),
-        ("[callers]\na = 3", "no table"),
-        ("[callers.'']\nprofiles = []", "no name of a caller"),
-        ("x", "no TOML"),
+        ("callers = 3", "not a table"),
+        ("[callers]\na = 3", "not a table"),
+        ("[callers.'']\nprofiles = []", "invalid caller name"),
+        ("x", "not valid TOML"),
     ],
 )
 def test_wrong_policy(tmp_path: Path, text: str, told: str) -> None:
@@ -135,21 +138,25 @@ def test_not_too_strict() -> None:
 
 def test_no_secret_stays_in_a_worker(tmp_path: Path) -> None:
     body = "<add><devices><graphics type='vnc' passwd='{$password}'/></devices></add>"
-    (tmp_path / "a.xml").write_text(f"<profile name='a'><param name='password' secret='yes'/>{body}</profile>")
+    (tmp_path / "a.xml").write_text(
+        f"<profile name='a'><param name='password' secret='yes'/>{body}</profile>"
+    )
     store = virtProfile.ProfileStore([tmp_path])
     secret = "".join(["the-", "secret"])
     asked = {"xml": VM, "profiles": [{"name": "a", "params": {"password": secret}}]}
-    code, answer = servicework.answered("apply", json.dumps(asked).encode(), store)
+    code, answer = handlers.answered("apply", json.dumps(asked).encode(), store)
     assert code == 200 and secret.encode() in answer
     del asked
     assert reachable(secret, store)  # a worker that forgets nothing
-    serviceworker.forget(False)
+    worker.forget(False)
     assert not reachable(secret, store)
 
 
 def reachable(secret: str, store: object) -> bool:
     """Is there such a text in anything that the package's modules hold?"""
-    stack: list[object] = [vars(module) for name, module in list(sys.modules.items()) if name.startswith("virtProfile")]
+    stack: list[object] = [
+        vars(module) for name, module in list(sys.modules.items()) if name.startswith("virtProfile")
+    ]
     stack.append(store)
     seen = set()
     while stack:
@@ -162,6 +169,36 @@ def reachable(secret: str, store: object) -> bool:
         if type(one).__name__ != "module":
             stack += gc.get_referents(one)
     return False
+
+
+@pytest.mark.parametrize("word", ["inline", "\\u0069nline", "inl\\u0069ne"])
+def test_profiles_of_a_caller_do_not_stay_in_a_worker(word: str) -> None:
+    """However the word is spelled in JSON."""
+    secret = "a-text-of-a-profile"
+    profile = f"<profile name='a'><add><title>{secret}</title></add></profile>"
+    data = json.dumps({"xml": VM, "profiles": ["a"], "inline": [profile]}).replace('"inline"', f'"{word}"')
+    near, far = socket.socketpair()
+    rules = {"x": Rules(inline=True, elements=None, may=frozenset(KINDS))}
+    settings = worker.Settings((PROFILES,), rules=rules)
+    running = multiprocessing.get_context("spawn").Process(
+        target=_serve_and_look, args=(far, settings, secret)
+    )
+    running.start()
+    try:
+        assert near.recv(1) == b"+"
+        near.sendall(worker.REQUEST.pack(5, 1, len(data)) + b"applyx" + data.encode())
+        status, _, size = worker.ANSWER.unpack(near.recv(worker.ANSWER.size, socket.MSG_WAITALL))
+        assert status == 200 and secret.encode() in near.recv(size, socket.MSG_WAITALL)
+        near.shutdown(socket.SHUT_WR)
+        assert near.recv(1) == b"-", "it is still there"
+    finally:
+        near.close()
+        running.join(10)
+
+
+def _serve_and_look(far: socket.socket, settings: worker.Settings, secret: str) -> None:
+    worker.serve(far, settings)
+    far.sendall(b"+" if reachable(secret, None) else b"-")
 
 
 def test_rules_are_of_one_request() -> None:
@@ -178,7 +215,9 @@ def test_rules_are_of_one_request() -> None:
 def test_systemd_units(tmp_path: Path) -> None:
     for name in ("virt-profiled.service", "virt-profiled.socket"):
         text = (TOP / "contrib" / "systemd" / name).read_text()
-        text = text.replace("/usr/bin/virt-profiled", str(TOP / "virt-profiled")).replace("Documentation=", "#")
+        text = text.replace("/usr/bin/virt-profiled", str(TOP / "virt-profiled")).replace(
+            "Documentation=", "#"
+        )
         (tmp_path / name).write_text(text)
     words = ["systemd-analyze", "verify", "--recursive-errors=no", *map(str, tmp_path.iterdir())]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -187,7 +226,7 @@ def test_systemd_units(tmp_path: Path) -> None:
 
 
 def test_manual_page_names_the_same_options() -> None:
-    from virtProfile.serveargs import OPTIONS
+    from virtProfile.service.options import OPTIONS
 
     text = (TOP / "man" / "virt-profiled.8.rst").read_text()
     rows = re.findall(r"^``-.*$", text, re.MULTILINE)

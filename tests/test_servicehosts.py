@@ -15,10 +15,10 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 from fastapi.testclient import TestClient  # noqa: E402
 
-from virtProfile.hostfiles import read_hosts  # noqa: E402
-from virtProfile.rest import application  # noqa: E402
-from virtProfile.servicehosts import MAX_BUDGET, MAX_HOSTS  # noqa: E402
-from virtProfile.topology import plan_texts  # noqa: E402
+from virtProfile.host.files import read_hosts  # noqa: E402
+from virtProfile.host.pinning import plan_texts  # noqa: E402
+from virtProfile.service.routes import application  # noqa: E402
+from virtProfile.wire.calls import MAX_BUDGET, MAX_HOSTS  # noqa: E402
 
 TOP = Path(__file__).parent.parent
 HOSTS = DATA.parent / "hosts"
@@ -121,28 +121,28 @@ ONE = {"name": "a", "domcapabilities": ["<domainCapabilities/>"]}
     [
         ("topology/mirror", {"xml": VM}, "'capabilities' is missing"),
         ("topology/mirror", {"capabilities": "<capabilities/>"}, "'xml' is missing"),
-        ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>"}, "do not tell"),
+        ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>"}, "do not have"),
         ("topology/mirror", {"xml": VM, "capabilities": "<domain/>"}, "libvirt's 'capabilities' was expected"),
         ("topology/mirror", {"xml": VM, "capabilities": XXE}, ""),
         ("topology/mirror", {"xml": VM, "capabilities": DEEP}, ""),
         ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>", "nodes": True}, "wrong type"),
-        ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>", "node": 1}, "no word"),
+        ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>", "node": 1}, "unknown key"),
         ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>", "nodes": "9" * 99}, ""),
         ("topology/mirror", {"xml": VM, "capabilities": "<capabilities/>", "used": "0-99999999999"}, ""),
         ("capabilities/merge", {}, "'hosts' is missing"),
         ("capabilities/merge", {"hosts": []}, "1 to 1000"),
         ("capabilities/merge", {"hosts": [ONE] * (MAX_HOSTS + 1)}, "1 to 1000"),
-        ("capabilities/merge", {"hosts": [ONE, ONE]}, "one name"),
+        ("capabilities/merge", {"hosts": [ONE, ONE]}, "the same name"),
         ("capabilities/merge", {"hosts": [3]}, "list of objects"),
         ("capabilities/merge", {"hosts": [{"name": "a"}]}, "host 'a' has no domain capabilities"),
         ("capabilities/merge", {"hosts": [{"domcapabilities": []}]}, "'name' is missing"),
-        ("capabilities/merge", {"hosts": [{"name": "a\n", "domcapabilities": []}]}, "no name of a host"),
+        ("capabilities/merge", {"hosts": [{"name": "a\n", "domcapabilities": []}]}, "invalid host name"),
         ("capabilities/merge", {"hosts": [{"name": "a", "domcapabilities": [1]}]}, "list of texts"),
         ("capabilities/merge", {"hosts": [{"name": "a", "domcapabilities": ["<a/>"] * 65}]}, "65 entries"),
         ("capabilities/merge", {"hosts": [{"name": "a", "domcapabilities": [BOMB]}]}, ""),
         ("capabilities/merge", {"hosts": [ONE], "budget": MAX_BUDGET + 1}, "'budget' is"),
         ("capabilities/merge", {"hosts": [ONE], "budget": True}, "wrong type"),
-        ("capabilities/merge", {"hosts": [ONE], "min_hosts": 2}, "2 hosts are wanted of 1"),
+        ("capabilities/merge", {"hosts": [ONE], "min_hosts": 2}, "2 hosts are required, and only 1 are given"),
         ("capabilities/merge", {"hosts": [ONE], "require": ["a"] * 17}, "17 entries"),
         ("capabilities/merge", {"hosts": [ONE], "require": ["//a[//b[//c]]"]}, ""),
         ("hosts", {"xml": VM}, "'hosts' is missing"),
@@ -152,7 +152,7 @@ ONE = {"name": "a", "domcapabilities": ["<domainCapabilities/>"]}
         ("hosts", {"xml": "<!DOCTYPE a><domain/>", "hosts": [ONE]}, ""),
         ("hosts", {"xml": VM, "hosts": [ONE], "profiles": [1]}, "names and objects"),
         ("hosts", {"xml": VM, "hosts": [ONE], "profiles": [{"name": "../etc/passwd"}]}, ""),
-        *((route, [], "no JSON object") for route in ROUTES),
+        *((route, [], "not a JSON object") for route in ROUTES),
     ],
 )  # fmt: skip
 def test_refused(asking: TestClient, route: str, body: Any, message: str) -> None:

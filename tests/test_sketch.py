@@ -15,9 +15,9 @@ from completing import apply, capabilities, domain
 from lxml import etree
 
 import virtProfile
-from virtProfile.domainschema import Schema
 from virtProfile.errors import MissingContextError
-from virtProfile.records import replace
+from virtProfile.format.schema import Schema
+from virtProfile.frozen import replace
 
 SKETCH = "<domain type='qemu'>\n  <name>sketch</name>\n  <memory unit='MiB'>64</memory>\n</domain>\n"
 
@@ -112,7 +112,9 @@ def test_defaults_of_profiles_reach_the_devices_that_virtinst_adds() -> None:
 def test_a_default_that_its_own_condition_sees_of_virtinst_too() -> None:
     nic = "<default when=\"devices/interface/model/@type = 'e1000'\"><devices>{}</devices></default>"
     wish = nic.format("<interface><model type='e1000'/><driver queues='2'/></interface>")
-    result = complete(SKETCH.replace("</domain>", "<devices><interface type='user'/></devices></domain>"), wish)
+    result = complete(
+        SKETCH.replace("</domain>", "<devices><interface type='user'/></devices></domain>"), wish
+    )
     assert [one.find("driver").get("queues") for one in devices(result, "interface")] == ["2"]
 
 

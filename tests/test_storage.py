@@ -17,10 +17,10 @@ from test_virtinstall import PYTHON, TOP, version
 
 import virtProfile
 from virtProfile import ProfileStore
-from virtProfile.cli import runcli
+from virtProfile.cli.main import runcli
 from virtProfile.errors import CompletionError, ConflictError, ProfileError
-from virtProfile.resultdocument import result_of
-from virtProfile.secrecy import veil_result
+from virtProfile.redaction import veil_result
+from virtProfile.show.json_result import result_of
 
 HERE = Path(__file__).parent
 GIB = 1024**3
@@ -120,9 +120,9 @@ def test_two_sizes(store: Callable[..., ProfileStore]) -> None:
 @pytest.mark.parametrize(
     ("devices", "action", "fact"),
     [
-        (disk("much"), "add", "size='much' on 'devices/disk' is no size"),
-        (disk("0"), "add", "size='0' on 'devices/disk' is no size"),
-        (disk("-1 GiB"), "add", "is no size"),
+        (disk("much"), "add", "size='much' on 'devices/disk' is not a size"),
+        (disk("0"), "add", "size='0' on 'devices/disk' is not a size"),
+        (disk("-1 GiB"), "add", "is not a size"),
         ("<rng model='virtio' virtuned:size='1'/>", "add", "size on 'devices/rng': it is the size of a new disk"),
         ("<disk virtuned:seize='1'/>", "add", "unknown intent 'seize'"),
         (disk("1"), "default", "'size' on <disk> in <default>: it asks for storage"),
@@ -172,7 +172,9 @@ def test_documents_have_it(store: Callable[..., ProfileStore]) -> None:
     document = json.loads(json.dumps(result.to_dict()))
     assert document["storage"][0]["size"] == GIB
     assert result_of(document, VM).storage == result.storage
-    plain = apply(store(q=profile("q", "<rng model='virtio'><backend model='random'>/dev/random</backend></rng>")), "q")
+    plain = apply(
+        store(q=profile("q", "<rng model='virtio'><backend model='random'>/dev/random</backend></rng>")), "q"
+    )
     assert "storage" not in plain.to_dict()
 
 
@@ -213,7 +215,10 @@ def test_define_makes_it(store: Callable[..., ProfileStore], tmp_path: Path, dri
     words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p"]
     status, _, told = call(tmp_path, *words, "--print-xml")
     assert status == 0, told
-    assert "p.xml:1): the storage is not created, as nothing is defined: /default-pool/d.img, 2 GiB, qcow2" in told
+    assert (
+        "p.xml:1): the storage is not created, as nothing is defined: /default-pool/d.img, 2 GiB, qcow2"
+        in told
+    )
     assert volumes(driver) == set()
     status, _, told = call(tmp_path, *words, "--define")
     assert status == 0, told
@@ -234,7 +239,15 @@ def test_two_disks_share_it(store: Callable[..., ProfileStore], tmp_path: Path, 
     inner = "<source file='/default-pool/d.img'/><shareable/>"
     store(p=profile("p", disk("1 GiB", inner=inner) + disk("1 GiB", inner=inner).replace("vdb", "vdc")))
     (tmp_path / "vm.txt").write_text(VM)
-    words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define"]
+    words = [
+        "--connect",
+        "test:///default",
+        "--input",
+        str(tmp_path / "vm.txt"),
+        "--profile",
+        "p",
+        "--define",
+    ]
     status, _, told = call(tmp_path, *words)
     assert status == 0, told
     assert told.count("storage: created") == 1
@@ -245,8 +258,8 @@ def test_two_disks_share_it(store: Callable[..., ProfileStore], tmp_path: Path, 
 def test_a_refused_domain_takes_it_along(
     store: Callable[..., ProfileStore], tmp_path: Path, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from virtProfile.domains import Connection
     from virtProfile.errors import LibvirtError
+    from virtProfile.live.connection import Connection
 
     there: list[set[str]] = []
 
@@ -319,7 +332,15 @@ def test_a_pool_without_formats(
     inner = f"<driver name='qemu' type='{kind}'/><source dev='/dev/vp-group/data'/>"
     store(p=profile("p", disk("1 GiB", "type='block'", inner)))
     (tmp_path / "vm.txt").write_text(VM)
-    words = ["--connect", "test:///default", "--input", str(tmp_path / "vm.txt"), "--profile", "p", "--define"]
+    words = [
+        "--connect",
+        "test:///default",
+        "--input",
+        str(tmp_path / "vm.txt"),
+        "--profile",
+        "p",
+        "--define",
+    ]
     found, _, told = call(tmp_path, *words)
     made = pool.listVolumes()
     pool.destroy()
@@ -386,7 +407,16 @@ def test_on_objects(source: str, place: Path, store: Callable[..., ProfileStore]
 def test_virt_xml_makes_it(store: Callable[..., ProfileStore], tmp_path: Path) -> None:
     store(p=profile("p", disk("2 GiB")))
     environ = {"PYTHONPATH": str(TOP), "PATH": "/usr/bin:/bin", "VIRT_PROFILE_PATH": str(tmp_path)}
-    command = [PYTHON, str(TOP / "virt-xml"), "--connect", "test:///default", "test", "--edit", "--profile", "p"]
+    command = [
+        PYTHON,
+        str(TOP / "virt-xml"),
+        "--connect",
+        "test:///default",
+        "test",
+        "--edit",
+        "--profile",
+        "p",
+    ]
     done = subprocess.run([*command, "--define"], capture_output=True, text=True, env=environ)
     assert done.returncode == 0, done.stderr
     assert "Allocating 'd.img'" in done.stdout and "defined successfully" in done.stdout
@@ -461,7 +491,7 @@ def test_kinds_of_pools_on_objects(
     )
     assert done.returncode == 0, done.stderr
     assert told in done.stdout
-    assert "type=\"network\"" not in done.stdout
+    assert 'type="network"' not in done.stdout
 
 
 @pytest.mark.parametrize("place", PLACES, ids=version)
@@ -498,7 +528,9 @@ def test_the_size_of_virt_installs_own_disk(
 @pytest.mark.slow
 def test_real_guests(beside_a_daemon: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
-        [*beside_a_daemon, sys.executable, str(HERE / "storing.py"), str(tmp_path)], capture_output=True, text=True
+        [*beside_a_daemon, sys.executable, str(HERE / "storing.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)

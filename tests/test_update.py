@@ -16,9 +16,16 @@ from lxml import etree
 
 import virtProfile
 from virtProfile.errors import CompletionError, InvalidDomainError, LibvirtError
-from virtProfile.hotplug import DEVICE_PROFILE, WithDevice, device_profile, pluggable, to_attach, updatable
-from virtProfile.liveplan import as_live, marked, plan
-from virtProfile.updating import Live
+from virtProfile.language.store import OverlayStore
+from virtProfile.live.hotplug import (
+    DEVICE_PROFILE,
+    device_profile,
+    pluggable,
+    to_attach,
+    updatable,
+)
+from virtProfile.live.update import Live
+from virtProfile.live.update_plan import as_live, marked, plan
 
 DATA = Path(__file__).parent / "data" / "update"
 NIC = (
@@ -58,12 +65,22 @@ def add(device: str) -> str:
 
 
 def disk(name: str) -> str:
-    return f"<disk type='file' device='disk'><source file='/x/{name}'/><target dev='{name}' bus='scsi'/></disk>"
+    return (
+        f"<disk type='file' device='disk'><source file='/x/{name}'/><target dev='{name}' bus='scsi'/></disk>"
+    )
 
 
 def test_controllers_come_first_and_get_ports() -> None:
-    made = make(vm(NIC.format("")), add(disk("sda")), add("<interface type='user'><mac address='52:54:00:00:00:02'/><model type='virtio'/></interface>"))
-    assert [str(one) for one in made.steps] == ["attach controller scsi 0", "attach disk sda", "attach interface user"]
+    made = make(
+        vm(NIC.format("")),
+        add(disk("sda")),
+        add("<interface type='user'><mac address='52:54:00:00:00:02'/><model type='virtio'/></interface>"),
+    )
+    assert [str(one) for one in made.steps] == [
+        "attach controller scsi 0",
+        "attach disk sda",
+        "attach interface user",
+    ]
     buses = [etree.fromstring(one.xml).find("address[@type='pci']") for one in made.steps]
     assert [None if one is None else one.get("bus") for one in buses] == ["0x02", None, "0x03"]
     assert not made.later and not made.hardware
@@ -80,28 +97,39 @@ def test_what_has_no_port_waits_with_what_sits_on_it() -> None:
 
 def test_devices_go_before_their_controllers() -> None:
     scsi = "<controller type='scsi' index='0' model='virtio-scsi'><alias name='scsi0'/></controller>"
-    sda = disk("sda").replace("</disk>", "<alias name='scsi0-0'/><address type='drive' controller='0' bus='0' target='0' unit='0'/></disk>")
+    sda = disk("sda").replace(
+        "</disk>",
+        "<alias name='scsi0-0'/><address type='drive' controller='0' bus='0' target='0' unit='0'/></disk>",
+    )
     away = "<remove><devices><controller type='scsi'/></devices></remove><remove><devices><disk><target dev='sda'/></disk></devices></remove>"
     made = make(vm(scsi, sda), away)
     assert [(one.kind, one.alias) for one in made.steps] == [("detach", "scsi0-0"), ("detach", "scsi0")]
 
 
 def test_what_changes_and_what_waits() -> None:
-    link = "<add multiple='no'><devices><interface type='user'><link state='down'/></interface></devices></add>"
+    link = (
+        "<add multiple='no'><devices><interface type='user'><link state='down'/></interface></devices></add>"
+    )
     made = make(vm(NIC.format("")), link)
     assert [(one.kind, one.name) for one in made.steps] == [("update", "interface user")]
     assert "down" in made.steps[0].xml and "down" not in made.steps[0].before
-    model = "<add multiple='no'><devices><interface type='user'><model type='e1000'/></interface></devices></add>"
+    model = (
+        "<add multiple='no'><devices><interface type='user'><model type='e1000'/></interface></devices></add>"
+    )
     made = make(vm(NIC.format("")), model, "<add><cpu mode='host-model'/></add>")
     assert not made.steps
     assert made.later == ("interface user changes", "/domain/cpu/@mode becomes 'host-model'")
     assert any("model" in one for one in made.hardware)
-    assert [one.partition(":")[0] for one in made.lines()] == ["at the next boot"] * 2 + ["guest-visible hardware"] * len(made.hardware)
+    assert [one.partition(":")[0] for one in made.lines()] == ["at the next boot"] * 2 + [
+        "guest-visible hardware"
+    ] * len(made.hardware)
 
 
 def test_the_definition_has_devices_where_they_are() -> None:
     before = vm(NIC.format(""))
-    wanted = before.replace("</devices>", "<interface type='user'><model type='virtio'/></interface></devices>")
+    wanted = before.replace(
+        "</devices>", "<interface type='user'><model type='virtio'/></interface></devices>"
+    )
     there = NIC.format("").replace("net0", "net1").replace("0x01", "0x03").replace(":01'", ":99'")
     made = etree.fromstring(as_live(wanted, before, before.replace("</devices>", there + "</devices>")))
     new = made.findall("devices/interface")[1]
@@ -167,9 +195,11 @@ class Silent:
 
 
 def carried(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("virtProfile.updating.PATIENCE", 0.15)
-    made = make(vm(NIC.format("")), add(disk("sda")), add("<rng model='virtio'><backend model='random'/></rng>"))
-    work: Any = Live(fake, None, made, Silent())  # type: ignore[arg-type]
+    monkeypatch.setattr("virtProfile.live.update.PATIENCE", 0.15)
+    made = make(
+        vm(NIC.format("")), add(disk("sda")), add("<rng model='virtio'><backend model='random'/></rng>")
+    )
+    work: Any = Live(fake, None, made, Silent())
     return work
 
 
@@ -177,7 +207,13 @@ def test_a_failure_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(refuses="attach rng")
     with pytest.raises(LibvirtError) as told:
         carried(fake, monkeypatch).carry_out()
-    assert fake.asked == ["attach controller", "attach disk", "attach rng", "detach disk", "detach controller"]
+    assert fake.asked == [
+        "attach controller",
+        "attach disk",
+        "attach rng",
+        "detach disk",
+        "detach controller",
+    ]
     assert not fake.devices
     assert told.value.message == "attach rng virtio failed: refused"
     assert "the VM is as it was" in told.value.hint
@@ -198,7 +234,7 @@ def test_a_daemon_that_is_gone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     fake.alive = False
     with pytest.raises(LibvirtError) as told:
         work.carry_out()
-    assert "libvirt is gone with 2 changes live" in told.value.hint
+    assert "the connection to libvirt was lost with 2 changes live" in told.value.hint
     assert list(fake.devices) == ["controller", "disk"]  # nothing can be taken back
 
 
@@ -218,14 +254,20 @@ def devices_for(xml: str, text: str, *actions: str, running: bool = True) -> lis
     store: Any = strategies.MemoryStore(texts)
     wishes: list[Any] = list(store.profiles)
     before = virtProfile.apply(xml, wishes, store=store)
-    both: Any = WithDevice(store, device_profile(text, "d.xml"))
+    both = OverlayStore([device_profile(text, "d.xml")], store)
     after = virtProfile.apply(xml, [*wishes, DEVICE_PROFILE], store=both)
     return to_attach(before, after, "q35", running)
 
 
 def test_devices_in_order_under_the_profiles_defaults() -> None:
-    cache = "<default><devices><disk device='disk'><driver name='qemu' cache='none'/></disk></devices></default>"
-    found = devices_for(vm(NIC.format("")), f"<devices>{disk('{a}')}{AGENT}</devices>".replace("dev='{a}'", "dev='sdc'"), cache)
+    cache = (
+        "<default><devices><disk device='disk'><driver name='qemu' cache='none'/></disk></devices></default>"
+    )
+    found = devices_for(
+        vm(NIC.format("")),
+        f"<devices>{disk('{a}')}{AGENT}</devices>".replace("dev='{a}'", "dev='sdc'"),
+        cache,
+    )
     assert [one.tag for one in found] == ["controller", "controller", "disk", "channel"]
     assert found[2].find("driver").get("cache") == "none"
     assert found[2].find("source").get("file") == "/x/{a}"  # no expression
@@ -240,7 +282,7 @@ def test_a_full_vm_is_told() -> None:
     assert devices_for(vm(ports=1), "<rng model='virtio'><backend model='random'/></rng>", running=False)
     with pytest.raises(virtProfile.ProfileError, match="same key"):  # the name is taken
         devices_for(vm(disk("sda")), disk("sda"))
-    with pytest.raises(InvalidDomainError, match="'cpu' is no device"):
+    with pytest.raises(InvalidDomainError, match="'cpu' is not a device"):
         device_profile("<cpu/>", "d.xml")
 
 
@@ -249,7 +291,7 @@ def test_a_full_vm_is_told() -> None:
 QEMU = """
 import io, json, sys, threading
 import libvirt
-from virtProfile.cli import runcli
+from virtProfile.cli.main import runcli
 uri, directory = sys.argv[1:]
 libvirt.virEventRegisterDefaultImpl()
 def loop():

@@ -127,7 +127,9 @@ def _around(before: str, after: str) -> str:
 
 
 def counted(found: Outcomes) -> str:
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(Counter(one for one, _ in found.values()).items()))
+    return ", ".join(
+        f"{number} {kind}" for kind, number in sorted(Counter(one for one, _ in found.values()).items())
+    )
 
 
 def compare(source: Path, virtinst: Path) -> tuple[str, list[str]]:

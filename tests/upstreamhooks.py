@@ -15,7 +15,7 @@ def pytest_sessionstart(session: Any) -> None:
     from virtinst import cli, profilecli, virtinstall, virtxml
 
     assert virtinst.distribution == os.path.realpath(os.environ["VIRT_PROFILE_VIRTINST"])
-    real = profilecli._with_options
+    real: Any = profilecli._with_options
 
     def counted(original: Any, options: Any) -> Any:
         global calls
@@ -23,7 +23,8 @@ def pytest_sessionstart(session: Any) -> None:
         return real(original, options)
 
     profilecli._with_options = counted
-    for program in (virtinstall, virtxml):
+    programs: tuple[Any, ...] = (virtinstall, virtxml)
+    for program in programs:
         profilecli.enable(program)
     assert cli.check_option_introspection.is_profile_hook
 

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Shift": "\ue008", "Control": "\ue009", "Space": " ", "Down": "\ue015"}
+KEYS = {
+    "Tab": "\ue004",
+    "Enter": "\ue007",
+    "Shift": "\ue008",
+    "Control": "\ue009",
+    "Space": " ",
+    "Down": "\ue015",
+}
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -97,7 +104,9 @@ class Browser:
         return str(self.wait(lambda: self._visible(selector), selector))
 
     def _visible(self, selector: str) -> str | None:
-        script = "return [...document.querySelectorAll(arguments[0])].find((one) => one.checkVisibility()) ?? null"
+        script = (
+            "return [...document.querySelectorAll(arguments[0])].find((one) => one.checkVisibility()) ?? null"
+        )
         found = self.run(script, selector)
         return found[ELEMENT] if found else None
 
@@ -132,7 +141,11 @@ class Browser:
 
     def size(self, width: int, height: int) -> None:
         self.cdp(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     def colours(self, scheme: str) -> None:
@@ -152,7 +165,9 @@ class Browser:
 
     def console(self) -> Sequence[str]:
         """What was said on the console since the last call."""
-        return [f"{one['level']}: {one['message']}" for one in self._call("POST", "/se/log", {"type": "browser"})]
+        return [
+            f"{one['level']}: {one['message']}" for one in self._call("POST", "/se/log", {"type": "browser"})
+        ]
 
     def requests(self) -> Sequence[str]:
         """The addresses that were asked for since the last call."""

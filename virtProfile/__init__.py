@@ -3,18 +3,19 @@
 
 from __future__ import annotations
 
-from .context import Context
-from .engine import apply
-from .errors import ProfileError
-from .provenance import Result
-from .store import ProfileStore
-from .version import VERSION
+from virtProfile.engine.flow import apply
+from virtProfile.errors import ProfileError
+from virtProfile.host.context import Context
+from virtProfile.language.store import ProfileStore, Store
+from virtProfile.result import Result
+from virtProfile.version import VERSION
 
 __all__ = [
     "Context",
     "ProfileError",
     "ProfileStore",
     "Result",
+    "Store",
     "apply",
     "lint",
     "status",
@@ -25,10 +26,10 @@ __version__ = VERSION
 
 #: name: module and what it is called there; no module may have one of these names itself
 _LATER = {
-    "lint": ("linting", "lint_files"),
-    "status": ("lifecycle", "status"),
-    "unapply": ("lifecycle", "unapply"),
-    "upgrade": ("lifecycle", "upgrade"),
+    "lint": ("authoring.lint", "lint_files"),
+    "status": ("engine.lifecycle", "status"),
+    "unapply": ("engine.lifecycle", "unapply"),
+    "upgrade": ("engine.lifecycle", "upgrade"),
 }
 
 

@@ -14,20 +14,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from .errors import ServiceError, UsageError
-from .profile import Problem
-from .resultdocument import error_of, merged_of, result_of, status_of, verdicts_of
+from virtProfile.errors import ServiceError, UsageError
+from virtProfile.language.profile import Problem
+from virtProfile.show.json_result import error_of, merged_of, result_of, status_of, verdicts_of
+from virtProfile.wire import calls
+from virtProfile.wire.calls import Call, call_of
 
 if TYPE_CHECKING:
     import ssl
 
-    from .capmerge import Merged
-    from .context import Context
-    from .hosts import HostDocuments, Verdict
-    from .lifecycle import Status
-    from .provenance import Result
+    from virtProfile.engine.lifecycle import Status
+    from virtProfile.host.context import Context
+    from virtProfile.host.fit import HostDocuments, Verdict
+    from virtProfile.host.merge import Merged
+    from virtProfile.result import Result
 
 #: More than this is no answer of the service.
 MAX_ANSWER = 64 << 20
@@ -66,7 +68,7 @@ class Client:
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if token is not None:
             if not token.isascii() or not token.isprintable():
-                raise UsageError("the token has characters that no token has")
+                raise UsageError("the token has invalid characters")
             self._headers["authorization"] = f"Bearer {token}"
         self._connection = _connection(server, token, timeout, tls)
 
@@ -102,9 +104,17 @@ class Client:
         :raises ProfileError: as there, and `policy` where the service does not allow the result
         :raises ServiceError: no answer
         """
-        body = _body(xml, context, name, profiles=list(profiles), auto=auto, override=override)
-        body.update(complete=complete, record=record)
-        return self._result("apply", body)
+        return self._result(
+            calls.APPLY,
+            xml,
+            profiles=profiles,
+            context=_words(context),
+            auto=auto,
+            override=override,
+            complete=complete,
+            record=record,
+            name=name,
+        )
 
     def diff(
         self,
@@ -118,7 +128,7 @@ class Client:
 
         :param file: stands in the head of the difference
         """
-        from .diff import unified
+        from virtProfile.show.diff import unified
 
         return unified(self.apply(xml, profiles, **more), file)
 
@@ -133,7 +143,7 @@ class Client:
 
         :raises UsageError: `xpath` is none
         """
-        from .explain import explain
+        from virtProfile.show.explain import explain
 
         return explain(self.apply(xml, profiles, **more), xpath)
 
@@ -147,8 +157,8 @@ class Client:
         name: str = "<xml>",
     ) -> Result:
         """As `virtProfile.unapply`."""
-        names = profiles if isinstance(profiles, str) else list(profiles)
-        return self._result("unapply", _body(xml, context, name, profiles=names, exclude=exclude))
+        words = _words(context)
+        return self._result(calls.UNAPPLY, xml, profiles=profiles, context=words, exclude=exclude, name=name)
 
     def upgrade(
         self,
@@ -159,7 +169,7 @@ class Client:
         name: str = "<xml>",
     ) -> Result:
         """As `virtProfile.upgrade`."""
-        return self._result("upgrade", _body(xml, context, name, profiles=list(profiles)))
+        return self._result(calls.UPGRADE, xml, profiles=profiles, context=_words(context), name=name)
 
     def device(
         self,
@@ -181,19 +191,27 @@ class Client:
         :param running: the VM runs: each PCI device gets a free place
         :param file: stands in messages for the device's file
         """
-        body = _body(xml, context, name, profiles=list(profiles), auto=auto, override=override)
-        del body["details"]
-        body.update(record=record, device=device, running=running, file=_readable(file))
-        return self._read("device", body, lambda document: [str(one) for one in document["devices"]])
+        return self._call(
+            calls.DEVICE,
+            lambda document: [str(element) for element in document["devices"]],
+            xml=xml,
+            device=device,
+            profiles=profiles,
+            running=running,
+            context=_words(context),
+            auto=auto,
+            override=override,
+            record=record,
+            name=name,
+            file=file,
+        )
 
     def status(self, xml: str, *, context: Context | None = None, name: str = "<xml>") -> Status:
         """As `virtProfile.status`."""
-        body = _body(xml, context, name)
-        del body["details"]
-        return self._read("status", body, status_of)
+        return self._call(calls.STATUS_OF_VM, status_of, xml=xml, context=_words(context), name=name)
 
-    def _result(self, call: str, body: dict[str, Any]) -> Result:
-        return self._read(call, body, lambda document: result_of(document, body["xml"]))
+    def _result(self, call: Call, xml: str, /, **words: Any) -> Result:
+        return self._call(call, lambda document: result_of(document, xml), xml=xml, details=True, **words)
 
     # --- hosts -------------------------------------------------------------------
 
@@ -203,8 +221,7 @@ class Client:
         :param wishes: nodes, policy, reserve, hugepages, used
         :raises ProfileError: as there
         """
-        body = {"xml": xml, "capabilities": capabilities, **wishes}
-        return self._read("topology/mirror", body, dict)
+        return self._call(calls.MIRROR, dict, xml=xml, capabilities=capabilities, **wishes)
 
     def merge(
         self,
@@ -214,11 +231,8 @@ class Client:
         require: Sequence[str] = (),
     ) -> Merged:
         """The largest domain capabilities that hosts share, as `capmerge.merge` without a baseline."""
-        rows = [{"name": one.name, "domcapabilities": list(one.domcapabilities)} for one in hosts]
-        body: dict[str, Any] = {"hosts": rows, "require": list(require)}
-        if min_hosts is not None:
-            body["min_hosts"] = min_hosts
-        return self._read("capabilities/merge", body, merged_of)
+        rows = [{"name": host.name, "domcapabilities": host.domcapabilities} for host in hosts]
+        return self._call(calls.MERGE, merged_of, hosts=rows, min_hosts=min_hosts, require=require)
 
     def hosts(
         self,
@@ -233,59 +247,67 @@ class Client:
         name: str = "<xml>",
     ) -> list[Verdict]:
         """Where the resulting VM runs, as ``--hosts``."""
-        rows = [
-            {
-                "name": one.name,
-                "capabilities": list(one.capabilities),
-                "domcapabilities": list(one.domcapabilities),
-            }
-            for one in hosts
-        ]
-        body = _body(xml, context, name, profiles=list(profiles), auto=auto, override=override)
-        del body["details"]
-        return self._read("hosts", {**body, "complete": complete, "hosts": rows}, verdicts_of)
+        return self._call(
+            calls.PLACES,
+            verdicts_of,
+            xml=xml,
+            hosts=hosts,
+            profiles=profiles,
+            context=_words(context),
+            auto=auto,
+            override=override,
+            complete=complete,
+            name=name,
+        )
 
     # --- profiles ----------------------------------------------------------------
 
     def profiles(self) -> list[dict[str, Any]]:
         """The profiles of the service's store."""
-        return self._get("profiles", lambda document: list(document["profiles"]))
+        return self._call(calls.PROFILES, lambda document: list(document["profiles"]))
 
     def profile(self, name: str, version: str | None = None) -> dict[str, Any]:
         """All about one profile.
 
         :raises NotFoundError, VersionError: there is none
         """
-        path = f"profiles/{quote(name, safe='')}"
-        return self._get(path if version is None else f"{path}/{quote(version, safe='')}", dict)
+        call = calls.PROFILE if version is None else calls.PROFILE_VERSION
+        return self._call(call, dict, name=name, version=version)
 
     def lint(self, profile: str, file: str = "profile.xml") -> list[Problem]:
         """What is wrong or doubtful in a profile document, as ``--lint``.
 
         :param file: stands in messages for its file
         """
-        body = {"profile": profile, "file": _readable(file)}
-        return self._read("lint", body, lambda document: [Problem(**one) for one in document["problems"]])
+        return self._call(
+            calls.LINT,
+            lambda document: [Problem(**problem) for problem in document["problems"]],
+            profile=profile,
+            file=file,
+        )
 
     # --- the wire ----------------------------------------------------------------
 
-    def _read(self, call: str, body: Mapping[str, Any], made: Callable[[Any], _Answer]) -> _Answer:
-        return self._asked("POST", call, json.dumps(body).encode("ascii"), made)
+    def call(self, name: str, /, **words: Any) -> dict[str, Any]:
+        """The plain answer of a call by its name, such as ``edit-xml``: for those without a method here.
 
-    def _get(self, path: str, made: Callable[[Any], _Answer]) -> _Answer:
-        return self._asked("GET", path, None, made)
+        :param words: keys of the request; None is what is not said
+        :raises ProfileError: as the service says, for a key or a name that it does not know too
+        """
+        return self._call(call_of(name), dict, **words)
 
-    def _asked(self, method: str, path: str, data: bytes | None, made: Callable[[Any], _Answer]) -> _Answer:
-        status, text = self._exchanged(method, f"/v1/{path}", data)
+    def _call(self, call: Call, read: Callable[[Any], _Answer], /, **words: Any) -> _Answer:
+        path, data = call.message(words)
+        status, text = self._exchanged(call.method, path, data)
         try:
             document = json.loads(text)
             if status == 200:
-                return made(document)
+                return read(document)
             problem = error_of(document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ServiceError(
-                f"{self.server} gave an answer that is none (HTTP status {status})",
-                hint="is it the address of a virt-profile service of this version?",
+                f"{self.server} gave an invalid answer (HTTP status {status})",
+                hint="check that the address is that of a virt-profile service of this version",
             ) from None
         raise problem
 
@@ -335,40 +357,33 @@ def _connection(
         parts = urlsplit(server)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise UsageError(f"'{server}' is no address of a service", hint=_HINT) from None
+        raise UsageError(f"invalid service address '{server}'", hint=_HINT) from None
     if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
         return _UnixConnection(server[len("unix:") :].removeprefix("//"), timeout)
     bare = not parts.username and parts.path in ("", "/") and not parts.query and not parts.fragment
     if host is None or not bare or parts.scheme not in ("http", "https"):
-        raise UsageError(f"'{server}' is no address of a service", hint=_HINT)
+        raise UsageError(f"invalid service address '{server}'", hint=_HINT)
     if parts.scheme == "https":
         return http.client.HTTPSConnection(host, port, timeout=timeout, context=tls)
     if host not in _LOOPBACK:
         raise UsageError(
-            f"'{server}': domains and tokens do not go over a network in clear text",
+            f"'{server}': domains and tokens are not sent over a network in clear text",
             hint="https://, or a tunnel to this machine",
         )
     return http.client.HTTPConnection(host, port, timeout=timeout)
 
 
-def _body(xml: str, context: Context | None, name: str, **more: Any) -> dict[str, Any]:
-    body = {"xml": xml, "name": _readable(name), "details": True, **more}
-    if context is not None:
-        documents = (*context.capabilities, *context.domcapabilities)
-        said: dict[str, Any] = {
-            "capabilities": list(context.capabilities),
-            "domcapabilities": list(context.domcapabilities),
-        }
-        if context.sources:
-            said["sources"] = [_readable(context.sources.get(one, "")) for one in documents]
-        if context.osinfo is not None:
-            said["osinfo"] = context.osinfo
-        if context.qemu_version is not None:
-            said["qemu_version"] = context.qemu_version
-        body["context"] = said
-    return body
-
-
-def _readable(name: str) -> str:
-    """A file's name, which may be no text at all, as something that JSON can hold."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+def _words(context: Context | None) -> dict[str, Any] | None:
+    """A context as a request says it: the file of each document instead of its text's."""
+    if context is None:
+        return None
+    documents = (*context.capabilities, *context.domcapabilities)
+    sources = [context.sources.get(text, "") for text in documents]
+    return {
+        "capabilities": context.capabilities,
+        "domcapabilities": context.domcapabilities,
+        "sources": sources if context.sources else None,
+        "osinfo": context.osinfo,
+        "qemu_version": context.qemu_version,
+        "daemon": context.daemon,
+    }

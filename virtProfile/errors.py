@@ -8,15 +8,22 @@ travel together: the first carries the rest in ``others``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .records import record
+from virtProfile.frozen import record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 
 EXIT_DONE = 0
+
 EXIT_FAILED = 1
+
 EXIT_USAGE = 2
+
 EXIT_CONFLICT = 3
+
 EXIT_PENDING = 4
 
 
@@ -123,6 +130,13 @@ class CardinalityError(ProfileError):
     exit_status = EXIT_CONFLICT
 
 
+class CheckError(ProfileError):
+    """A ``<check>`` of a selected profile does not hold in the result."""
+
+    code = "check"
+    exit_status = EXIT_CONFLICT
+
+
 class CompletionError(ProfileError):
     """A device cannot be made to work."""
 
@@ -195,4 +209,24 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     close = get_close_matches(name, list(known), n=count, cutoff=0.6)
     if not close:
         return ""
-    return "did you mean " + " or ".join(f"'{one}'" for one in close) + "?"
+    return "did you mean " + " or ".join(f"'{word}'" for word in close) + "?"
+
+
+def _place(error: ProfileError) -> tuple[str, int, str]:
+    file, _, line = error.where.rpartition(":")
+    return (file, int(line), error.message) if line.isdigit() else (error.where, 0, error.message)
+
+
+def together(errors: Sequence[ProfileError]) -> ProfileError:
+    """One error that carries all the others, in the order of files and lines."""
+    errors = sorted(errors, key=_place)
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    return type(first)(
+        first.message,
+        hint=first.hint,
+        where=first.where,
+        conflicts=first.conflicts,
+        others=[*first.others, *(error for other in errors[1:] for error in (other, *other.others))],
+    )

@@ -12,14 +12,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from .context import Context
-from .errors import InvalidDomainError, ProfileError, UsageError
-from .provenance import Result
+from virtProfile.errors import InvalidDomainError, ParamError, ProfileError, UsageError
+from virtProfile.host.context import Context
+from virtProfile.result import Result
+
+if TYPE_CHECKING:
+    from virtProfile.language.store import ProfileStore
 
 #: Where `virsh capabilities` and `virsh domcapabilities` of this host were kept.
 HOST_FILES = "/etc/virt-profile/host"
@@ -36,9 +40,9 @@ def wishes(text: str) -> list[dict[str, Any]]:
 
     :raises UsageError: one of them is misspelled
     """
-    from .cliargs import profile_wish
+    from virtProfile.language.requests import profile_wish
 
-    return [profile_wish(one.strip(), "profile") for one in re.split(r"[;\n]", text) if one.strip()]
+    return [profile_wish(word.strip(), "profile") for word in re.split(r"[;\n]", text) if word.strip()]
 
 
 def host_context(directory: str = HOST_FILES) -> Context:
@@ -46,15 +50,15 @@ def host_context(directory: str = HOST_FILES) -> Context:
 
     :raises UsageError: a file is another document
     """
-    from .hostfiles import read_hosts
+    from virtProfile.host.files import read_hosts
 
     files = sorted(Path(directory).glob("*.xml"))
     if not files:
         return Context()
     hosts = read_hosts(files)
     return Context(
-        capabilities=tuple(text for one in hosts for text in one.capabilities),
-        domcapabilities=tuple(text for one in hosts for text in one.domcapabilities),
+        capabilities=tuple(text for host in hosts for text in host.capabilities),
+        domcapabilities=tuple(text for host in hosts for text in host.domcapabilities),
     )
 
 
@@ -63,24 +67,46 @@ def apply_to(text: str, asked: Sequence[Mapping[str, Any]], environ: Mapping[str
 
     :raises ProfileError: as `virtProfile.apply`
     """
-    from .engine import apply
-    from .searchpath import search_path
-    from .store import ProfileStore
+    from virtProfile.apply_options import ApplyOptions
+    from virtProfile.engine.dispatch import dispatch
+    from virtProfile.engine.record.model import Trust
+    from virtProfile.language.search_path import search_path
+    from virtProfile.language.store import ProfileStore
 
-    store = ProfileStore(search_path((), environ))
-    return apply(
-        text,
+    store = ProfileStore(search_path((), environ, _say))
+    _refuse_secrets(asked, store)
+    return dispatch(
+        ApplyOptions(),
         asked,
+        text,
         store=store,
         context=host_context(environ.get("VIRT_PROFILE_HOST", HOST_FILES)),
+        trust=Trust.STORE,
         name=name,
     )
+
+
+def _refuse_secrets(asked: Sequence[Mapping[str, Any]], store: ProfileStore) -> None:
+    """A secret would be readable where the wish is written, and ``@FILE`` be a file of this host.
+
+    :raises ParamError: a wish gives one
+    """
+    for wish in asked:
+        try:
+            profile = store.resolve(wish["name"], wish.get("version"))[0]
+        except ProfileError:
+            continue  # the engine tells of all that are missing
+        for param in profile.params:
+            if param.secret and param.name in (wish.get("params") or {}):
+                what = f"the secret parameter '{param.name}' cannot be given to a hook"
+                words = f"virt-profile DOMAIN --profile {profile.name},{param.name}=@FILE"
+                raise ParamError(f"profile '{profile.name}': {what}", hint=f"on the host: {words}")
 
 
 # --- KubeVirt -----------------------------------------------------------------------
 
 
-def on_define_domain(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], environ: Mapping[str, str]) -> int:
+def on_define_domain(argv: Sequence[str], stdin: IO[str], stdout: IO[str], environ: Mapping[str, str]) -> int:
     """KubeVirt's sidecar hook: ``--vmi JSON --domain XML`` in any order, the new XML on stdout.
 
     The profiles are those of the VMI's annotation, else of the environment.
@@ -93,7 +119,7 @@ def on_define_domain(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], envir
         annotations = (vmi.get("metadata") or {}).get("annotations") or {}
         text = annotations.get(ANNOTATION, environ.get(VARIABLE, ""))
     except (ValueError, AttributeError) as problem:
-        raise UsageError(f"--vmi is no VMI: {problem}") from None
+        raise UsageError(f"--vmi is not a VMI: {problem}") from None
     result = apply_to(given["domain"], wishes(text), environ, "--domain")
     _tell(result)
     stdout.write(result.xml)
@@ -108,7 +134,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
     while words:
         name, sign, value = words.pop(0).partition("=")
         if not name.startswith("--"):
-            raise UsageError(f"'{name}' is no option")
+            raise UsageError(f"unknown option '{name}'")
         if not sign:
             if not words:
                 raise UsageError(f"{name} has no value")
@@ -120,7 +146,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
 # --- oVirt ----------------------------------------------------------------------------
 
 
-def before_vm_start(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], environ: Mapping[str, str]) -> int:
+def before_vm_start(argv: Sequence[str], stdin: IO[str], stdout: IO[str], environ: Mapping[str, str]) -> int:
     """VDSM's hook: the file ``$_hook_domxml`` is edited in place.
 
     The profiles are those of the custom property ``virt_profile``, which VDSM gives as a
@@ -131,8 +157,8 @@ def before_vm_start(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], enviro
         raise UsageError("there is no _hook_domxml", hint="VDSM sets it for hooks of its before_vm_start")
     with open(path, "rb") as stream:
         data = stream.read()
-    from .output import encoded
-    from .xmltree import decode, parse
+    from virtProfile.format.document import decode, parse
+    from virtProfile.show.terminal import encoded
 
     text, encoding = decode(data, path)
     if parse(text, name=path).root.tag != "domain":
@@ -149,7 +175,7 @@ def before_vm_start(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], enviro
 # --- libvirt ---------------------------------------------------------------------------
 
 
-def qemu(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], environ: Mapping[str, str]) -> int:
+def qemu(argv: Sequence[str], stdin: IO[str], stdout: IO[str], environ: Mapping[str, str]) -> int:
     """libvirt's hook: ``GUEST prepare begin -`` with the XML on stdin; a check, nothing is changed.
 
     A VM with profiles on its list starts only if they hold; with ``VIRT_PROFILE_HOOK=warn`` it
@@ -158,22 +184,27 @@ def qemu(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], environ: Mapping[
     text = stdin.read()
     if list(argv[1:3]) != ["prepare", "begin"]:
         return _DONE
-    from .xmltree import VIRTUNED_NS
+    from virtProfile.format.document import VIRTUNED_NS
 
     if VIRTUNED_NS not in text:
         return _DONE
     name = argv[0]
     try:
-        pending = _pending(apply_to(text, (), environ, name))
+        result = apply_to(text, (), environ, name)
+        pending = _pending(result, _not_judged(result, environ))
     except InvalidDomainError:
         raise
     except ProfileError as problem:
-        from .errors import CompletionError, ConflictError
+        from virtProfile.errors import CompletionError, ConflictError
 
         if not isinstance(problem, (ConflictError, CompletionError)):
-            _say(f"{name}: its profiles cannot be judged: {problem}")
+            from virtProfile.redaction import veil_error
+
+            _say(f"{name}: its profiles cannot be judged: {veil_error(problem)}")
             return _DONE
-        pending = [str(problem)]
+        from virtProfile.redaction import veil_error
+
+        pending = [str(veil_error(problem))]
     if not pending:
         return _DONE
     more = f" and {len(pending) - 3} more" if len(pending) > 3 else ""
@@ -182,21 +213,44 @@ def qemu(argv: Sequence[str], stdin: IO[Any], stdout: IO[Any], environ: Mapping[
     return _DONE if environ.get("VIRT_PROFILE_HOOK") == "warn" else _FAILED
 
 
-def _pending(result: Result) -> list[str]:
-    """What would change; passwords aside, which libvirt does not tell its hook."""
-    from .secrecy import is_secret
+def _not_judged(result: Result, environ: Mapping[str, str]) -> set[str]:
+    """Profiles that ask for documents of the host, which are not here: by those they chose when applied."""
+    from virtProfile.language.context_needs import needs
+    from virtProfile.language.instances import base_of
+    from virtProfile.language.search_path import search_path
+    from virtProfile.language.store import ProfileStore
 
-    told = []
-    for one in result.changes:
-        if not is_secret(one.path):
-            value = "" if one.after is None else f" '{one.after}'"
-            told.append(f"{one.op} {one.path}{value} ({one.origin.profile})")
-    return told
+    context = host_context(environ.get("VIRT_PROFILE_HOST", HOST_FILES))
+    given = {"capabilities": context.capabilities, "domcapabilities": context.domcapabilities}
+    lacking = {what for what, documents in given.items() if not documents}
+    store = ProfileStore(search_path((), environ, lambda _: None))
+    found = set()
+    for applied in result.applied if lacking else ():
+        profile = store.get(base_of(applied.name), applied.version)
+        if any(need.what in lacking for need in needs(profile)):
+            found.add(applied.name)
+    return found
+
+
+def _pending(result: Result, aside: Collection[str]) -> list[str]:
+    """What would change; secrets aside, which libvirt does not give its hook.
+
+    :param aside: profiles that cannot be judged
+    """
+    from virtProfile.format.secret_slots import is_secret
+    from virtProfile.redaction import veil_result
+
+    lines = []
+    for change in veil_result(result).changes:
+        if not is_secret(change.path) and change.origin.profile not in aside:
+            value = "" if change.after is None else f" '{change.after}'"
+            lines.append(f"{change.op} {change.path}{value} ({change.origin.profile})")
+    return lines
 
 
 # --- all of them --------------------------------------------------------------------------
 
-Hook = Callable[[Sequence[str], IO[Any], IO[Any], Mapping[str, str]], int]
+Hook = Callable[[Sequence[str], IO[str], IO[str], Mapping[str, str]], int]
 
 HOOKS: dict[str, tuple[Hook, int]] = {
     # name: what to do, and the exit status of an error
@@ -212,26 +266,26 @@ def _say(text: str) -> None:
 
 def _tell(result: Result) -> None:
     """Warnings, for the log of whoever called."""
-    from .secrecy import veil_result
+    from virtProfile.redaction import veil_result
 
-    for one in veil_result(result).warnings:
-        _say(f"{one.where}: {one.message}" if one.where else one.message)
+    for warning in veil_result(result).warnings:
+        _say(f"{warning.where}: {warning.message}" if warning.where else warning.message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """:returns: the exit status; stdout is empty where it is not 0"""
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if name not in HOOKS:
-        _say(f"'{name}' is no hook: {', '.join(HOOKS)}")
+        _say(f"unknown hook '{name}': {', '.join(HOOKS)}")
         return _STOP
     hook, failed = HOOKS[name]
     try:
         return hook(rest, sys.stdin, sys.stdout, os.environ)
     except ProfileError as problem:
-        from .secrecy import veil_error
+        from virtProfile.redaction import veil_error
 
-        one = veil_error(problem)
-        for part in (one, *one.others):
+        error = veil_error(problem)
+        for part in (error, *error.others):
             _say(str(part))
             if part.hint:
                 _say(f"  {part.hint}")
@@ -242,5 +296,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     return failed
 
 
+#: Seconds of processor time that a hook may take, and the variable that says otherwise.
+SECONDS = 10
+SECONDS_VARIABLE = "VIRT_PROFILE_HOOK_SECONDS"
+
+
+def limited(argv: Sequence[str], run: Callable[[Sequence[str]], int] = main) -> int:
+    """`main` in a process of its own, with a limit on its processor time.
+
+    A domain that takes longer passes as it is, and that is said: no metadata keeps a VM from its
+    start by being expensive.
+    """
+    try:
+        seconds = max(1, int(os.environ.get(SECONDS_VARIABLE, "")))
+    except ValueError:
+        seconds = SECONDS
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        status = _STOP
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # the kernel ends it, in C too
+            os.dup2(writer, 1)
+            sys.stdout = open(1, "w", encoding="utf-8", newline="", closefd=False)  # noqa: SIM115
+            status = run(argv)
+            sys.stdout.flush()
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader, encoding="utf-8", newline="") as stream:
+        text = stream.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status >= 0:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return status
+    _say(f"not done after {seconds} s of processor time: the VM passes as it is, no profile was judged")
+    if argv[:1] == ["on-define-domain"]:
+        sys.stdout.write(_flags(argv[1:]).get("domain", ""))
+    return _DONE
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(limited(sys.argv[1:]))

@@ -13,6 +13,11 @@ shadowed, and importing this changes nothing of what it does.
 import os as _os
 import sys as _sys
 from importlib import util as _util
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+if _TYPE_CHECKING:  # the names of the distribution's part, which no checker can follow
+
+    def __getattr__(name: str): ...
 
 
 def _is_virtinst(directory):
@@ -27,7 +32,7 @@ def _find_distribution():
     given = _os.environ.get("VIRT_PROFILE_VIRTINST")
     if given:
         if not _is_virtinst(given):
-            raise ImportError("VIRT_PROFILE_VIRTINST='%s' is no virtinst: no guest.py" % given)
+            raise ImportError("VIRT_PROFILE_VIRTINST='%s' is not a virtinst: no guest.py" % given)
         return _os.path.realpath(given)
     ours = _os.path.realpath(_os.path.dirname(__file__))
     places = ["/usr/share/virt-manager", "/usr/local/share/virt-manager", *_sys.path]
@@ -47,6 +52,7 @@ def _join():
         __path__.append(directory)
     spec = _util.spec_from_file_location(__name__, _os.path.join(directory, "__init__.py"))
     before = set(_sys.modules)
+    assert spec is not None and spec.loader is not None
     try:
         spec.loader.exec_module(_sys.modules[__name__])
     except ImportError as problem:

@@ -11,41 +11,42 @@ from contextlib import contextmanager
 from lxml import etree
 
 from virtinst.xmlutil import listify
-from virtProfile.marks import mark, unmark
+from virtProfile.engine.devices.virtinst_classes import spaced
+from virtProfile.live.device_marks import mark, unmark
 
 #: The attributes in which virtinst keeps the XML side of an object.
 _XML_STATE = ("conn", "_propstore", "_xmlstate")
 
 
-def objects(one):
+def objects(owner):
     """An object of virtinst and all below it."""
-    yield one
-    for name in one._all_child_props():
-        for below in listify(getattr(one, name)):
+    yield owner
+    for name in owner._all_child_props():
+        for below in listify(getattr(owner, name)):
             yield from objects(below)
 
 
 @contextmanager
 def without_xml_actions(guest):
     """``--xml`` and its like act at the end only, not on what profiles work on."""
-    kept = [(one, one.xml_actions) for one in objects(guest) if one.xml_actions]
+    kept = [(inner, inner.xml_actions) for inner in objects(guest) if inner.xml_actions]
     try:
-        for one, _ in kept:
-            one.xml_actions = []
+        for inner, _ in kept:
+            inner.xml_actions = []
         yield
     finally:
-        for one, actions in kept:
-            one.xml_actions = actions
+        for inner, actions in kept:
+            inner.xml_actions = actions
 
 
 def marked(guest):
     """The guest as an lxml tree, each device with a mark, and the devices by mark."""
     with without_xml_actions(guest):
         root = etree.fromstring(guest.get_xml().encode())
-    devices = []
+    devices: list = []
     elements = root.find("devices")
     for name in guest.devices._all_child_props():
-        seen = {}
+        seen: dict[str, int] = {}
         for device in listify(getattr(guest.devices, name)):
             tag = device.XML_NAME
             at = seen[tag] = seen.get(tag, -1) + 1
@@ -61,7 +62,7 @@ def _unmarked(text):
     root = etree.fromstring(text.encode())
     marks = unmark(root)
     found = {}
-    seen = {}
+    seen: dict[str, int] = {}
     for device in root.iterfind("devices/*"):
         at = seen[device.tag] = seen.get(device.tag, -1) + 1
         if device in marks:
@@ -82,10 +83,10 @@ def adopt(guest, text, devices):
 def clone(guest, text, devices):
     """Another guest, of the marked text, with what `guest` and its devices know besides XML."""
     clean, marks = _unmarked(text)
-    new = guest.__class__(guest.conn, parsexml=clean)
+    new = guest.__class__(guest.conn, parsexml=spaced(clean))
     _carry(guest, new, lambda tag, at: _marked(devices, marks, tag, at), False)
-    for one in objects(new):
-        one.xml_actions = []
+    for inner in objects(new):
+        inner.xml_actions = []
     return new
 
 
@@ -109,15 +110,15 @@ def _carry(old, new, known, keep):
             continue
         ours = prop._get(new)
         if getattr(new, "XML_NAME", "") == "devices":
-            pairs = [(known(one.XML_NAME, at), at) for at, one in enumerate(ours)]
+            pairs = [(known(inner.XML_NAME, at), at) for at, inner in enumerate(ours)]
         else:
             before = prop._get(old)
-            pairs = [(one, at) for at, one in enumerate(before)] if len(before) == len(ours) else []
-        for one, at in pairs:
-            if one is not None:
-                _carry(one, ours[at], known, keep)
+            pairs = [(inner, at) for at, inner in enumerate(before)] if len(before) == len(ours) else []
+        for inner, at in pairs:
+            if inner is not None:
+                _carry(inner, ours[at], known, keep)
                 if keep:
-                    ours[at] = one
+                    ours[at] = inner
     if keep:
         # One state for both: what holds on to `new` sees the same object.
         old.__dict__ = new.__dict__

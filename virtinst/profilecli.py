@@ -13,17 +13,10 @@ from virtinst import cli
 from virtinst.guest import Guest
 from virtinst.install.installer import Installer
 
-_HELP = (
-    "Apply a libvirt profile to the guest. Ex:\n"
-    "--profile headless-server\n"
-    "--profile NAME,priority=100 (also against other options)\n"
-    "--profile NAME,version=1,PARAM=VALUE\n"
-    "'--profile help' lists the profiles"
-)
 #: Found once in a process: its wishes are the parsed options'.
 _WISHES = "_profile_wishes"
 _NEW = "_profile_new"
-_OPTIONS = []
+_OPTIONS: list = []
 
 
 class ParserProfile(cli.VirtCLIParser):
@@ -49,15 +42,15 @@ class ParserProfile(cli.VirtCLIParser):
     def parse(self, inst):
         guest = inst if isinstance(inst, Guest) else self.guest
         if self.optstr and self.optstr != "none":
-            from virtProfile.cliargs import profile_wish
+            from virtProfile.language.requests import profile_wish
 
             vars(guest).setdefault(_WISHES, []).append(_told(lambda: profile_wish(self.optstr)))
         return []
 
     @classmethod
     def print_introspection(cls):
-        from virtProfile.catalogue import listing
-        from virtProfile.output import Output
+        from virtProfile.cli.profiles import listing
+        from virtProfile.show.terminal import Output
 
         from . import profileguest
 
@@ -65,7 +58,7 @@ class ParserProfile(cli.VirtCLIParser):
 
 
 def _talk():
-    from virtProfile.output import Talk
+    from virtProfile.show.terminal import Talk
 
     quiet = bool(cli.get_global_state().quiet) if hasattr(cli, "get_global_state") else False
     return Talk(sys.stderr, quiet=quiet)
@@ -74,7 +67,7 @@ def _talk():
 def _told(work):
     """Do it; an error of a profile ends the program, told as virt-profile tells it."""
     from virtProfile.errors import EXIT_FAILED, ProfileError
-    from virtProfile.secrecy import veil_error
+    from virtProfile.redaction import veil_error
 
     try:
         return work()
@@ -88,7 +81,7 @@ def _told(work):
 
 def _wishes(guest, store):
     """Take the wishes off the guest, with the secrets that they name files of."""
-    from virtProfile.gathering import read_secrets
+    from virtProfile.live.call_context import read_secrets
 
     found = vars(guest).pop(_WISHES, [])
     if found:
@@ -106,7 +99,7 @@ def _around(module, name, wrapper):
     def wrapped(*args, **kwargs):
         return wrapper(original, *args, **kwargs)
 
-    wrapped.is_profile_hook = True
+    setattr(wrapped, "is_profile_hook", True)
     setattr(module, name, wrapped)
 
 
@@ -147,9 +140,15 @@ def enable(program):
 
 
 def _add_option(original, group):
+    from virtProfile.apply_options import OPTIONS
+    from virtProfile.command_line import argument_of
+
     original(group)
     ParserProfile.register()
-    group.add_argument("--profile", action="append", help=_HELP)
+    for row in OPTIONS:
+        if row.virtinst:
+            as_theirs = {"help": row.virtinst, "metavar": None, "default": None}
+            group.add_argument(*row.flags, **{**argument_of(row), **as_theirs})
 
 
 def _with_options(original, options):
@@ -217,7 +216,7 @@ def _action_edit(original, *args, **kwargs):
         return found
     from . import profileguest
 
-    for guest in (one for one in args if isinstance(one, Guest)):
+    for guest in (word for word in args if isinstance(word, Guest)):
         store = profileguest.profile_store()
         wishes = _wishes(guest, store)
         if wishes:
@@ -235,8 +234,8 @@ def _with_storage(original, conn, guest, *args, **kwargs):
 
 
 def _report(result):
-    from virtProfile.output import tell
-    from virtProfile.secrecy import veil_result
+    from virtProfile.redaction import veil_result
+    from virtProfile.show.terminal import tell
 
     tell(_talk(), veil_result(result), override=True)
 
@@ -250,13 +249,14 @@ def _completer(original, prefix, **kwargs):
     from . import profileguest
 
     try:
-        rows = [one.profile for one in profileguest.profile_store().listing() if not one.shadowed]
+        store = profileguest.profile_store()
+        rows = [row.profile for row in store.listing() if not (row.shadowed or row.profile.audit)]
     except ProfileError:
         return found
     name, comma, _ = prefix.partition(",")
     if not comma:
-        return [one.name for one in rows]
-    params = [param.name for one in rows if one.name == name for param in one.params]
+        return [profile.name for profile in rows]
+    params = [param.name for profile in rows if profile.name == name for param in profile.params]
     given = {part.partition("=")[0] for part in prefix.split(",")[:-1]}
     words = [word for word in found if word != "name="] + [word + "=" for word in params]
     return [word for word in words if word[:-1] not in given]

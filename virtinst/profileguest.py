@@ -11,13 +11,13 @@ from lxml import etree
 
 from virtinst.devices import DeviceInterface
 from virtinst.guest import Guest
-from virtProfile.context import Context
-from virtProfile.engine import Call, run
-from virtProfile.provenance import DEFINITION_PRIORITY
-from virtProfile.store import ProfileStore
-from virtProfile.valuetypes import kib_of
-from virtProfile.volumes import human
-from virtProfile.wishlist import read_requests
+from virtProfile.engine.flow import Call, run
+from virtProfile.format.values import kib_of
+from virtProfile.host.context import Context
+from virtProfile.language.profile import DEFINITION_PRIORITY
+from virtProfile.language.requests import read_requests
+from virtProfile.language.store import ProfileStore
+from virtProfile.live.volumes import human
 
 from . import profilecarry
 from .profilestorage import give_storage, libvirt_error, resize
@@ -28,7 +28,7 @@ def profile_store(directories=()):
 
     :param directories: looked at first
     """
-    from virtProfile.searchpath import search_path
+    from virtProfile.language.search_path import search_path
 
     return ProfileStore(search_path(directories, os.environ))
 
@@ -38,16 +38,17 @@ def host_context(conn, root):
 
     :param root: the domain, as an lxml element; domain capabilities are those for it
     """
-    from virtProfile.gathering import host_schema
+    from virtProfile.live.call_context import host_schema
+    from virtProfile.live.connection import daemon_of
 
     kind = root.find("os/type")
     machine = {} if kind is None else kind.attrib
     try:
-        capabilities = (conn.getCapabilities(),)
+        capabilities: tuple[str, ...] = (conn.getCapabilities(),)
     except (RuntimeError, OSError, libvirt_error()):
         capabilities = ()
     try:
-        domcapabilities = (
+        domcapabilities: tuple[str, ...] = (
             conn.getDomainCapabilities(
                 root.findtext("devices/emulator"),
                 machine.get("arch"),
@@ -63,12 +64,11 @@ def host_context(conn, root):
         capabilities=capabilities,
         domcapabilities=domcapabilities,
         qemu_version=conn.conn_version() if conn.is_qemu() else None,
+        daemon=daemon_of(conn.uri),
     )
 
 
-def apply_profiles(
-    guest, profiles, *, store=None, context=None, auto=False, override=False, record=True
-):
+def apply_profiles(guest, profiles, *, store=None, context=None, auto=False, override=False, record=True):
     """Apply profiles to a Guest in place; gives the engine's `virtProfile.Result`.
 
     Objects of devices that stay go on, with the storage that they will create.
@@ -99,9 +99,17 @@ def apply_profiles(
         if trial is not None:
             give_storage(trial, sizes)  # what cannot be made is told before the guest is another
         profilecarry.adopt(guest, result.xml, devices)
+        if trial is None:
+            return result
         for position in sizes:
             guest.devices.disk[position]._storage_backend = trial.devices.disk[position]._storage_backend
     return result
+
+
+def _at(root, path):
+    """The element at a path of a result."""
+    found = root.xpath(path)
+    return found[0]
 
 
 def _sizes(text, storage):
@@ -111,8 +119,8 @@ def _sizes(text, storage):
     root = etree.fromstring(text.encode())
     disks = root.findall("devices/disk")
     return {
-        disks.index(root.xpath(one.path)[0]): (one.size, "%s:%d" % (one.origins[0].file, one.origins[0].line))
-        for one in storage
+        disks.index(_at(root, disk.path)): (disk.size, "%s:%d" % (disk.origins[0].file, disk.origins[0].line))
+        for disk in storage
     }
 
 
@@ -186,19 +194,21 @@ class NewGuest:
 
     def _resize(self, guest, result):
         """A size that virt-install made up yields to a profile, one that was told to the override."""
-        above = {one.name for one in result.applied if one.priority > DEFINITION_PRIORITY}
+        above = {profile.label for profile in result.applied if profile.priority > DEFINITION_PRIORITY}
         sizes = _sizes(result.xml, result.unused)
-        for one, (position, (size, where)) in zip(result.unused, sizes.items()):
+        for unused, (position, (size, where)) in zip(result.unused, sizes.items()):
             disk = guest.devices.disk[position]
             creates = disk.get_vol_install() is not None
             if creates and disk.get_vol_install().capacity == size:
                 continue
-            if creates and (disk is self.default_disk or one.origins[0].profile in above):
+            if creates and (disk is self.default_disk or unused.origins[0].profile in above):
                 resize(disk, size, where)
-                self.sizes.append((False, "%s: %s for disk %s" % (one.origins[0], human(size), disk.target)))
+                self.sizes.append(
+                    (False, "%s: %s for disk %s" % (unused.origins[0], human(size), disk.target))
+                )
             else:
                 fact = "%s: %s for disk %s is not used: the disk is told with --disk"
-                self.sizes.append((True, fact % (one.origins[0], human(size), disk.target)))
+                self.sizes.append((True, fact % (unused.origins[0], human(size), disk.target)))
 
     def _defaulted(self, guest, root, devices):
         made = self._complete(guest, etree.tostring(root, encoding="unicode"), devices, False, {})
@@ -217,7 +227,7 @@ class NewGuest:
             made.currentMemory = made.memory  # as --memory does; the installer compares it
         if not made.vcpus and "vcpus" in self._later:
             made.sync_vcpus_topology(self._later["vcpus"])
-        by_device = any(one.boot.order for one in made.devices.get_all() if hasattr(one, "boot"))
+        by_device = any(device.boot.order for device in made.devices.get_all() if hasattr(device, "boot"))
         if not made.os.bootorder and not by_device:
             made.os.bootorder = self._later.get("os.bootorder", [])
         made.uuid = made.uuid or "00000000-0000-4000-8000-000000000000"  # else one is drawn
@@ -260,8 +270,9 @@ def _in_kib(text):
     root = etree.fromstring(text.encode())
     for name in ("memory", "currentMemory"):
         for size in root.findall(name):
-            unit = size.attrib.pop("unit", None)
+            unit = size.get("unit")
             if unit is not None:
+                del size.attrib["unit"]
                 size.text = str(int(kib_of(size.text or "", unit) or 0))
     return etree.tostring(root, encoding="unicode")
 
@@ -272,7 +283,8 @@ def _identified(conn, text):
     if root.find("uuid") is None:
         uuid = etree.Element("uuid")
         uuid.text = Guest.generate_uuid(conn)
-        _insert(root, 0 if root.find("name") is None else root.index(root.find("name")) + 1, uuid)
+        name = root.find("name")
+        _insert(root, 0 if name is None else root.index(name) + 1, uuid)
     for nic in root.iterfind("devices/interface"):
         if nic.find("mac") is None:
             mac = etree.Element("mac", address=DeviceInterface.generate_mac(conn))

@@ -12,7 +12,7 @@ from virtinst.diskbackend import ManagedStorageCreator
 from virtinst.logger import log
 from virtinst.storage import StoragePool, StorageVolume
 from virtProfile.errors import CompletionError
-from virtProfile.volumes import PLAIN_FORMAT, SHARED_HINT
+from virtProfile.live.volumes import PLAIN_FORMAT, SHARED_HINT
 
 _GIB = 1024**3
 

@@ -10,11 +10,22 @@ function needed(param) {
   return !param.secret && (param.default === null || param.default === undefined);
 }
 
+/** What is wrong with a field of a profile, in words, or "". */
+function lacks(profile, name, field) {
+  if (field.validity.valid) return "";
+  if (field.validity.valueMissing) return `${profile} needs its parameter “${name}”.`;
+  return `The ${name} of ${profile} is a whole number from ${field.min} to ${field.max}.`;
+}
+
 /** The catalogue of the page. */
 export class Catalogue {
-  /** @param {() => void} changed called when the choice changes */
-  constructor(changed) {
+  /**
+   * @param {() => void} changed called when the choice changes
+   * @param {{secrets: boolean}} [can] may secret parameters be given here?
+   */
+  constructor(changed, { secrets = true } = {}) {
     this.changed = changed;
+    this.secrets = secrets;
     this.rows = [];
     byId("search").addEventListener("input", () => this.filter());
     byId("search").addEventListener("keydown", (event) => {
@@ -22,15 +33,27 @@ export class Catalogue {
     });
   }
 
-  /** @param {Object[]} profiles as the service lists them */
-  list(profiles) {
+  /**
+   * @param {Object[]} profiles as the service lists them
+   * @param {string[]} groups the titles of their groups, in order
+   */
+  list(profiles, groups = []) {
     const newest = new Map(); // a version that nobody asks for is not offered
     for (const one of profiles) {
       if (!one.replaced_by) newest.set(one.name, one);
     }
     const names = [...newest.keys()].sort();
     this.rows = names.map((name) => this.row(newest.get(name)));
-    fill(byId("catalogue"), this.rows.map((one) => one.item));
+    const titles = [...new Set([...groups, ...this.rows.map((row) => row.profile.group || "Others")])];
+    this.groups = titles
+      .map((title) => ({ title, rows: this.rows.filter((row) => (row.profile.group || "Others") === title) }))
+      .filter((group) => group.rows.length);
+    for (const [at, group] of this.groups.entries()) {
+      const id = `group-${at}`;
+      const list = el("ul", { "aria-labelledby": id }, group.rows.map((row) => row.item));
+      group.section = el("section", {}, el("h3", { id }, group.title), list);
+    }
+    fill(byId("catalogue"), this.groups.map((group) => group.section));
     this.filter();
   }
 
@@ -45,7 +68,7 @@ export class Catalogue {
       fields,
       priority: null,
       params: new Map(),
-      words: `${profile.name} ${profile.title || ""} ${about}`.toLowerCase(),
+      words: `${profile.name} ${profile.title || ""} ${about} ${profile.group || ""}`.toLowerCase(),
       item: el(
         "li",
         {},
@@ -101,7 +124,8 @@ export class Catalogue {
     }
     return el("input", {
       type: param.secret ? "password" : "text", id, required: must, title: description,
-      placeholder: param.secret ? "secret; empty: as the VM has it" : param.default,
+      placeholder: param.secret ? (this.secrets ? "secret; empty: as the VM has it" : "secret: as the VM has it") : param.default,
+      disabled: Boolean(param.secret) && !this.secrets,
       inputmode: param.type === "int" ? "numeric" : null,
       autocomplete: param.secret ? "new-password" : "off", spellcheck: "false",
     });
@@ -124,6 +148,7 @@ export class Catalogue {
       row.item.hidden = !fits && !row.box.checked;
       if (fits) number++;
     }
+    for (const group of this.groups ?? []) group.section.hidden = group.rows.every((row) => row.item.hidden);
     byId("found").textContent = words.length
       ? `${counted(number, "profile")} found`
       : counted(this.rows.length, "profile");
@@ -148,6 +173,26 @@ export class Catalogue {
   drop(name) {
     const row = this.find(name);
     if (row) this.tick(row, false);
+  }
+
+  /**
+   * What the browser would say in a bubble that goes away: marks the fields that lack something, and
+   * gives the first with what it lacks, or null.
+   *
+   * @returns {{field: HTMLElement, text: string}|null}
+   */
+  lacking() {
+    let first = null;
+    for (const row of this.rows) {
+      const named = [["priority", row.priority], ...row.params].filter(([, field]) => field);
+      for (const [name, field] of named) {
+        const text = row.box.checked ? lacks(row.profile.name, name, field) : "";
+        if (text) field.setAttribute("aria-invalid", "true");
+        else field.removeAttribute("aria-invalid");
+        if (text) first ??= { field, text };
+      }
+    }
+    return first;
   }
 
   /** What is ticked, as the service wants it. */

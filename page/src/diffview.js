@@ -3,7 +3,7 @@
 // profiles that set each line. It lives in a shadow root: there CodeMirror adopts its styles as
 // sheets instead of writing <style>, so the page needs no exception in its content policy.
 
-import { Chunk, MergeView, unifiedMergeView } from "@codemirror/merge";
+import { Chunk, MergeView, presentableDiff, unifiedMergeView } from "@codemirror/merge";
 import { HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import { xmlLanguage } from "@codemirror/lang-xml";
 import { EditorState, RangeSet, Text } from "@codemirror/state";
@@ -11,10 +11,11 @@ import { Decoration, EditorView, GutterMarker, WidgetType, gutter, lineNumbers }
 import { tags } from "@lezer/highlight";
 
 import { el } from "./dom.js";
-import { Places, bookkeeping, changesByLine, filled } from "./lines.js";
+import { Places, bookkeeping, changesByLine, filled, slid } from "./lines.js";
 
 /** How hard to look for the smallest difference: a VM of 200 devices is shown in half a second. */
-const DIFF = { scanLimit: 500, timeout: 300 };
+const LIMITS = { scanLimit: 500, timeout: 300 };
+const DIFF = { ...LIMITS, override: (before, after) => slid(presentableDiff(before, after, LIMITS), before, after) };
 
 const colours = HighlightStyle.define([
   { tag: tags.tagName, color: "var(--xml-tag)" },

@@ -24,3 +24,25 @@ export function sides(conflict) {
   const names = conflict.values.map((one) => one.origin && one.origin.profile).filter(Boolean);
   return [...new Set(names)].sort();
 }
+
+/**
+ * A text with the names of files in place of their paths.
+ *
+ * @param {string} text
+ * @returns {string}
+ */
+export function withoutDirectories(text) {
+  return text.replace(/(^|[\s('"])\/(?:[^\s/()'"]+\/)*([^\s/()'"]+\.xml)(?=$|[\s:)'"])/g, "$1$2");
+}
+
+/**
+ * Does leaving a profile out help against a conflict? It does not where another one requires it.
+ *
+ * @param {Object[]} conflicts what is left of them without it
+ * @param {Object} conflict
+ * @returns {boolean}
+ */
+export function helped(conflicts, conflict) {
+  const between = (one) => `${one.path} ${sides(one).join(" ")}`;
+  return !conflicts.some((one) => between(one) === between(conflict));
+}

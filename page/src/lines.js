@@ -191,3 +191,43 @@ export function withoutRecord(text) {
 function isRecord(text, one) {
   return text.slice(one.from, text.indexOf(">", one.from)).includes("/virtuned/record/");
 }
+
+/**
+ * Differences moved to where a reader sees them. Of a text in which the same character stands before
+ * what was put in and at its end, each place is as right as the other: of ` cache='none'` put in
+ * after `type='raw'`, the quote before it is as good as its own. So each is moved to begin with
+ * white space or a tag, where it can, and one of whole lines with a line.
+ *
+ * @param {{fromA: number, toA: number, fromB: number, toB: number}[]} changes in order
+ * @param {string} before
+ * @param {string} after
+ * @returns {Object[]} the same, as objects of the same kind
+ */
+export function slid(changes, before, after) {
+  let end = { a: 0, b: 0 };
+  return changes.map((change, at) => {
+    const next = changes[at + 1] ?? { fromA: before.length, fromB: after.length };
+    const room = Math.min(change.fromA - end.a, change.fromB - end.b);
+    const more = Math.min(next.fromA - change.toA, next.fromB - change.toB);
+    const by = shift(change, before, after, room, more);
+    const { fromA, toA, fromB, toB } = change;
+    const moved = by ? new change.constructor(fromA + by, toA + by, fromB + by, toB + by) : change;
+    end = { a: moved.toA, b: moved.toB };
+    return moved;
+  });
+}
+
+/** By how much: negative towards the start. */
+function shift(change, before, after, room, more) {
+  const { fromA, toA, fromB, toB } = change;
+  if (fromA !== toA && fromB !== toB) return 0; // nothing is the same on both sides of a replacement
+  const [text, from, to] = fromA === toA ? [after, fromB, toB] : [before, fromA, toA];
+  const lines = text.slice(from, to).includes("\n");
+  const good = lines
+    ? (start) => start === 0 || text[start - 1] === "\n"
+    : (start) => text[start] === "<" || (/\s/.test(text[start] ?? "") && !/\s/.test(text[start - 1] ?? "x"));
+  if (good(from)) return 0;
+  for (let by = 1; by <= room && text[from - by] === text[to - by]; by++) if (good(from - by)) return -by;
+  for (let by = 1; by <= more && text[from + by - 1] === text[to + by - 1]; by++) if (good(from + by)) return by;
+  return 0;
+}

@@ -3,13 +3,13 @@
 // kept out and why, warnings, and every change as a table.
 
 import { el } from "./dom.js";
-import { readFix, sides } from "./fixes.js";
+import { readFix, sides, withoutDirectories } from "./fixes.js";
 
 const SOURCES = { requires: "required", auto: "by itself", metadata: "on the VM's list" };
 
-/** A place as errors and warnings name it, FILE:LINE, without the directories. */
+/** A place as errors and warnings name it, without the directories, which a title has. */
 function place(text) {
-  return text ? el("code", { title: text }, `${text.split("/").pop()}: `) : null;
+  return text ? el("code", { title: text }, `${withoutDirectories(text)}: `) : null;
 }
 
 /** Where a profile says it, without the directories, which a title has. */
@@ -39,7 +39,7 @@ function section(id, title, ...inside) {
 /**
  * An error, with a button for each fix that the form can do.
  *
- * @param {Problem} problem
+ * @param {Problem} problem with `useless`, the profiles that it does not help to leave out
  * @param {Object} form `isTicked(name)`, `knows(name)`, `prioritise(name, priority)`, `drop(name)`, each of
  *   the last two followed by a new run
  */
@@ -50,17 +50,18 @@ export function showProblem(problem, form) {
     el(
       "div",
       { class: "fact" },
-      el("p", {}, place(one.where), one.message),
+      el("p", {}, place(one.where), withoutDirectories(one.message)),
       one.hint && !(one.conflicts || []).length ? el("p", { class: "quiet" }, one.hint, HERE[one.code] ?? "") : null,
     ),
   );
   const offered = new Set();
-  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form, offered, problem.code));
+  const conflicts = problem.conflicts.map((one, at) => conflict(one, at, form, offered, problem));
   return el("div", { class: "problem", "data-code": problem.code }, facts, conflicts);
 }
 
 /** `offered`: the profiles that an earlier conflict has buttons to leave out. */
-function conflict(one, at, form, offered, code) {
+function conflict(one, at, form, offered, problem) {
+  const { code } = problem;
   const id = `conflict-${at}`;
   const buttons = [];
   const texts = [];
@@ -72,7 +73,8 @@ function conflict(one, at, form, offered, code) {
       buttons.push(el("button", { type: "button", on: { click: press } }, `${read.name} at priority ${read.priority}`));
     }
   }
-  for (const name of sides(one).filter((each) => form.isTicked(each) && !offered.has(each))) {
+  const helps = (name) => !problem.useless?.has(name);
+  for (const name of sides(one).filter((each) => form.isTicked(each) && helps(each) && !offered.has(each))) {
     offered.add(name);
     buttons.push(el("button", { type: "button", on: { click: () => form.drop(name) } }, `Without ${name}`));
   }
@@ -126,21 +128,32 @@ export function showResult(result, form) {
     found.push(section("skipped", `Skipped (${result.skipped.length})`, el("ul", {}, items)));
   }
   if (result.overridden.length) {
-    const items = result.overridden.map((one) => overridden(one, form));
+    const losers = grouped(result.overridden, (one) => one.loser.profile);
+    const items = [...losers].map(([name, ones]) => kept(name, ones, form));
     found.push(section("overridden", `Kept out (${result.overridden.length})`, el("ul", {}, items)));
   }
-  if (result.warnings.length) {
-    const items = result.warnings.map((one) =>
-      el("li", {}, place(one.where), one.message),
-    );
-    found.push(section("warnings", `Warnings (${result.warnings.length})`, el("ul", {}, items)));
+  const without = new Map(result.warnings.filter((one) => one.code === "no-effect").map((one) => [one.profile, one]));
+  const warnings = result.warnings.filter((one) => one.code !== "no-effect" || !one.profile);
+  if (warnings.length) {
+    const items = warnings.map((one) => el("li", {}, place(one.where), withoutDirectories(one.message)));
+    found.push(section("warnings", `Warnings (${warnings.length})`, el("ul", {}, items)));
   }
-  if (result.applied.length) {
-    const items = result.applied.map((one) => {
-      const how = [`priority ${one.priority}`, SOURCES[one.source]].filter(Boolean).join(", ");
-      return el("li", {}, el("b", {}, one.name), ` ${one.version}, ${how}`);
+  const instance = (one) => (one.instance ? `${one.name}#${one.instance}` : one.name);
+  const applied = result.applied.filter((one) => one.effect !== "none");
+  if (applied.length) {
+    const items = applied.map((one) => {
+      const how = [`priority ${one.priority}`, SOURCES[one.source], one.effect === "held" ? "the VM had all of it" : ""];
+      return el("li", {}, el("b", {}, instance(one)), ` ${one.version}, ${how.filter(Boolean).join(", ")}`);
     });
-    found.push(section("applied", `Applied (${result.applied.length})`, el("ul", {}, items)));
+    found.push(section("applied", `Applied (${applied.length})`, el("ul", {}, items)));
+  }
+  const idle = result.applied.filter((one) => one.effect === "none");
+  if (idle.length) {
+    const items = idle.map((one) => {
+      const why = without.get(instance(one))?.message.replace(/^profile '[^']*' has no effect: /, "");
+      return el("li", {}, el("b", {}, instance(one)), ` ${one.version}`, why ? `: ${withoutDirectories(why)}` : "");
+    });
+    found.push(section("idle", `Without effect (${idle.length})`, el("ul", {}, items)));
   }
   if (result.changes.length) {
     const rows = result.changes.map((one) =>
@@ -171,18 +184,29 @@ function change(one) {
   return one.op === "remove" ? (one.before ?? "") : `${one.before} → ${one.after}`;
 }
 
-function overridden(one, form) {
-  const loser = one.loser.profile;
-  const fact = [el("b", {}, loser), " wants ", el("code", {}, value(one.wanted)), " for ", el("code", {}, broken(one.path))];
-  const why = ["; ", ...origin(one.winner), ` has ${value(one.has)} and keeps it. `];
-  const win = one.winner === "definition" && form.isTicked(loser);
-  return el(
-    "li",
-    {},
-    fact,
-    why,
-    win
-      ? el("button", { type: "button", on: { click: () => form.prioritise(loser, 100) } }, `Let ${loser} win`)
-      : one.hint,
+/** What one profile wanted and did not get; one button lets it win, where it lost to the VM definition. */
+function kept(name, ones, form) {
+  const win = ones.some((one) => one.winner === "definition") && form.knows(name);
+  const button = el("button", { type: "button", on: { click: () => form.prioritise(name, 100) } }, `Let ${name} win`);
+  const items = ones.map((one) =>
+    el(
+      "li",
+      {},
+      "wants ",
+      el("code", {}, value(one.wanted)),
+      " for ",
+      el("code", {}, broken(one.path)),
+      "; ",
+      ...origin(one.winner),
+      ` has ${value(one.has)} and keeps it. `,
+      win && one.winner === "definition" ? null : one.hint,
+    ),
   );
+  return el("li", {}, el("p", {}, el("b", {}, name), win ? button : null), el("ul", {}, items));
+}
+
+function grouped(all, key) {
+  const found = new Map();
+  for (const one of all) found.set(key(one), [...(found.get(key(one)) ?? []), one]);
+  return found;
 }

@@ -9,6 +9,7 @@ import { Problem, ask, keepToken, takeToken } from "./asking.js";
 import { Catalogue } from "./catalogue.js";
 import { DiffView } from "./diffview.js";
 import { byId, counted, el, fill } from "./dom.js";
+import { helped, sides, withoutDirectories } from "./fixes.js";
 import { withoutRecord } from "./lines.js";
 import { showProblem, showResult } from "./outcome.js";
 
@@ -20,6 +21,8 @@ const catalogue = new Catalogue(showChosen);
 const difference = new DiffView(byId("difference"));
 let shown = null; // { before, result } of the last answer
 let asked = 0;
+let host = null; // { name, digest } where the VM is one of the service's libvirt
+let mayDefine = false;
 
 const form = {
   isTicked: (name) => catalogue.isTicked(name),
@@ -47,18 +50,90 @@ function showChosen() {
   });
   fill(byId("chosen"), chips);
   byId("none").hidden = chosen.length > 0;
+  if (!byId("lacking").hidden) {
+    const lacking = catalogue.lacking(); // goes as soon as it is mended
+    byId("lacking").hidden = !lacking;
+    byId("lacking").textContent = lacking?.text ?? "";
+  }
 }
 
 async function load() {
   try {
-    const { profiles } = await ask("/v1/profiles");
+    const { profiles, groups, vms } = await ask("/v1/profiles");
     byId("entry").hidden = true;
     byId("ask").hidden = false;
-    catalogue.list(profiles);
+    catalogue.list(profiles, groups);
     say(`${counted(profiles.length, "profile")} loaded`);
+    if (vms) await listVms();
   } catch (problem) {
     refused(problem);
   }
+}
+
+/** The VMs of the libvirt that the service was started for, with what is on them. */
+async function listVms() {
+  const { uri, define, vms } = await ask("/v1/vms");
+  mayDefine = define;
+  byId("host").hidden = false;
+  byId("about").textContent = define
+    ? `Profiles on the VMs of ${uri}, or on the XML of any other.`
+    : `Profiles on the VMs of ${uri}, to look at, or on the XML of any other.`;
+  const words = (one) => {
+    const names = one.profiles.filter((each) => each.state === "applied").map((each) => each.name);
+    const marks = [
+      one.active ? "running" : "",
+      names.length ? `with ${names.join(", ")}` : "",
+      one.profiles.some((each) => each.drift) ? "changed by hand" : "",
+      one.profiles.some((each) => each.newer) ? "newer versions" : "",
+      one.problem ? "its list of profiles cannot be read" : "",
+    ].filter(Boolean);
+    return [one.name, ...marks].join(", ");
+  };
+  const options = vms.map((one) => el("option", { value: one.name }, words(one)));
+  fill(byId("host-vm"), el("option", { value: "" }, vms.length ? "Choose one" : "There are none"), options);
+  byId("host-vm").value = host?.name ?? "";
+}
+
+async function takeVm(name) {
+  try {
+    const { xml, digest } = await ask(`/v1/vms/${encodeURIComponent(name)}`);
+    host = { name, digest };
+    byId("sample").value = "";
+    vm.value = xml;
+    byId("result").hidden = true;
+    vmChanged();
+  } catch (problem) {
+    refused(problem);
+  }
+}
+
+/** Another text is no VM of the host. */
+function noHost() {
+  host = null;
+  byId("host-vm").value = "";
+}
+
+/** What the host's VM is asked for with the words of a request about a text. */
+function onHost(body) {
+  const { xml, context: known, ...words } = body;
+  const more = known?.osinfo ? { osinfo: known.osinfo } : {};
+  return { vm: host.name, digest: host.digest, ...words, ...more };
+}
+
+async function define() {
+  const { body, result } = shown;
+  const seen = result.warnings.filter((one) => one.code === "guest-abi");
+  byId("agree-title").textContent = `Define ${body.vm}?`;
+  fill(
+    byId("agree-what"),
+    el("p", {}, seen.length ? "The guest will see other hardware at its next start:" : "libvirt gets the definition as it is shown."),
+    el("ul", {}, seen.map((one) => el("li", {}, withoutDirectories(one.message)))),
+  );
+  byId("agree").returnValue = "no";
+  byId("agree").showModal();
+  await new Promise((done) => byId("agree").addEventListener("close", done, { once: true }));
+  if (byId("agree").returnValue !== "yes") return;
+  await run("/v1/apply-to-vm", { ...body, define: true, yes: true }, `${body.vm} is defined`);
 }
 
 /** A missing token is asked for; anything else is shown where results are. */
@@ -106,26 +181,55 @@ async function run(path, body, title) {
   try {
     const result = await ask(path, body);
     if (mine !== asked) return; // a later question was asked since
-    shown = { before: body.xml, result };
+    shown = { before: result.before ?? body.xml, result, body };
+    byId("define").hidden = !(body.vm && mayDefine && !result.defined && result.before !== result.xml);
+    if (result.defined) {
+      host.digest = result.digest;
+      vm.value = result.xml;
+      vmChanged();
+      listVms().catch(refused);
+    }
     fill(byId("problem"));
     fill(byId("notes"), showResult(result, form));
     byId("output").hidden = false;
     drawDifference();
     arrive(title, summed(result));
   } catch (problem) {
+    if (problem instanceof Problem && problem.conflicts.length) problem.useless = await useless(problem, path, body);
     if (mine === asked) refused(problem);
   } finally {
     if (mine === asked) byId("result").removeAttribute("aria-busy");
   }
 }
 
+/** Ticked profiles that it does not help to leave out: tried, as the engine tries the fixes that it names. */
+async function useless(problem, path, body) {
+  const found = new Set();
+  if (!body.profiles) return found;
+  const names = [...new Set(problem.conflicts.flatMap(sides))].filter((name) => catalogue.isTicked(name));
+  const tries = names.slice(0, 8).map(async (name) => {
+    let left = [];
+    try {
+      await ask(path, { ...body, profiles: body.profiles.filter((one) => one.name !== name) });
+    } catch (other) {
+      left = other instanceof Problem ? other.conflicts : [];
+    }
+    if (problem.conflicts.every((one) => !sides(one).includes(name) || !helped(left, one))) found.add(name);
+  });
+  await Promise.all(tries);
+  return found;
+}
+
 function summed(result) {
   const who = new Set(result.changes.flatMap((one) => one.origins.map((origin) => origin.profile)));
+  const idle = result.applied.filter((one) => one.effect === "none");
+  const warnings = result.warnings.filter((one) => one.code !== "no-effect" || !one.profile);
   const parts = [
     result.changes.length ? `${counted(result.changes.length, "change")} by ${counted(who.size, "profile")}` : "nothing changes",
     result.skipped.length ? `${result.skipped.length} skipped` : "",
     result.overridden.length ? `${result.overridden.length} kept out` : "",
-    result.warnings.length ? counted(result.warnings.length, "warning") : "",
+    idle.length ? `${idle.length} without effect` : "",
+    warnings.length ? counted(warnings.length, "warning") : "",
   ];
   return parts.filter(Boolean).join(", ") + ".";
 }
@@ -150,12 +254,27 @@ async function context() {
   return found;
 }
 
+/** Is each field as it has to be? If not, it says so where it stays, and no older answer stays beside it. */
+function complete() {
+  const lacking = catalogue.lacking();
+  byId("lacking").hidden = !lacking;
+  byId("lacking").textContent = lacking?.text ?? "";
+  if (!lacking) return true;
+  asked++;
+  byId("result").hidden = true;
+  byId("result").removeAttribute("aria-busy");
+  lacking.field.focus();
+  say(lacking.text);
+  return false;
+}
+
 async function apply() {
   if (!vm.value.trim()) {
     vm.focus();
     say("Paste the XML of a VM first, choose a file, or take a sample.");
     return;
   }
+  if (!complete()) return;
   const body = { xml: vm.value, profiles: catalogue.chosen() };
   for (const name of OPTIONS) {
     if (byId(name).checked) body[name] = true;
@@ -163,7 +282,8 @@ async function apply() {
   if (!byId("record").checked) body.record = false;
   const known = await context();
   if (Object.keys(known).length) body.context = known;
-  await run("/v1/apply", body, "The result");
+  if (host) await run("/v1/apply-to-vm", onHost(body), "The result");
+  else await run("/v1/apply", body, "The result");
 }
 
 /** What a VM that has been here before brings along. */
@@ -184,7 +304,10 @@ async function standing() {
   if (vm.value !== xml) return;
   place.hidden = profiles.length === 0;
   const back = (names, text, label) => {
-    const press = () => run("/v1/unapply", { xml: vm.value, profiles: names }, "Taken back");
+    const press = () =>
+      host
+        ? run("/v1/apply-to-vm", { vm: host.name, digest: host.digest, unapply: names }, "Without it")
+        : run("/v1/unapply", { xml: vm.value, profiles: names }, "Taken back");
     return el("button", { type: "button", "aria-label": label, on: { click: press } }, text);
   };
   const items = profiles.map((one) =>
@@ -203,7 +326,8 @@ function standingWords(one) {
   const words = { listed: "not applied yet", withdrawn: "off the list, still applied", excluded: "kept out" };
   const newer = one.newest && one.version && one.newest !== one.version ? `${one.newest} is newer` : "";
   const drift = one.drift.length ? `${one.drift.length} changed by hand` : "";
-  return [words[one.state] ?? one.state, newer, drift].filter(Boolean).join(", ");
+  const effect = one.effect === "none" ? "changes nothing on this VM" : "";
+  return [words[one.state] ?? one.state, effect, newer, drift].filter(Boolean).join(", ");
 }
 
 let waiting = 0;
@@ -213,6 +337,7 @@ function vmChanged() {
 }
 
 function take(xml) {
+  noHost();
   vm.value = xml;
   vmChanged();
 }
@@ -242,7 +367,7 @@ byId("ask").addEventListener("submit", (event) => {
 byId("ask").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.ctrlKey) {
     event.preventDefault();
-    if (byId("ask").reportValidity()) apply();
+    apply();
   }
 });
 byId("entry").addEventListener("submit", (event) => {
@@ -259,7 +384,14 @@ byId("file").addEventListener("change", async (event) => {
   if (file) take(await file.text());
   byId("sample").value = "";
 });
-vm.addEventListener("input", vmChanged);
+vm.addEventListener("input", () => {
+  noHost();
+  vmChanged();
+});
+byId("host-vm").addEventListener("change", (event) => {
+  if (event.target.value) takeVm(event.target.value);
+});
+byId("define").addEventListener("click", define);
 byId("all-lines").addEventListener("change", drawDifference);
 byId("with-record").addEventListener("change", drawDifference);
 byId("copy").addEventListener("click", copy);

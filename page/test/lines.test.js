@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { bookkeeping, filled, scan, withoutRecord } from "../src/lines.js";
+import { bookkeeping, filled, scan, slid, withoutRecord } from "../src/lines.js";
 
 const short = (text) => scan(text).map((one) => [one.name, one.first, one.opened, one.last]);
 
@@ -50,4 +50,30 @@ test("the record is left out, with its lines", () => {
 test("bookkeeping is known by line", () => {
   const found = bookkeeping(scan(RECORDED));
   assert.deepEqual([...found].sort(), [[2, "list"], [3, "list"], [4, "record"], [5, "record"], [6, "record"], [7, "list"]]);
+});
+
+class Change {
+  constructor(fromA, toA, fromB, toB) {
+    Object.assign(this, { fromA, toA, fromB, toB });
+  }
+}
+
+test("what was put in begins where a reader sees it begin", () => {
+  const put = (before, after, from) => {
+    const length = after.length - before.length;
+    const [moved] = slid([new Change(from, from, from, from + length)], before, after);
+    assert.equal(after.slice(0, moved.fromB) + after.slice(moved.toB), before);
+    return after.slice(moved.fromB, moved.toB);
+  };
+  assert.equal(put("<d type='raw'/>", "<d type='raw' cache='none'/>", 12), " cache='none'");
+  assert.equal(put("<a/>\n<b/>", "<a/>\n<rng/>\n<b/>", 6), "<rng/>\n");
+  assert.equal(put("xx", "xxx", 1), "x");
+});
+
+test("what was taken out, too, and a replacement stays", () => {
+  const before = "<d type='raw' cache='none'/>";
+  const [moved] = slid([new Change(12, 25, 12, 12)], before, "<d type='raw'/>");
+  assert.equal(before.slice(moved.fromA, moved.toA), " cache='none'");
+  const replaced = new Change(1, 2, 1, 3);
+  assert.equal(slid([replaced], "abc", "axyc")[0], replaced);
 });

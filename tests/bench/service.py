@@ -27,9 +27,9 @@ sys.path.insert(0, str(HERE))
 
 import bench  # noqa: E402
 
-from virtProfile.engine import apply  # noqa: E402
-from virtProfile.searchpath import search_path  # noqa: E402
-from virtProfile.store import ProfileStore  # noqa: E402
+from virtProfile.engine.flow import apply  # noqa: E402
+from virtProfile.language.search_path import search_path  # noqa: E402
+from virtProfile.language.store import ProfileStore  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")

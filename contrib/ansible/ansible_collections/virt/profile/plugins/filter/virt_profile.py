@@ -8,12 +8,12 @@ import os
 from ansible.errors import AnsibleFilterError
 
 try:
-    from virtProfile.context import Context
-    from virtProfile.engine import apply
+    from virtProfile.engine.flow import apply
     from virtProfile.errors import ProfileError
-    from virtProfile.searchpath import search_path
-    from virtProfile.secrecy import veil_error
-    from virtProfile.store import ProfileStore
+    from virtProfile.host.context import Context
+    from virtProfile.language.search_path import search_path
+    from virtProfile.language.store import ProfileStore
+    from virtProfile.redaction import veil_error
 except ImportError as problem:
     MISSING = str(problem)
 else:

@@ -21,7 +21,8 @@ options:
     required: true
   profiles:
     description:
-      - Names of profiles, or dictionaries with C(name) and optionally C(priority), C(version), C(params).
+      - Names of profiles, or dictionaries with C(name) and optionally C(instance), C(priority),
+        C(version), C(params).
       - With I(state=absent), names of those that are taken back; none are all.
     type: list
     elements: raw
@@ -35,6 +36,7 @@ options:
     description: The connection to libvirt.
     type: str
     default: qemu:///system
+  # those that mirror an option of virt-profile: ./dev docs
   override:
     description: Let profiles without a priority override the VM definition.
     type: bool
@@ -48,14 +50,15 @@ options:
     type: list
     elements: path
     default: []
-  guest_abi:
-    description: Define also what changes the machine that the guest sees.
-    type: bool
-    default: false
   record:
     description: Write what was done into the metadata, so that it can be taken back.
     type: bool
     default: true
+  guest_abi:
+    description: Define also what changes the machine that the guest sees.
+    type: bool
+    default: false
+  # end of those that mirror an option of virt-profile
 attributes:
   check_mode:
     support: full
@@ -126,30 +129,21 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 LIBRARY_ERROR = None
 try:
-    from virtProfile.context import Context
-    from virtProfile.defining import define
-    from virtProfile.domains import Connection
-    from virtProfile.engine import apply
+    from virtProfile.apply_options import ApplyOptions, options_of_arguments
+    from virtProfile.engine.dispatch import dispatch
+    from virtProfile.engine.record.model import Trust
     from virtProfile.errors import ProfileError
-    from virtProfile.gathering import context as context_of
-    from virtProfile.lifecycle import unapply
-    from virtProfile.output import Talk
-    from virtProfile.searchpath import search_path
-    from virtProfile.secrecy import veil_error, veil_result, veil_text, written_places
-    from virtProfile.store import ProfileStore
-    from virtProfile.xmltree import parse
+    from virtProfile.format.document import parse
+    from virtProfile.host.context import Context
+    from virtProfile.language.search_path import search_path
+    from virtProfile.language.store import ProfileStore
+    from virtProfile.live.call_context import context as context_of
+    from virtProfile.live.connection import Connection
+    from virtProfile.live.define import define
+    from virtProfile.redaction import veil_error, veil_result, veil_text, written_places
+    from virtProfile.show.terminal import Talk
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
-
-
-class Options:
-    """What `virtProfile.defining` asks of a command line."""
-
-    confirm = False
-    start = False
-
-    def __init__(self, yes):
-        self.yes = yes
 
 
 def wishes(profiles):
@@ -173,31 +167,41 @@ def names(profiles):
     return [one["name"] if isinstance(one, dict) else one for one in profiles]
 
 
-def without_secrets(xml, result=None):
+def without_secrets(xml, secrets, result=None):
     document = parse(xml)
-    return veil_text(document, lambda: () if result is None else written_places(document, result))
+    return veil_text(document, lambda: () if result is None else written_places(document, result), secrets)
+
+
+def secrets_of(profiles, store):
+    """The values of secret params, which no log of Ansible's may show either."""
+    for profile in wishes(profiles):
+        if isinstance(profile, dict):
+            try:
+                known = store.get(profile["name"], profile.get("version"))
+            except ProfileError:
+                continue  # applying says what is wrong
+            for param in known.params:
+                if param.secret and profile["params"].get(param.name):
+                    yield profile["params"][param.name]
 
 
 def run(module):
     params = module.params
-    store = ProfileStore(search_path(params["profile_dirs"], os.environ))
+    taken_back = ()
+    if params["state"] == "absent":
+        taken_back = tuple(names(params["profiles"])) or ("all",)
+    options = ApplyOptions(unapply=taken_back, **options_of_arguments(params))
+    store = ProfileStore(search_path(options.profile_dir, os.environ))
+    module.no_log_values.update(secrets_of(params["profiles"], store))
     with Connection(params["uri"], read_only=module.check_mode) as connection:
         domain = connection.find(params["name"])
         context = context_of(Context(), domain.xml, domain.name, connection, None)
 
         def applied(xml):
-            if params["state"] == "absent":
-                wanted = names(params["profiles"]) or "all"
-                return unapply(xml, wanted, store=store, context=context, name=domain.name)
-            return apply(
-                xml,
-                wishes(params["profiles"]),
-                store=store,
-                context=context,
-                auto=params["auto"],
-                override=params["override"],
-                record=params["record"],
-                name=domain.name,
+            wanted = [] if taken_back else wishes(params["profiles"])
+            # guest_abi is about the guest's machine: it does not make the record believed, as --yes does
+            return dispatch(
+                options, wanted, xml, store=store, context=context, name=domain.name, trust=Trust.RECORD
             )
 
         result = applied(domain.xml)
@@ -218,7 +222,7 @@ def run(module):
                 connection,
                 result,
                 domain,
-                options=Options(params["guest_abi"]),
+                options=options,
                 talk=Talk(told, quiet=True),
                 stdin=io.StringIO(),
                 again=applied,
@@ -231,8 +235,8 @@ def run(module):
             answer["diff"] = {
                 "before_header": domain.name,
                 "after_header": domain.name,
-                "before": without_secrets(domain.xml),
-                "after": without_secrets(after, of),
+                "before": without_secrets(domain.xml, result.secrets),
+                "after": without_secrets(after, result.secrets, of),
             }
         return answer
 
@@ -244,11 +248,13 @@ def main():
             "profiles": {"type": "list", "elements": "raw", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "uri": {"type": "str", "default": "qemu:///system"},
+            # the same in Python: ./dev docs
             "override": {"type": "bool", "default": False},
             "auto": {"type": "bool", "default": False},
             "profile_dirs": {"type": "list", "elements": "path", "default": []},
-            "guest_abi": {"type": "bool", "default": False},
             "record": {"type": "bool", "default": True},
+            "guest_abi": {"type": "bool", "default": False},
+            # end of the same in Python
         },
         supports_check_mode=True,
     )

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes what the documents take from the code: ./dev docs
+
+The rooms and the flow in DESIGN.md, the API reference in docs/api.md, the index of docs/decisions,
+the arguments of the Ansible module that mirror options.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import enum
+import functools
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP))
+
+import virtProfile  # noqa: E402
+from virtProfile.apply_options import ansible_arguments  # noqa: E402
+from virtProfile.client import Client  # noqa: E402
+
+WIDTH = 100
+DECISIONS = TOP / "docs" / "decisions"
+ANSIBLE = TOP / "contrib/ansible/ansible_collections/virt/profile/plugins/modules/virt_profile.py"
+API_HEAD = """# Python API
+
+Made from the docstrings by `./dev docs`: change those, not this. Names that start with an underscore,
+and modules that are not listed here, may change with every version.
+"""
+INDEX_HEAD = """# Decisions
+
+What was decided where the language document leaves it open, and why. A decision that no longer holds
+stays here and names the one that replaces it. A new one is `NNNN-title.md` with the next number and an
+area; `./dev docs` writes this list.
+"""
+
+
+# --- DESIGN.md -----------------------------------------------------------------
+
+
+def summary(node: ast.AsyncFunctionDef | ast.FunctionDef | ast.ClassDef | ast.Module) -> str:
+    """The first line of a docstring, without its full stop."""
+    text = ast.get_docstring(node)
+    if not text:
+        raise SystemExit(f"{getattr(node, 'name', 'a module')} has no docstring")
+    return text.splitlines()[0].rstrip(".")
+
+
+def _layers(contract: str) -> list[list[str]]:
+    """The layers of an import contract, top first."""
+    parser = configparser.ConfigParser()
+    parser.read(TOP / ".importlinter")
+    lines = parser[f"importlinter:contract:{contract}"]["layers"].split("\n")
+    return [[name.strip() for name in line.split(":")] for line in lines if line.strip()]
+
+
+def _rooms(package: Path, contract: str, indent: str) -> Iterator[str]:
+    for layer in _layers(contract):
+        for name in layer:
+            folder = package / name
+            source = folder / "__init__.py" if folder.is_dir() else package / f"{name}.py"
+            label = f"{indent}{name}/" if folder.is_dir() else f"{indent}{name}.py"
+            yield f"    {label:<20}{summary(ast.parse(source.read_text()))}"
+            if name == "engine":
+                yield from _rooms(folder, "engine", indent + "  ")
+
+
+def rooms() -> str:
+    """The rooms of the package as the import contracts order them."""
+    return "\n".join(_rooms(TOP / "virtProfile", "rooms", ""))
+
+
+def flow() -> str:
+    """The steps of `engine.flow.run`, in the order in which it calls them."""
+    module = ast.parse((TOP / "virtProfile" / "engine" / "flow.py").read_text())
+    top = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    steps = {node.name: node for node in top["_Work"].body if isinstance(node, ast.FunctionDef)}
+    called = [
+        (node.lineno, node.func.attr)
+        for node in ast.walk(top["run"])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    names = [name for _, name in sorted(called) if name in steps and name != "without_secrets"]
+    return "\n".join(f"    {name:<24}{summary(steps[name])}" for name in names)
+
+
+def fill(text: str, mark: str, content: str, comment: str = "<!-- {} -->", gap: str = "\n\n") -> str:
+    """A document with `content` between the two comments of `mark`."""
+    start, end = comment.format(f"{mark}: ./dev docs"), comment.format(f"end of {mark}")
+    head, found, rest = text.partition(start)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{mark!r} is not marked in the document")
+    return f"{head}{start}{gap}{content}{gap}{end}{tail}"
+
+
+def design() -> str:
+    text = (TOP / "DESIGN.md").read_text()
+    return fill(fill(text, "rooms", rooms()), "flow", flow())
+
+
+# --- docs/api.md -----------------------------------------------------------------
+
+
+ATTRIBUTES = (property, functools.cached_property)
+STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
+def _default(value: object) -> str:
+    return str(value) if isinstance(value, enum.Enum) else repr(value)
+
+
+def signature(name: str, item: Callable[..., Any]) -> str:
+    """A call as it is written in the source; each parameter on a line where it is long."""
+    words: list[str] = []
+    starred = False
+    described = inspect.signature(item)
+    for parameter in described.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
+            words.append("*")
+            starred = True
+        word = STARS.get(parameter.kind, "") + parameter.name
+        starred = starred or parameter.kind is parameter.VAR_POSITIONAL
+        if parameter.annotation is not parameter.empty:
+            word += f": {parameter.annotation}"
+        if parameter.default is not parameter.empty:
+            word += f" = {_default(parameter.default)}"
+        words.append(word)
+    result = described.return_annotation
+    end = "" if result in (inspect.Signature.empty, "None") else f" -> {result}"
+    line = f"{name}({', '.join(words)}){end}"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join([f"{name}(", *(f"    {word}," for word in words), f"){end}"])
+
+
+def _prose(text: str) -> Iterator[str]:
+    """Text of a docstring, its field list as a list of Markdown's."""
+    for line in re.sub(r"``", "`", text).splitlines():
+        field = re.match(r":(\w+)( [^:]*)?:\s*(.*)", line)
+        if field is None:
+            yield line
+            continue
+        kind, subject, rest = field[1], (field[2] or "").strip(), field[3]
+        name = f"`{subject}`" if subject else ""
+        yield f"* {f'{kind} {name}'.strip() if kind in ('raises', 'returns') else name}: {rest}"
+
+
+def _documented(item: object) -> list[str]:
+    text = inspect.getdoc(item)
+    return [*_prose(text), ""] if text else []
+
+
+def _members(cls: type) -> Iterator[tuple[str, object]]:
+    """What a class itself defines for its users, in the order of the source."""
+    for name, member in vars(cls).items():
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, ATTRIBUTES)):
+            yield name, member
+
+
+def _class(name: str, cls: type) -> Iterator[str]:
+    yield from (f"## `{name}`", "")
+    is_protocol = getattr(cls, "_is_protocol", False)  # nobody makes one
+    if (
+        "__init__" in vars(cls)
+        and not is_protocol
+        and inspect.signature(cls).parameters.keys() != {"values", "named"}
+    ):
+        yield from ("```python", signature(name.rpartition(".")[2], cls), "```", "")
+    yield from _documented(cls)
+    for member_name, member in _members(cls):
+        if inspect.isfunction(member):
+            yield from (f"### `{member_name}`", "", "```python", signature(member_name, member), "```", "")
+        else:
+            yield from (f"### `{member_name}` (attribute)", "")
+        yield from _documented(member)
+
+
+def _errors() -> Iterator[str]:
+    """The classes of errors with their codes."""
+    from virtProfile import errors
+
+    yield from ("## Errors", "", "Each has a `code`, and the status with which a program exits.", "")
+    yield from ("| class | code | exit status | meaning |", "|---|---|---|---|")
+    for name, cls in vars(errors).items():
+        if inspect.isclass(cls) and issubclass(cls, virtProfile.ProfileError):
+            meaning = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+            yield f"| `{name}` | `{cls.code}` | {cls.exit_status} | {meaning} |"
+    yield ""
+
+
+def api() -> str:
+    lines = [API_HEAD]
+    for name in virtProfile.__all__:
+        item = getattr(virtProfile, name)
+        if inspect.isclass(item):
+            lines += _class(f"virtProfile.{name}", item)
+        else:
+            lines += [f"## `virtProfile.{name}`", "", "```python", signature(name, item), "```", ""]
+            lines += _documented(item)
+    lines += _class("virtProfile.client.Client", Client)
+    lines += _errors()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# --- docs/decisions --------------------------------------------------------------
+
+
+def decisions() -> str:
+    """The index, by area in the order of the first decision of each."""
+    areas: dict[str, list[str]] = {}
+    for path in sorted(DECISIONS.glob("[0-9]*.md")):
+        found = re.match(r"# (\d+)\. (.+)\n\nArea: (.+)\n", path.read_text())
+        if found is None or f"{int(found[1]):04d}" != path.name[:4]:
+            raise SystemExit(f"{path.name}: '# NUMBER. Title' and 'Area: …' are expected first")
+        areas.setdefault(found[3], []).append(f"* [{path.name[:4]}]({path.name}) {found[2]}")
+    parts = (f"## {area}\n\n" + "\n".join(rows) + "\n" for area, rows in areas.items())
+    return "\n".join([INDEX_HEAD, *parts])
+
+
+# --- the Ansible module ------------------------------------------------------------
+
+
+def ansible() -> str:
+    """The module with the arguments that mirror options: in its documentation, and in Python."""
+    documented: list[str] = []
+    specified: list[str] = []
+    for name, described in ansible_arguments().items():
+        documented.append(f"  {name}:")
+        documented += [f"    {key}: {_yaml(value)}" for key, value in described.items()]
+        spec = ", ".join(f'"{key}": {_literal(described[key])}' for key in described if key != "description")
+        specified.append(f'            "{name}": {{{spec}}},')
+    text = ANSIBLE.read_text()
+    for mark, lines, indent in (
+        ("those that mirror an option of virt-profile", documented, "  "),
+        ("the same in Python", specified, " " * 12),
+    ):
+        text = fill(text, mark, "\n".join(lines), indent + "# {}", "\n")
+    return text
+
+
+def _yaml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _literal(value: object) -> str:
+    return repr(value) if isinstance(value, bool) else json.dumps(value)
+
+
+#: document: what it is to hold
+DOCUMENTS: dict[Path, Callable[[], str]] = {
+    TOP / "DESIGN.md": design,
+    TOP / "docs" / "api.md": api,
+    DECISIONS / "README.md": decisions,
+    ANSIBLE: ansible,
+}
+
+if __name__ == "__main__":
+    for path, made in DOCUMENTS.items():
+        path.write_text(made())

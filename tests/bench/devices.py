@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The curve at 100, 1,000 and 10,000 devices: what a VM costs by its size, beside lxml on the same text."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lxml import etree
+
+SIZES = (100, 1_000, 10_000)
+PROFILES = ["fast-disk", "net-multiqueue", "guest-agent", "virtio-scsi"]
+SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
+
+
+def curve(domain: Callable[[int], str]) -> list[dict[str, object]]:
+    """For each size and operation: its time over lxml's parse and serialise; flat where it is linear."""
+    import virtProfile
+
+    store = virtProfile.ProfileStore([SHIPPED])
+    rows: list[dict[str, object]] = []
+    for size in SIZES:
+        text = domain(size)
+        data = text.encode()
+        applied = virtProfile.apply(text, PROFILES, store=store).xml
+        operations: dict[str, Callable[[], object]] = {
+            "apply": lambda text=text: virtProfile.apply(text, PROFILES, store=store),
+            "again": lambda text=applied: virtProfile.apply(text, PROFILES, store=store),
+            "status": lambda text=applied: virtProfile.status(text, store=store),
+            "unapply": lambda text=applied: virtProfile.unapply(text, "all", store=store),
+        }
+        row: dict[str, object] = {"devices": size}
+        for name, run in operations.items():
+            ratios = []
+            for _ in range(1 if size > 1_000 else 5):
+                ours = _timed(run)
+                ratios.append(ours / _timed(lambda data=data: etree.tostring(etree.fromstring(data))))
+            row[f"{name}_x_lxml"] = statistics.median(ratios)
+        rows.append(row)
+    return rows
+
+
+def _timed(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return max(time.process_time() - start, 1e-6)

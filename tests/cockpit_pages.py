@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Walks through the Cockpit page on VMs of a real libvirtd; run beside `cockpit.sh`'s session.
+
+``cockpit_pages.py PORT PICTURES AXE``; the last line of what it prints is "all is well".
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from webdriver import Browser
+
+PORT, PICTURES, AXE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+PREFIX = "vp-n-"
+VM = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os><on_crash>destroy</on_crash>
+<devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/a.img'/>
+<target dev='vda' bus='virtio'/></disk><graphics type='vnc' port='-1' passwd='hushhush'/></devices></domain>"""
+
+
+def virsh(*words: str, text: str | None = None) -> str:
+    done = subprocess.run(["virsh", "-q", *words], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Walk:
+    """The steps, each on the page as the one before left it."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.browser = browser
+
+    def picture(self, name: str) -> None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.browser.picture(PICTURES / f"{name}.png")
+
+    def until(self, script: str, what: str) -> Any:
+        return self.browser.wait(lambda: self.browser.run(f"return {script}"), what, 60)
+
+    def press(self, text: str) -> None:
+        script = """const all = [...document.querySelectorAll('button')];
+            const one = all.find((each) => (each.ariaLabel || each.textContent) === arguments[0] && each.checkVisibility());
+            one?.click(); return Boolean(one)"""
+        assert self.browser.run(script, text), f"no button '{text}'"
+
+    def tick(self, *names: str) -> None:
+        for name in names:
+            self.browser.run("document.getElementById(arguments[0]).click()", f"profile-{name}")
+
+    def answered(self, title: str) -> None:
+        script = "document.querySelector('#result:not([aria-busy]) #result-title')?.textContent"
+        found = self.until(script, "an answer")
+        deadline = time.monotonic() + 60
+        while found != title and time.monotonic() < deadline:
+            time.sleep(0.1)
+            found = self.browser.run(f"return {script}")
+        assert found == title, (found, self.browser.text("#result"))
+
+    def accessible(self) -> None:
+        self.browser.run(AXE.read_text())
+        found = self.browser.run_async(
+            "axe.run().then((all) => arguments[0](all.violations.map((one) => [one.id, one.nodes.map((each) => each.target.join(' '))])))"
+        )
+        assert found == [], found
+
+    def everywhere(self, state: str) -> None:
+        """The state as it is at each width and in each colour: nothing sticks out, axe has nothing to say."""
+        for scheme in ("dark", "light"):
+            self.browser.colours(scheme)
+            for width in (360, 1280):
+                self.browser.size(width, 900)
+                time.sleep(0.2)
+                wide = self.browser.run("return document.documentElement.scrollWidth - innerWidth")
+                assert wide <= 0, f"{state} at {width}: {wide} too wide"
+                self.accessible()
+                self.picture(f"{state}-{scheme}-{width}")
+        self.browser.size(1280, 900)
+
+    def run(self) -> None:
+        one, two = PREFIX + "one", PREFIX + "two"
+        for name in (one, two):
+            virsh("define", "/dev/stdin", text=VM.format(name=name))
+        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        self.until("document.querySelector('#vms')?.dataset.filled", "the list")
+        assert one in self.browser.text("#vms") and "shut off" in self.browser.text("#vms")
+        self.everywhere("list")
+        print("ok: the list")
+
+        self.press(one)
+        self.until("document.querySelector('#profile-rng')", "the catalogue")
+        self.tick("rng", "fast-disk", "acpi")
+        self.browser.run("document.querySelector('#apply').click()")
+        self.answered("The difference")
+        assert "changes by" in self.browser.text("#summary")
+        shadow = "document.querySelector('#difference').shadowRoot.textContent"
+        assert "hushhush" not in self.browser.run(f"return document.documentElement.innerHTML + {shadow}")
+        assert "<rng" not in virsh("dumpxml", "--inactive", one)
+        self.everywhere("difference")
+        before = virsh("dumpxml", "--inactive", "--security-info", one)
+        self.browser.run("document.querySelector('#define').click()")
+        assert "other hardware" in self.browser.text("#agree-what"), self.browser.text("#agree")
+        self.picture("confirmation")
+        self.browser.run("document.querySelector('#agree-yes').click()")
+        self.answered(f"{one} is defined")
+        now = virsh("dumpxml", "--inactive", "--security-info", one)
+        assert "<rng" in now and "cache='none'" in now and "hushhush" in now
+        assert "fast-disk" in self.browser.text("#standing-list")
+        print("ok: looked at, agreed to, defined")
+
+        self.browser.run("document.querySelector('#history').open = true")
+        self.until("document.querySelector('#history-text').textContent.includes('rng')", "the history")
+        self.everywhere("defined")
+        self.press("Undo")
+        self.answered("Undone")
+        assert virsh("dumpxml", "--inactive", "--security-info", one) == before
+        print("ok: what they did is told, and undone")
+
+        self.tick("fast-disk", "acpi", "safe-disk", "fast-disk")
+        self.browser.run("document.querySelector('#apply').click()")
+        self.answered("These cannot hold together")
+        self.everywhere("conflict")
+        self.press("Without fast-disk")
+        self.answered("The difference")
+        print("ok: a conflict has a way out as a button")
+
+        self.browser.run("document.querySelector('#back').click()")
+        self.until("!document.querySelector('#list').hidden", "the list again")
+        subprocess.run(["virsh", "-q", "undefine", one], check=True, capture_output=True)
+        self.press(one)
+        self.until("!document.querySelector('#trouble').hidden", "the trouble")
+        assert re.search(f"no domain .*{one}", self.browser.text("#trouble")), self.browser.text("#trouble")
+        print("ok: a VM that has gone is told")
+
+    def without_libvirt(self) -> None:
+        """Last, as nothing works afterwards: the daemon of this namespace ends."""
+        pid = Path("/run/libvirt/ours.pid").read_text().strip()
+        self.browser.run("document.querySelector('#back').click()")
+        subprocess.run(["kill", pid], check=True)
+        time.sleep(2)
+        self.press("Try again") if self.browser.run(
+            "return !document.querySelector('#trouble').hidden"
+        ) else None
+        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        self.until("!document.querySelector('#trouble').hidden", "the trouble")
+        assert "libvirt cannot be reached" in self.browser.text("#trouble"), self.browser.text("#trouble")
+        assert "Start libvirt" in self.browser.text("#trouble")
+        self.everywhere("no-libvirt")
+        print("ok: without libvirt it says so, and offers what helps")
+
+
+def main() -> None:
+    driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
+    assert driver and binary
+    with tempfile.TemporaryDirectory() as place:
+        browser = Browser(driver, binary, Path(place) / "profile")
+        try:
+            walk = Walk(browser)
+            walk.browser.size(1280, 900)
+            try:
+                walk.run()
+                said = [line for line in browser.console() if "favicon" not in line]
+                assert said == [], said
+                walk.without_libvirt()
+            except BaseException:
+                walk.picture("failed")
+                print(browser.console())
+                raise
+        finally:
+            browser.close()
+    print("all is well")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``--audit``: its rules, which are profiles, the fixes that it offers, and VMs side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import commandline
+import corpus
+import library
+import pytest
+from commandline import DATA
+from lxml import etree
+
+from virtProfile.audit.judge import Auditor, Rule, is_at_least, rules_of
+from virtProfile.audit.side_by_side import RULES, SideBySide
+from virtProfile.authoring.cases import Case, read_cases
+from virtProfile.authoring.proving import context_of
+from virtProfile.host.context import Context
+from virtProfile.language.profile import Profile, Severity
+from virtProfile.language.store import ProfileStore
+
+STORE = library.store()
+EVERY = {rule.profile.name: rule.profile for rule in rules_of(STORE, ())}
+CASES: dict[str, Case] = {
+    f"{case.requests[0].name} {case.name}": case
+    for file in sorted(library.SHIPPED.glob("audit-*.test.xml"))
+    for case in read_cases(str(file))
+}
+FIRES = {key: case for key, case in CASES.items() if " finds it" in case.name}
+DISK = "<disk type='file'><source file='/{}'/><target dev='vda' bus='virtio'/>{}</disk>"
+
+
+def vm(devices: str = "", more: str = "") -> str:
+    return f"<domain type='kvm'><name>vm</name><memory>1048576</memory>{more}<devices>{devices}</devices></domain>"
+
+
+# --- the rules -------------------------------------------------------------------------
+
+
+def test_there_are_enough() -> None:
+    assert len(EVERY) >= 40
+    subjects = {name.split("-")[1] for name in EVERY}
+    wanted = "disk net cpu memory firmware display device windows security migration"
+    assert subjects >= set(wanted.split())
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_a_rule_says_what_and_why(name: str) -> None:
+    profile = EVERY[name]
+    (check,) = profile.actions
+    assert Path(profile.file).stem == "-".join(name.split("-")[:2])
+    assert profile.title and not profile.title.endswith(".")
+    assert len(profile.description.split()) >= 12
+    assert "ibvirt" in profile.description and any(sign.isdigit() for sign in profile.description)
+    assert check.message and not check.message.endswith(".")
+    if check.fix:
+        assert STORE.get(check.fix.split(",")[0])
+    names = [case.name for key, case in CASES.items() if key.startswith(f"{name} ")]
+    assert any("finds it" in one for one in names) and any("finds nothing" in one for one in names)
+
+
+@pytest.mark.parametrize("key", sorted(FIRES))
+def test_its_fix_was_tried(key: str) -> None:
+    """On the document where it finds something: the finding goes, and no other comes."""
+    case = FIRES[key]
+    profile = EVERY[case.requests[0].name]
+    audited = Auditor(STORE, [Rule(profile, {})], "info").audit(case.xml, "vm", context_of(case))
+    assert [row.profile for row in audited.findings]
+    offered = {row.fix for row in audited.findings}
+    (check,) = profile.actions
+    assert offered == {check.fix or ""}
+
+
+def test_a_fix_that_does_not_work_is_not_offered(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(
+        "<profiles>"
+        "<profile name='rule' version='1' audit='yes'>"
+        "<check test='devices/sound' severity='warning' message='no sound' fix='FIX'/></profile>"
+        "<profile name='other' version='1' audit='yes'>"
+        "<check test='not(devices/watchdog)' severity='info' message='a watchdog'/></profile>"
+        "<profile name='works' version='1'><add><devices><sound model='ich9'/></devices></add></profile>"
+        "<profile name='worse' version='1'><add><devices><sound model='ich9'/><watchdog model='i6300esb'/>"
+        "</devices></add></profile>"
+        "<profile name='not' version='1'><add><devices><rng model='virtio'><backend model='random'>"
+        "/dev/urandom</backend></rng></devices></add></profile>"
+        "</profiles>"
+    )
+    text = (tmp_path / "a.xml").read_text()
+    for fix, offered in (("works", "works"), ("worse", ""), ("not", ""), ("nope", "")):
+        (tmp_path / "a.xml").write_text(text.replace("FIX", fix))
+        store = ProfileStore([tmp_path])
+        (finding,) = Auditor(store, rules_of(store, ())).audit(vm(), "vm", Context()).findings
+        assert finding.fix == offered, fix
+
+
+def test_profiles_on_the_list_are_judged() -> None:
+    listed = (
+        "<metadata><v:virtuned xmlns:v='http://virt-manager.org/schemas/virtuned/0.1'>"
+        "<v:profile name='audit-disk-format'/>{}</v:virtuned></metadata>"
+    )
+    text = vm(DISK.format("a", ""), listed.format(""))
+    audited = Auditor(STORE, [], "info").audit(text, "vm", Context())
+    assert [row.profile for row in audited.findings] == ["audit-disk-format"]
+    text = vm(
+        DISK.format("a", ""), listed.format("<v:profile name='nope'/>").replace("t'/>", "t' exclude='yes'/>")
+    )
+    audited = Auditor(STORE, [], "info").audit(text, "vm", Context())
+    assert not audited.findings
+    assert audited.unjudged == ("the VM lists 'nope': no profile 'nope'",)
+
+
+def test_which_rules() -> None:
+    names = [rule.profile.name for rule in rules_of(STORE, ["audit-disk*", "safe-disk"])]
+    assert "audit-disk-bus" in names and "safe-disk" in names and "audit-net-model" not in names
+    assert is_at_least("error", "warning") and not is_at_least("info", "warning")
+
+
+def test_an_audit_attribute_is_part_of_the_digest() -> None:
+    from virtProfile.language.parser import parse_profiles
+
+    texts = [f"<profile name='p'{more}><check test='1'/></profile>" for more in ("", " audit='yes'")]
+    plain, audit = (parse_profiles(text, "p.xml").profiles[0] for text in texts)
+    assert isinstance(plain, Profile) and plain.digest != audit.digest
+
+
+# --- side by side ----------------------------------------------------------------------
+
+
+MAC = "<interface type='user'><mac address='52:54:00:00:00:0{}'/></interface>"
+PIN = "<cputune><vcpupin vcpu='0' cpuset='{}'/></cputune>"
+BESIDE = (
+    ("fleet-mac", vm(MAC.format("a")), vm(MAC.format("A")), True),
+    ("fleet-mac", vm(MAC.format(1)), vm(MAC.format(2)), False),
+    ("fleet-disk", vm(DISK.format("a", "")), vm(DISK.format("a", "<shareable/>")), True),
+    ("fleet-disk", vm(DISK.format("a", "<shareable/>")), vm(DISK.format("a", "<shareable/>")), False),
+    ("fleet-disk", vm(DISK.format("a", "")), vm(DISK.format("a", "<readonly/>")), False),
+    ("fleet-disk", vm(DISK.format("a", "")), vm(DISK.format("b", "")), False),
+    ("fleet-pins", vm("", PIN.format("4")), vm("", PIN.format("4")), True),
+    ("fleet-pins", vm("", PIN.format("4")), vm("", PIN.format("5")), False),
+    ("fleet-pins", vm("", PIN.format("4-5")), vm("", PIN.format("4-5")), False),
+)
+
+
+@pytest.mark.parametrize(("rule", "one", "other", "found"), BESIDE)
+def test_side_by_side(rule: str, one: str, other: str, found: bool) -> None:
+    assert rule in RULES
+    for hosts in (("h", "h"), ("h", "i")):
+        beside = SideBySide()
+        beside.add(hosts[0], "a", one)
+        beside.add(hosts[1], "b", other)
+        rows = list(beside.findings())
+        assert [row.profile for row in rows] == [rule] * (found and hosts == ("h", "h"))
+
+
+# --- the command -----------------------------------------------------------------------
+
+
+def run(*words: str, stdin: bytes | None = None) -> commandline.Done:
+    return commandline.run([*words, "--profile-dir", str(library.SHIPPED)], stdin)
+
+
+def write(place: Path, name: str, text: str) -> str:
+    (place / name).write_text(text)
+    return str(place / name)
+
+
+def test_exit_status_and_levels(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.xml", vm(DISK.format("a", "")).replace("kvm", "qemu"))
+    assert run("--input", file, "--audit").status == 0  # infos alone
+    done = run("--input", file, "--audit", "--level", "info")
+    assert done.status == 4 and f"{file}: info: disk vda does not say its format" in done.text
+    broken = write(tmp_path, "b.xml", "<network/>")
+    done = run("--input", file, "--input", broken, "--audit", "--level", "error")
+    assert done.status == 1 and "the root element is 'network'" in done.err
+    assert run("--input", file, "--audit", "nope").status == 1
+
+
+def test_a_fix_is_a_command_that_works(tmp_path: Path) -> None:
+    text = vm(
+        "<disk type='file'><driver cache='unsafe'/><source file='/a'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    file = write(tmp_path, "a.xml", text)
+    done = run("--input", file, "--audit", "audit-disk*")
+    assert done.status == 4
+    (command,) = [line.split() for line in done.text.splitlines() if line.startswith("    ")]
+    assert command[:3] == ["virt-profile", "--input", file]
+    mended = run(*command[1:])
+    assert mended.status == 0
+    assert run("--audit", "audit-disk*", stdin=mended.out).status == 0
+
+
+def test_domains_by_pattern() -> None:
+    uri = f"test://{DATA / 'driver.xml'}"
+    done = run("-c", uri, "*", "--audit", "--level", "info", "--json")
+    assert done.status in (0, 4)
+    assert len(json.loads(done.text)["vms"]) == len(
+        json.loads(run("-c", uri, "--all", "--audit", "--json").text)["vms"]
+    )
+    assert run("-c", uri, "nope-*", "--audit").status == 2
+
+
+def test_the_domain_goes_first() -> None:
+    done = run("--audit", "vm")
+    assert done.status == 1 and "write the domain before it" in done.err
+
+
+def test_several_vms(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path, f"{name}.xml", vm(MAC.format(1)))
+    done = run("--input", str(tmp_path), "--audit")
+    assert "MAC address 52:54:00:00:00:01 is that of" in done.text and done.status == 4
+
+
+def test_reports(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.xml", vm(MAC.format(1)))
+    reports = [str(tmp_path / "r.sarif"), str(tmp_path / "r.junit")]
+    done = run("--input", file, "--audit", "--sarif", reports[0], "--junit", reports[1], "--annotations")
+    assert "::warning file=" in done.text
+    log = json.loads(Path(reports[0]).read_text())["runs"][0]
+    rules = [row["id"] for row in log["tool"]["driver"]["rules"]]
+    assert set(EVERY) <= set(rules)
+    assert log["results"] and all(rules[row["ruleIndex"]] == row["ruleId"] for row in log["results"])
+    assert etree.parse(reports[1]).getroot().get("failures") == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
+def test_on_libvirts_own_documents() -> None:
+    """No error in what libvirt takes, fixes that were tried, in less than ten seconds of a CPU.
+
+    Those that remain were read: each says what libvirt's tests are there to see refused.
+    """
+    start = time.process_time()
+    auditor = Auditor(STORE, rules_of(STORE, ()))
+    errors = []
+    with STORE.one_look():
+        for path, text in corpus.documents():
+            for row in auditor.audit(text, path.name, Context()).findings:
+                if row.level == str(Severity.ERROR):
+                    errors.append((path.name, row.profile))
+    assert time.process_time() - start < 10
+    assert errors == []

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Apply, define, check, take back, define: on libvirt's QEMU driver, for what libvirt does in between.
+
+Judged by SPEC 7: after apply and define nothing is pending, and taking back and defining again
+gives what defining alone gives, addresses and libvirt's own PCI topology aside.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import library
+import pytest
+from strategies import MemoryStore
+from test_lifecycle_qemu import meaning
+
+import virtProfile
+from virtProfile.errors import ProfileError
+
+libvirt = pytest.importorskip("libvirt")
+
+VMS = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "data" / "vms").glob("*.xml"))}
+SEED = int(os.environ.get("VIRT_PROFILE_SEED", "1"))
+#: How many of (VM, shipped profile, priority) the fast suite tries.
+SAMPLE = 60
+
+DISK = "<disk type='file' device='disk'><source file='/tmp/vp.img'/><target dev='sda' bus='sata'/></disk>"
+SPICE = (
+    "<graphics type='spice' autoport='yes'/><video><model type='qxl'/></video><sound model='ich9'/>"
+    "<audio id='1' type='spice'/><channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>"
+)
+EPYC = "<cpu mode='custom' match='exact'><model fallback='forbid'>EPYC</model><feature policy='disable' name='svm'/></cpu>"
+CELL = "<cpu><numa><cell id='0' cpus='0-1' memory='512' unit='MiB'/></numa></cpu>"
+DIMM = "<memory model='{}'>{}<target><size unit='MiB'>512</size><node>0</node>{}</target></memory>"
+NVDIMM = DIMM.format(
+    "nvdimm", "<source><path>/tmp/vp-nv</path></source>", "<label><size unit='KiB'>128</size></label>"
+)
+VIRTIO_MEM = DIMM.format("virtio-mem", "", "<block unit='MiB'>2</block><requested unit='MiB'>128</requested>")
+#: libvirt 9.1 and newer write it for q35; older ones do not know it.
+ITCO = "<watchdog model='itco' action='reset'/>" if libvirt.getVersion() >= 9_001_000 else ""
+OWN_DIMM = "<memory model='dimm'><target><size unit='MiB'>256</size><node>0</node></target></memory>"
+
+
+def vm(devices: str = "", top: str = "", machine: str = "q35", memory: str = "", kind: str = "qemu") -> str:
+    if not memory:
+        memory = "<memory unit='MiB'>512</memory>"
+        if "<numa>" in top:
+            memory += "<maxMemory slots='4' unit='GiB'>4</maxMemory>"
+    return (
+        f"<domain type='{kind}'><name>vp-roundtrip</name><uuid>7d1b1c0c-98b1-4b23-9d2e-0000000000ff</uuid>{memory}"
+        f"<vcpu>2</vcpu><os><type arch='x86_64' machine='{machine}'>hvm</type></os>{top}<devices>"
+        f"<emulator>/usr/bin/qemu-system-x86_64</emulator>{devices}</devices></domain>"
+    )
+
+
+def add(inner: str, multiple: str = "auto") -> str:
+    return f"<add multiple='{multiple}'>{inner}</add>"
+
+
+def devices(inner: str) -> str:
+    return f"<devices>{inner}</devices>"
+
+
+def threads(count: int, *listed: int) -> str:
+    ids = "".join(f"<iothread id='{number}'/>" for number in listed)
+    return (f"<iothreads>{count}</iothreads>" if count else "") + (
+        f"<iothreadids>{ids}</iothreadids>" if ids else ""
+    )
+
+
+TCP = "<{} type='tcp'><source mode='bind' host='127.0.0.1' service='4555'/><protocol type='raw'/>{}</{}>"
+TCP_SERIAL = TCP.format("serial", "", "serial")
+AGENT = (
+    "<channel type='unix'><source mode='bind' path='/tmp/channel/domain-7-vp/org.qemu.guest_agent.0'/>"
+    "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+)
+TWO_CARDS = "<graphics type='spice'/><video><model type='qxl'/></video><video><model type='virtio'/></video>"
+VIRTIO_CONSOLE = "<console type='pty'><target type='virtio'/></console>"
+#: What libvirt derives, assigns, drops, resolves or re-adds: (VM, action of a profile)
+CASES = {
+    "derived: memory of a DIMM without cells": (vm(), add(devices(DIMM.format("dimm", "", "")))),
+    "derived: memory of a DIMM in a cell": (vm(top=CELL), add(devices(DIMM.format("dimm", "", "")))),
+    "derived: memory of an NVDIMM": (vm(), add(devices(NVDIMM))),
+    "derived: memory of virtio-mem": (vm(), add(devices(VIRTIO_MEM))),
+    "derived: memory, beside a DIMM of the VM": (
+        vm(OWN_DIMM, CELL),
+        add(devices(DIMM.format("dimm", "", ""))),
+    ),
+    "derived: number of iothreads": (
+        vm(),
+        add("<iothreadids><iothread id='3'/><iothread id='4'/></iothreadids>"),
+    ),
+    "derived: clusters of a topology": (
+        vm(),
+        add("<cpu><topology sockets='1' cores='2' threads='1'/></cpu>"),
+    ),
+    "derived: loader and variables of a firmware": (
+        # libvirt 11 also writes <smm> for q35, which stays (decision 152)
+        vm(top="<features><acpi/><smm state='on'/></features>"),
+        add("<os firmware='efi'/>"),
+    ),
+    "derived: threads beside a list": (vm(top=threads(2, 1, 2)), add("<iothreads>4</iothreads>")),
+    "derived: fewer threads than a list": (vm(top=threads(3, 1, 2, 3)), add("<iothreads>1</iothreads>")),
+    "derived: a list beside threads": (vm(top=threads(2)), add(threads(0, 5))),
+    "derived: more listed than threads": (vm(top=threads(1)), add(threads(0, 5, 6))),
+    "derived: one more listed": (vm(top=threads(1, 4)), add(threads(0, 5))),
+    "derived: one listed less": (vm(top=threads(2, 4, 5)), f"<remove>{threads(0, 5)}</remove>"),
+    "derived: threads and a list": (vm(), add(threads(4, 9))),
+    "mirrored: console of a TCP serial port": (vm(), add(devices(TCP_SERIAL))),
+    "mirrored: a console that says something else": (
+        vm("<serial type='pty'/>"),
+        add(devices(TCP.format("console", "<target type='serial'/>", "console")), "no"),
+    ),
+    "mirrored: the serial port is removed": (
+        vm("<serial type='pty'/>"),
+        "<remove><devices><serial/></devices></remove>",
+    ),
+    "mirrored: a serial console before others": (
+        vm(VIRTIO_CONSOLE),
+        add(devices("<console type='pty'><target type='serial'/></console>")),
+    ),
+    "dropped: a path as libvirt makes it": (vm(), add(devices(AGENT))),
+    "dropped: a port beside autoport": (
+        vm("<graphics type='spice' port='5901' autoport='no'/>"),
+        add(devices("<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>"), "no"),
+    ),
+    "dropped: the ports of a new display": (
+        vm(),
+        add(devices("<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>")),
+    ),
+    "dropped: an empty element": (vm(), add("<pm/>")),
+    "re-added: the machine": (vm(machine="pc-q35-7.1"), "<remove select='os/type/@machine'/>"),
+    "re-added: the bus of inputs": (
+        vm("<graphics type='vnc'/><input type='tablet' bus='virtio'/>"),
+        "<remove select='devices/input/@bus'/>",
+    ),
+    "re-added: not where others are": (
+        vm(TWO_CARDS),
+        "<remove><devices><video><model type='qxl'/></video></devices></remove>",
+    ),
+    "re-added: a card where there were two": (vm(TWO_CARDS), "<remove><devices><video/></devices></remove>"),
+    "rounded: a limit in MB": (
+        vm(),
+        add("<memtune><hard_limit unit='MB'>1000</hard_limit></memtune>"),
+    ),
+    "derived: cell memory": (
+        vm(top=CELL),
+        add("<cpu><numa><cell id='0' memory='1' unit='GiB'/></numa></cpu>"),
+    ),
+    "assigned: address of a disk": (vm(DISK), add(devices("<disk><target bus='virtio'/></disk>"), "no")),
+    "assigned: address of an input": (
+        vm("<input type='tablet' bus='usb'/>"),
+        add(devices("<input type='tablet' bus='virtio'/>"), "no"),
+    ),
+    "assigned: MAC address": (
+        vm("<interface type='user'><mac address='52:54:00:11:22:33'/></interface>"),
+        "<remove select='devices/interface/mac'/>",
+    ),
+    "dropped: CPU model": (vm(top=EPYC, kind="kvm"), add("<cpu mode='host-passthrough'/>")),
+    "added: migratable of host-passthrough": (
+        vm(top="<cpu mode='host-passthrough'/>", kind="kvm"),
+        add("<cpu mode='host-model'/>"),
+    ),
+    "resolved: machine alias": (vm(machine="pc-q35-7.1"), add("<os><type machine='q35'/></os>")),
+    "resolved: another family": (vm(DISK, machine="pc"), add("<os><type machine='q35'/></os>", "no")),
+    "resolved: another family, back to pc": (vm(machine="q35"), add("<os><type machine='pc'/></os>", "no")),
+    "resolved: another family, built-in watchdog": (
+        vm(ITCO),
+        add("<os><type machine='pc'/></os>", "no"),
+    ),
+    "resolved: another family, ISA watchdog": (
+        vm("<watchdog model='ib700'/>", machine="pc"),
+        add("<os><type machine='q35'/></os>", "no"),
+    ),
+    "re-added: the watchdog of q35": (
+        vm("<watchdog model='i6300esb' action='pause'/>"),
+        "<remove><devices><watchdog/></devices></remove>",
+    ),
+    "resolved: type of an empty drive": (
+        vm(DISK),
+        add(devices("<disk type='block' device='cdrom'><target dev='sdb' bus='sata'/></disk>")),
+    ),
+    "moved: vCPUs placed by themselves": (vm(), add("<numatune><memory placement='auto'/></numatune>")),
+    "moved: memory follows the vCPUs": (vm(), add("<vcpu placement='auto'/>", "no")),
+    "variant: clock": (vm(top="<clock offset='utc'/>"), add("<clock offset='variable' adjustment='0'/>")),
+    "variant: clock, the other way": (
+        vm(top="<clock offset='variable' adjustment='0'/>"),
+        add("<clock offset='utc'/>"),
+    ),
+    "re-added: balloon": (vm(), "<remove><devices><memballoon/></devices></remove>"),
+    "re-added: current memory": (
+        vm(memory="<memory unit='MiB'>512</memory><currentMemory unit='MiB'>256</currentMemory>"),
+        "<remove><currentMemory/></remove>",
+    ),
+    "re-added: audio, with all of SPICE": (
+        vm(SPICE),
+        "<remove><devices><graphics/><sound/><audio/><video/><channel type='spicevmc'/></devices></remove>",
+    ),
+    "re-added: what happens on a crash": (
+        vm(top="<on_crash>preserve</on_crash>"),
+        "<remove><on_crash/></remove>",
+    ),
+}
+
+
+def define(handle: Any, xml: str) -> str:
+    domain = handle.defineXML(xml)
+    try:
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+    finally:
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+
+
+def without_bookkeeping(xml: str) -> Counter[str]:
+    """What is said; MAC addresses count here, as they are no PCI topology."""
+    return meaning(xml) + Counter(re.findall(r"<mac [^>]*>", xml))
+
+
+def round_trip(handle: Any, text: str, wish: dict[str, Any], store: Any) -> None:
+    """Three times through libvirt, and back."""
+    text = define(handle, define(handle, text))
+    first = virtProfile.apply(text, [wish], store=store)
+    defined = define(handle, first.xml)
+    again = virtProfile.apply(defined, store=store)
+    assert not again.changes
+    assert meaning(again.xml) == meaning(defined)
+    assert virtProfile.apply(again.xml, store=store).xml == again.xml
+    for row in virtProfile.status(defined, store=store).profiles:
+        assert not row.drift, row
+    third = define(handle, virtProfile.apply(define(handle, again.xml), store=store).xml)
+    back = define(handle, virtProfile.unapply(third, store=store).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(text)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> None:
+    text, action = CASES[name]
+    if "type='kvm'" in text and "<domain type='kvm'" not in embedded_qemu.getCapabilities():
+        pytest.skip("no KVM here")
+    store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
+    round_trip(embedded_qemu, text, {"name": "p", "priority": 120}, store)
+
+
+@pytest.mark.parametrize("machine", ["pc-q35-7.2", "pc-i440fx-7.1"])
+@pytest.mark.parametrize(
+    "more", ["", "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"]
+)
+def test_a_machine_where_there_was_none(embedded_qemu: Any, machine: str, more: str) -> None:
+    """libvirt makes addresses for it, which are not those of the machine that libvirt would have chosen."""
+    text = vm("<graphics type='spice'/><input type='tablet' bus='usb'/>").replace(" machine='q35'", "")
+    store = MemoryStore(
+        [f"<profile name='p'><add><os><type machine='{machine}'/></os>{devices(more)}</add></profile>"]
+    )
+    first = virtProfile.apply(text, ["p"], store=store)
+    defined = define(embedded_qemu, first.xml)
+    again = virtProfile.apply(defined, store=store)
+    assert not again.changes
+    assert virtProfile.apply(again.xml, store=store).xml == again.xml
+    back = define(embedded_qemu, virtProfile.unapply(define(embedded_qemu, again.xml), store=store).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(define(embedded_qemu, text))
+
+
+def shipped(handle: Any, cases: list[tuple[str, str, int]]) -> None:
+    """Each either goes through libvirt and back, or is refused with an error of ours."""
+    failed = []
+    done = 0
+    for name, profile, priority in cases:
+        try:
+            round_trip(handle, VMS[name], library.wish(profile, priority=priority), library.store())
+            done += 1
+        except ProfileError:
+            continue  # told: missing context, a conflict, what the VM cannot have
+        except (AssertionError, libvirt.libvirtError) as problem:
+            failed.append(f"{profile} at {priority} on {name}: {str(problem)[:300]}")
+    assert not failed, "\n".join(failed)
+    assert done > len(cases) / 2
+    print(f"{done} of {len(cases)} went through libvirt and back")
+
+
+def every_case() -> list[tuple[str, str, int]]:
+    return [(name, profile, priority) for name in VMS for profile in library.NAMES for priority in (0, 120)]
+
+
+def test_shipped_profiles_on_existing_vms_sampled(embedded_qemu: Any) -> None:
+    shipped(embedded_qemu, random.Random(SEED).sample(every_case(), SAMPLE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VMS)
+def test_shipped_profiles_on_existing_vms(embedded_qemu: Any, name: str) -> None:
+    shipped(embedded_qemu, [case for case in every_case() if case[0] == name])

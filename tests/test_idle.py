@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nothing that a selected profile says is passed over in silence."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import corpus
+import library
+import pytest
+from strategies import MemoryStore
+
+import virtProfile
+from virtProfile.errors import ProfileError
+from virtProfile.show.explain import explain
+
+SEED = int(os.environ.get("VIRT_PROFILE_SEED", "1"))
+DOCUMENTS = dict(library.documents())
+DOMAIN = """<domain type='kvm'>
+  <name>x</name>
+  <memory>1048576</memory>
+  <vcpu>4</vcpu>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' cache='writeback'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <graphics type='vnc' passwd='hush'/>
+  </devices>
+</domain>
+"""
+
+
+def apply(body: str, priority: int = 0) -> virtProfile.Result:
+    store = MemoryStore([f"<profile name='p'>{body}</profile>"])
+    return virtProfile.apply(DOMAIN, [{"name": "p", "priority": priority}], store=store)
+
+
+CASES = [
+    (
+        "<default><devices><disk><driver cache='none'/></disk></devices></default>",
+        "matches nothing: disk vda has driver cache='writeback'",
+    ),
+    (
+        "<default><devices><sound model='ich9'><codec type='duplex'/></sound></devices></default>",
+        "matches nothing: there is no 'sound'",
+    ),
+    (
+        "<add when='devices/sound'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is no sound",
+    ),
+    (
+        "<add when='vcpu &gt; 1 and vcpu &lt; 3'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: vcpu is '4'",
+    ),
+    (
+        "<add when=\"vcpu = 4 and devices/graphics/@passwd = 'x' and vcpu\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: graphics passwd is '***'",
+    ),
+    (
+        "<param name='n' default='2'/><add when='$n = 3'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: n is '2'",
+    ),
+    ("<add each='devices/sound'><sound model='ich9'/></add>", "its each at p1.xml:1 selects nothing"),
+    ("<add><vcpu>2</vcpu></add>", "kept by the VM definition: vcpu is '4'"),
+    ("<remove><vcpu/></remove><add><vcpu>4</vcpu></add>", ""),
+    (
+        "<add each='devices/graphics'><graphics passwd='other'/></add>",
+        "kept by the VM definition: graphics vnc has passwd='***'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "reason"), CASES, ids=[body[:40] for body, _ in CASES])
+def test_a_profile_without_effect_says_why(body: str, reason: str) -> None:
+    result = apply(body)
+    (applied,) = result.applied
+    told = [one.message for one in result.warnings if one.code == "no-effect"]
+    assert told == ([f"profile 'p' has no effect: {reason}"] if reason else [])
+    assert applied.effect == ("none" if reason else "held")
+    if reason:
+        (idle,) = result.idle
+        assert (idle.profile, idle.reason, idle.line) == ("p", reason, 1)
+        assert result.to_dict()["idle"] == [idle.to_dict()]
+        assert f"no effect: p 0, {idle.action} at p1.xml:1: {reason}\n" in explain(result)
+
+
+def test_effects() -> None:
+    assert apply("<add><title>x</title></add>").applied[0].effect == "changed"
+    held = apply("<add><vcpu>4</vcpu></add><add when='false()'><title>x</title></add>")
+    assert held.applied[0].effect == "held"
+    assert [one.reason for one in held.idle] == ["its 'when' at p1.xml:1 does not hold"]
+    assert not held.warnings
+
+
+@pytest.mark.parametrize("name", library.NAMES)
+def test_every_action_of_the_library_has_its_effect_or_says_why_not(name: str) -> None:
+    """On each sample, at both priorities: written, held, or told."""
+    for xml in DOCUMENTS.values():
+        for priority in (0, 100):
+            try:
+                result = virtProfile.apply(
+                    xml,
+                    [library.wish(name, priority=priority)],
+                    store=library.store(),
+                    context=library.context(),
+                )
+            except ProfileError:
+                continue
+            silent = {one.profile for one in result.warnings if one.code == "no-effect"}
+            for one in result.applied:
+                profile = library.store().get(one.name)
+                idle = [row for row in result.idle if row.profile == one.label]
+                assert all(row.reason for row in idle)
+                wishes = [action for action in profile.actions if action.kind != "check"]
+                assert (one.label in silent) == (bool(wishes) and len(idle) == len(wishes))
+                assert one.effect in ("changed", "held", "none")
+                if one.effect == "none":
+                    assert not wishes or one.label in silent
+
+
+def judge(name: str, xml: str, priority: int) -> None:
+    """Each wish of a profile is written, held already, lost and told, or idle and told."""
+    try:
+        result = virtProfile.apply(xml, [library.wish(name, priority=priority)], store=library.store())
+    except ProfileError:
+        return
+    owners = {
+        (origin.profile, origin.line)
+        for row in result.owned()
+        for origin, _, _ in row.claims
+        if not isinstance(origin, str)
+    }
+    lost = {(loss.loser.profile, loss.loser.line) for loss in result.overridden}
+    silent = {one.profile for one in result.warnings if one.code == "no-effect"}
+    for applied in result.applied:
+        profile = library.store().get(applied.name)
+        idle = {row.line: row.reason for row in result.idle if row.profile == applied.label}
+        assert all(idle.values())
+        wishes = [action for action in profile.actions if action.kind != "check"]
+        for action in wishes:
+            at = (applied.label, action.line)
+            if action.kind in ("remove", "default"):
+                continue  # where it held already, it owns nothing that stands
+            assert action.line in idle or at in owners or at in lost, (applied.label, action.line)
+        assert (applied.effect == "none") == (not wishes or len(idle) == len(wishes))
+        assert (applied.label in silent) == (bool(wishes) and len(idle) == len(wishes))
+    for skip in result.skipped:
+        assert skip.detail, skip
+
+
+#: Documents for each profile in the slow part; the nightly run takes 500.
+MANY = int(os.environ.get("VIRT_PROFILE_DOCUMENTS", "60"))
+
+
+def some(name: str, number: int) -> Iterator[tuple[Path, str]]:
+    """A sample of libvirt's documents, another one for each profile."""
+    rows = [row for row in corpus.documents() if re.search("<domain[^>]* type=['\"](kvm|qemu)['\"]", row[1])]
+    yield from random.Random(f"{SEED} {name}").sample(rows, min(number, len(rows)))
+
+
+@pytest.mark.skipif(not corpus.documents(), reason="./dev corpus fetches libvirt's documents")
+@pytest.mark.parametrize("number", [3, pytest.param(MANY, marks=pytest.mark.slow)], ids=["sampled", "many"])
+@pytest.mark.parametrize("name", library.NAMES)
+def test_no_wish_is_passed_over_on_libvirts_documents(name: str, number: int) -> None:
+    for path, xml in some(name, number):
+        for priority in (0, 120):
+            try:
+                judge(name, xml, priority)
+            except AssertionError as problem:
+                problem.add_note(f"{name} at {priority} on {path}")
+                raise
+
+
+def test_status_tells_what_has_no_effect() -> None:
+    xml = library.definition("q35")
+    applied = virtProfile.apply(xml, ["q35"], store=library.store())
+    (row,) = virtProfile.status(applied.xml, store=library.store()).profiles
+    assert row.effect == "none"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Work that grows with the devices of a VM and not with their square, counted in calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import library
+import pytest
+from counting import calls, growth
+from lxml import etree
+
+import virtProfile
+from virtProfile.authoring.compare import gaps
+from virtProfile.format.schema import Schema
+
+STORE = library.store()
+
+
+def _letters(number: int) -> str:
+    name, number = "", number + 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        name = chr(ord("a") + rest) + name
+    return name
+
+
+KINDS: dict[str, Callable[[int], str]] = {
+    "virtio disks": lambda n: (
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/i/{n}'/><target dev='vd{_letters(n)}' bus='virtio'/></disk>"
+    ),
+    "scsi disks": lambda n: (
+        f"<disk type='file' device='disk'><source file='/i/{n}'/><target dev='sd{_letters(n)}' bus='scsi'/></disk>"
+    ),
+    "sata disks": lambda n: (
+        f"<disk type='file' device='disk'><source file='/i/{n}'/><target dev='sd{_letters(n)}' bus='sata'/></disk>"
+    ),
+    "NICs": lambda n: (
+        f"<interface type='network'><mac address='52:54:00:00:{n // 256:02x}:{n % 256:02x}'/><source network='default'/><model type='e1000'/></interface>"
+    ),
+    "USB inputs": lambda n: "<input type='tablet' bus='usb'/>",
+    "redirdevs": lambda n: "<redirdev bus='usb' type='spicevmc'/>",
+    "channels": lambda n: f"<channel type='unix'><target type='virtio' name='org.x.{n}'/></channel>",
+    "controllers": lambda n: f"<controller type='scsi' index='{n}'/>",
+}
+
+
+def domain(kind: str, count: int) -> str:
+    # so many equal signs that attributes are counted one by one, whatever the number of devices
+    devices = "\n    ".join(KINDS[kind](number) for number in range(count))
+    return f"""<domain type='kvm'>
+  <name>x</name>
+  <uuid>6f6bb0a2-9f5c-4cf2-9d5b-3a1a8bb0a001</uuid>
+  <description>{"=" * 1200}</description>
+  <memory unit='KiB'>8388608</memory>
+  <vcpu>8</vcpu>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+  <devices>
+    {devices}
+  </devices>
+</domain>
+"""
+
+
+#: (profile, priority, kind of device): what acts on each of them, with and without a say over the definition
+CASES = [
+    ("no-usb", 0, "USB inputs"),
+    ("no-usb", 100, "USB inputs"),
+    ("no-usb", 100, "redirdevs"),
+    ("linux-desktop", 0, "USB inputs"),
+    ("spice-desktop", 0, "redirdevs"),
+    ("virtio-disk", 100, "sata disks"),
+    ("sata-disk", 100, "virtio disks"),
+    ("virtio-scsi", 0, "scsi disks"),
+    ("like-ovirt", 100, "scsi disks"),
+    ("like-ovirt", 0, "controllers"),
+    ("fast-disk", 0, "virtio disks"),
+    ("disk-multiqueue", 0, "virtio disks"),
+    ("virtio-net", 100, "NICs"),
+    ("net-multiqueue", 0, "NICs"),
+    ("guest-agent", 0, "channels"),
+]
+
+
+@pytest.mark.parametrize(("name", "priority", "kind"), CASES)
+@pytest.mark.parametrize("operation", ["apply", "again", "status", "unapply"])
+def test_calls_grow_with_the_devices(name: str, priority: int, kind: str, operation: str) -> None:
+    wish = [{"name": name, "priority": priority}]
+
+    def run(count: int) -> Callable[[], object]:
+        text = domain(kind, count)
+        if operation == "apply":
+            return lambda: virtProfile.apply(text, wish, store=STORE)
+        applied = virtProfile.apply(text, wish, store=STORE).xml
+        if operation == "again":
+            return lambda: virtProfile.apply(applied, wish, store=STORE)
+        if operation == "status":
+            return lambda: virtProfile.status(applied, store=STORE)
+        return lambda: virtProfile.unapply(applied, [name], store=STORE)
+
+    assert growth(run, 150) < 2.3
+
+
+def test_comparing_does_not_double_with_each_level() -> None:
+    def nested(depth: int, end: str) -> etree._Element:
+        return etree.fromstring(f"<domain>{'<metadata>' * depth}{end}{'</metadata>' * depth}</domain>")
+
+    node = Schema.baseline().root
+
+    def run(depth: int) -> Callable[[], object]:
+        one, other = nested(depth, "<a x='1'/>"), nested(depth, "<a x='2'/>")
+        return lambda: list(gaps(one, other, node))
+
+    run(3)()
+    assert calls(run(40), 1_000_000) < 1_000_000
+    assert len(list(gaps(nested(20, "<a x='1'/>"), nested(20, "<a x='2'/>"), node))) >= 1
+
+
+def test_equal_wishes_for_equal_devices(tmp_path: Path) -> None:
+    def run(count: int) -> Callable[[], object]:
+        snippet = "<redirdev bus='usb' type='spicevmc'/>" * count
+        path = tmp_path / f"p{count}.xml"
+        path.write_text(f"<profile name='p{count}'><add><devices>{snippet}</devices></add></profile>")
+        text, store = domain("redirdevs", count + 10), virtProfile.ProfileStore([tmp_path])
+        return lambda: virtProfile.apply(text, [path.stem], store=store)
+
+    assert growth(run, 100) < 2.3
+
+
+@pytest.mark.parametrize("name", ["pc", "rng", "sata-disk"])
+def test_expressions_of_the_facts_are_linear_too(name: str) -> None:
+    """What libxml2 does makes no calls: here it is the time that counts."""
+    kinds = [KINDS[kind] for kind in ("virtio disks", "NICs", "channels", "redirdevs", "USB inputs")]
+    many = "".join(kinds[number % 5](number) for number in range(4000))
+    text = domain("channels", 0).replace("<devices>", f"<devices>{many}")
+    began = time.process_time()
+    virtProfile.apply(text, [library.wish(name)], store=STORE)
+    assert time.process_time() - began < 2.5  # quadratic it was 5 seconds

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record over two applies: secrets of the VM, its own bookkeeping, requirements that are skipped, status."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from strategies import MemoryStore
+from test_define_roundtrip import add, devices, vm
+
+import virtProfile
+from virtProfile.cli.main import runcli
+from virtProfile.errors import ConflictError, UsageError
+
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+
+
+def store(*profiles: str) -> MemoryStore:
+    return MemoryStore(list(profiles))
+
+
+def one(action: str) -> MemoryStore:
+    return store(f"<profile name='p' version='1'>{action}</profile>")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        add(devices("<graphics type='vnc' passwd='literal'/>"), "no"),
+        "<remove select='devices/graphics/@passwd'/>",
+    ],
+)
+def test_a_password_of_the_vm_stays_noted(action: str) -> None:
+    """It cannot be undone; each record says so, and unapply tells."""
+    text = vm("<graphics type='vnc' passwd='own'/>")
+    first = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=one(action))
+    assert ["cannot put it back" in warning.message for warning in first.warnings] == [True]
+    again = virtProfile.apply(first.xml, store=one(action))
+    assert again.xml == first.xml
+    assert not again.warnings
+    assert "hidden='@passwd!'" in again.xml
+    back = virtProfile.unapply(again.xml, store=one(action))
+    assert ["is not recorded" in warning.message for warning in back.warnings] == [True]
+    assert "own" not in back.xml
+
+
+@pytest.mark.parametrize("condition", ["metadata/*", "metadata", "not(metadata)", "count(metadata/*) = 1"])
+def test_conditions_see_no_bookkeeping(condition: str) -> None:
+    """The second apply judges what the first one judged: neither list nor record shows."""
+    for metadata in ("", "<metadata><x xmlns='http://example.org/x'/></metadata>"):
+        text = vm(top=metadata)
+        action = f"<add when='{condition}'><devices>{RNG}</devices></add>"
+        first = virtProfile.apply(text, ["p"], store=one(action))
+        assert bool(first.changes) is (
+            {"metadata/*": bool(metadata), "metadata": bool(metadata), "not(metadata)": not metadata}.get(
+                condition, bool(metadata)
+            )
+        )
+        again = virtProfile.apply(first.xml, store=one(action))
+        assert again.xml == first.xml
+        assert virtProfile.unapply(again.xml, store=one(action)).xml == text
+
+
+def test_what_is_required_through_a_skipped_profile_bars_nobody() -> None:
+    profiles = store(
+        "<profile name='base' version='1'><requires profile='extra'/>"
+        "<add><devices><watchdog model='i6300esb'/></devices></add></profile>",
+        "<profile name='extra' version='1'><requires profile='rng2'/><match test='false()'/></profile>",
+        f"<profile name='rng2' version='1'>{add(devices(RNG))}</profile>",
+    )
+    first = virtProfile.apply(vm(), ["base", "rng2"], store=profiles)
+    back = virtProfile.unapply(first.xml, ["rng2"], store=profiles)
+    assert [row.name for row in back.applied] == ["base"]
+    body = back.xml.partition("</metadata>")[2]
+    assert "watchdog" in body
+    assert "<rng" not in body
+
+
+def test_what_is_required_through_an_applied_profile_does() -> None:
+    profiles = store(
+        "<profile name='base' version='1'><requires profile='extra'/></profile>",
+        "<profile name='extra' version='1'><requires profile='rng2'/></profile>",
+        f"<profile name='rng2' version='1'>{add(devices(RNG))}</profile>",
+    )
+    first = virtProfile.apply(vm(), ["base", "rng2"], store=profiles)
+    with pytest.raises(UsageError, match="profile 'extra' requires 'rng2'"):
+        virtProfile.unapply(first.xml, ["rng2"], store=profiles)
+
+
+def test_companions_stay_noted_with_a_secret() -> None:
+    profiles = one(
+        "<param name='pw' secret='yes'/><add><devices><graphics type='vnc' passwd='{$pw}'/></devices></add>"
+    )
+    first = virtProfile.apply(vm(), [{"name": "p", "params": {"pw": "secret!"}}], store=profiles)
+    implied = re.search(r"implies='([^']*)'", first.xml)
+    assert implied is not None and "video" in implied[1].split()
+    assert virtProfile.apply(first.xml, store=profiles).xml == first.xml
+
+
+def test_an_automatic_profile_that_is_kept_out_is_reported() -> None:
+    profiles = store(
+        f"<profile name='a' version='1' autoselect='yes'><match test='true()'/>{add(devices(RNG))}</profile>"
+    )
+    listed = (
+        "<metadata><virtuned:virtuned xmlns:virtuned='http://virt-manager.org/schemas/virtuned/0.1'>"
+        "<virtuned:profile name='a' exclude='yes'/></virtuned:virtuned></metadata>"
+    )
+    result = virtProfile.apply(vm(top=listed), store=profiles, auto=True)
+    assert [(row.name, row.reason) for row in result.skipped] == [("a", "excluded")]
+    assert [row.name for row in virtProfile.apply(vm(), store=profiles, auto=True).applied] == ["a"]
+
+
+def test_priorities_are_no_fix_for_profiles_that_exclude_each_other() -> None:
+    profiles = store(
+        f"<profile name='a' version='1'><conflicts profile='b'/>{add('<vcpu>3</vcpu>')}</profile>",
+        f"<profile name='b' version='1'>{add('<vcpu>4</vcpu>')}</profile>",
+    )
+    text = vm().replace("<vcpu>2</vcpu>", "")
+    with pytest.raises(ConflictError) as error:
+        virtProfile.apply(text, ["a", "b"], store=profiles)
+    assert not [fix for conflict in error.value.conflicts for fix in conflict.fixes]
+    assert error.value.hint == "leave out 'a' or 'b'"
+
+
+@pytest.mark.parametrize(
+    ("action", "priority", "pending"),
+    [
+        (f"<match test='false()'/>{add(devices(RNG))}", 0, False),
+        (add(devices(RNG)), 0, True),
+        (add("<vcpu>4</vcpu>"), 0, False),
+    ],
+)
+def test_status_and_check_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], action: str, priority: int, pending: bool
+) -> None:
+    profiles, file = tmp_path / "profiles", tmp_path / "vm.xml"
+    profiles.mkdir()
+    (profiles / "p.xml").write_text(f"<profile name='p' version='1'>{action}</profile>")
+    entry = (
+        "<metadata><virtuned:virtuned xmlns:virtuned='http://virt-manager.org/schemas/virtuned/0.1'>"
+        f"<virtuned:profile name='p' priority='{priority}'/></virtuned:virtuned></metadata>"
+    )
+    file.write_text(vm(top=entry))
+    common = ["--input", str(file), "--profile-dir", str(profiles), "--check"]
+    codes = [runcli([*common, *more]) for more in ([], ["--status"])]
+    assert codes == [4 * pending] * 2
+    if "false()" in action:
+        assert re.search("p .*does not apply to this VM", capsys.readouterr().out)
+
+
+def test_status_notices_what_a_condition_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pending although neither list nor version changed: the VM did."""
+    profiles, file = tmp_path / "profiles", tmp_path / "vm.xml"
+    profiles.mkdir()
+    (profiles / "p.xml").write_text(
+        "<profile name='p' version='1'><add when='devices/sound'><devices>"
+        + RNG
+        + "</devices></add></profile>"
+    )
+    common = ["--profile-dir", str(profiles), "--input", str(file)]
+    file.write_text(vm())
+    assert runcli([*common, "--profile", "p", "--print-xml"]) == 0
+    file.write_text(capsys.readouterr().out.replace("</devices>", "<sound model='ich9'/></devices>"))
+    assert [runcli([*common, "--check", *more]) for more in ([], ["--status"])] == [
+        4,
+        4,
+    ]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Forged records: every payload through every shipped profile, with its true digest."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import library
+import pytest
+from lxml import etree
+
+import virtProfile
+from virtProfile.errors import PolicyError, ProfileError
+from virtProfile.format.document import RECORD_NS
+from virtProfile.language.store import ProfileStore
+from virtProfile.service.policy import check
+
+PROFILES = sorted(
+    path.stem
+    for path in (Path(__file__).parent.parent / "profiles").glob("*.xml")
+    if not path.name.endswith(".test.xml") and not path.name.startswith("audit-")
+)
+STORE = library.store()
+VM = """<domain type='kvm'><name>vm</name><uuid>7d1b1c0c-98b1-4b23-9d2e-111111111111</uuid>RECORD<memory>1048576</memory><vcpu>2</vcpu>
+<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE.fd</loader><nvram>/var/lib/x_VARS.fd</nvram></os>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/var/lib/libvirt/images/a.qcow2'/><target dev='vda' bus='virtio'/><readonly/></disk>
+<interface type='network'><source network='default'/><model type='virtio'/><filterref filter='clean-traffic'/></interface>
+<serial type='pty'><target port='0'/></serial><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><graphics type='vnc' port='-1' listen='127.0.0.1'><listen type='address' address='127.0.0.1'/></graphics>
+<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices></domain>"""
+DISK = "devices/disk[target/@dev=vda]"
+#: name: what the record says
+PAYLOADS = {
+    "disk source": f"<vr:on at='{DISK}/source'><vr:source file='/var/lib/libvirt/images/a.qcow2'/><vr:was file='/etc/shadow'/></vr:on>",
+    "new disk": "<vr:del from='devices'><vr:disk type='block' device='disk'><vr:source dev='/dev/sda'/><vr:target dev='vdz' bus='virtio'/></vr:disk></vr:del>",
+    "loader": "<vr:on at='os/loader'><vr:loader readonly='yes'>/usr/share/OVMF/OVMF_CODE.fd</vr:loader><vr:was readonly='no'>/tmp/evil.fd</vr:was></vr:on>",
+    "nvram template": "<vr:on at='os/nvram'><vr:nvram/><vr:was template='/tmp/evil.fd'/></vr:on>",
+    "serial file": "<vr:del from='devices'><vr:serial type='file'><vr:source path='/etc/cron.d/x'/><vr:target port='1'/></vr:serial></vr:del>",
+    "channel path": "<vr:del from='devices'><vr:channel type='unix'><vr:source mode='bind' path='/run/evil.sock'/><vr:target type='virtio' name='evil'/></vr:channel></vr:del>",
+    "tpm passthrough": "<vr:on at='devices/tpm/backend'><vr:backend type='emulator' version='2.0'/><vr:was type='passthrough'/></vr:on>",
+    "rng mem": "<vr:on at='devices/rng/backend'><vr:backend>/dev/urandom</vr:backend><vr:was>/dev/mem</vr:was></vr:on>",
+    "hostdev": "<vr:del from='devices'><vr:hostdev mode='subsystem' type='pci'><vr:source><vr:address domain='0x0' bus='0x1' slot='0x0' function='0x0'/></vr:source></vr:hostdev></vr:del>",
+    "filesystem": "<vr:del from='devices'><vr:filesystem type='mount'><vr:source dir='/'/><vr:target dir='host'/></vr:filesystem></vr:del>",
+    "bridge": "<vr:del from='devices'><vr:interface type='bridge'><vr:source bridge='br-admin'/></vr:interface></vr:del>",
+    "vnc": "<vr:on at='devices/graphics[@type=vnc]/listen'><vr:listen address='127.0.0.1'/><vr:was address='0.0.0.0'/></vr:on>",
+    "vnc2": "<vr:on at='devices/graphics[@type=vnc]'><vr:graphics listen='127.0.0.1'/><vr:was listen='0.0.0.0'/></vr:on>",
+    "-disk": "<vr:add to='devices'><vr:disk device='disk'><vr:target dev='vda'/></vr:disk></vr:add>",
+    "-emulator": "<vr:add to='devices'><vr:emulator>/usr/bin/qemu-system-x86_64</vr:emulator></vr:add>",
+    "-uuid": "<vr:add to=''><vr:uuid>7d1b1c0c-98b1-4b23-9d2e-111111111111</vr:uuid></vr:add>",
+    "-devices": "<vr:add to=''><vr:devices/></vr:add>",
+    "-readonly": f"<vr:add to='{DISK}'><vr:readonly/></vr:add>",
+    "-filterref": "<vr:add to='devices/interface[1]'><vr:filterref filter='clean-traffic'/></vr:add>",
+    "-os": "<vr:add to=''><vr:os/></vr:add>",
+}
+#: what stands in the result where a payload came true
+MARKS = {
+    "disk source": "/etc/shadow",
+    "new disk": "/dev/sda",
+    "loader": "evil.fd",
+    "nvram template": "evil.fd",
+    "serial file": "cron.d",
+    "channel path": "evil.sock",
+    "tpm passthrough": "passthrough",
+    "rng mem": "/dev/mem",
+    "hostdev": "<hostdev",
+    "filesystem": "dir='/'",
+    "bridge": "br-admin",
+    "vnc": "0.0.0.0",
+    "vnc2": "0.0.0.0",
+}
+#: what is missing there
+GONE = {
+    "-disk": "vda",
+    "-emulator": "<emulator",
+    "-uuid": "<uuid",
+    "-devices": "<devices",
+    "-readonly": "<readonly",
+    "-filterref": "<filterref",
+    "-os": "<os>",
+}
+
+#: Where an action of the profile names the very value, the record may be true: (payload, profile).
+#: On the command line, whose callers can write the VM anyway, these are put back.
+PLAUSIBLE = {
+    "tpm passthrough": {"tpm-2.0", "like-virt-manager"},
+    "rng mem": {"like-kubevirt", "rng", "like-virt-manager", "like-ovirt"},
+    "loader": {"like-virt-manager", "uefi", "uefi-secureboot"},
+    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot"},
+    "vnc": {"vnc-desktop"},
+    "vnc2": {"vnc-desktop"},
+    "channel path": {"headless-server"},
+}
+
+
+def forged(profile: str, payload: str) -> str:
+    known = STORE.get(profile)
+    record = (
+        f"<metadata><vr:record xmlns:vr='{RECORD_NS}'><vr:profile name='{profile}' version='{known.version}'"
+        f" digest='{known.digest[:16]}' priority='100' source='caller'>{PAYLOADS[payload]}"
+        "</vr:profile></vr:record></metadata>"
+    )
+    return VM.replace("RECORD", record)
+
+
+def came_true(xml: str, payload: str) -> bool:
+    body = xml.partition("</metadata>")[2] or xml
+    if payload in MARKS:
+        return MARKS[payload] in body
+    return GONE[payload] not in body
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_the_service_believes_no_forged_record(payload: str) -> None:
+    """With the version in the store, and the service's policy on the final difference."""
+    refused = 0
+    for profile in PROFILES:
+        xml = forged(profile, payload)
+        calls: list[Any] = [virtProfile.unapply, virtProfile.upgrade, virtProfile.apply]
+        for call in calls:
+            try:
+                result = call(xml, store=STORE, trust="store")
+                check(xml, result.xml)
+            except ProfileError as problem:
+                assert problem.code == "policy", problem
+                refused += 1
+                continue
+            assert not came_true(result.xml, payload), (profile, call.__name__)
+    assert refused > 2 * len(PROFILES)
+
+
+@pytest.mark.parametrize("payload", [name for name in PAYLOADS if name in MARKS])
+def test_guarded_values_come_back_only_where_the_profile_names_them(payload: str) -> None:
+    for profile in PROFILES:
+        xml = forged(profile, payload)
+        if profile in PLAUSIBLE.get(payload, ()):
+            assert came_true(virtProfile.unapply(xml, store=STORE).xml, payload)
+            continue
+        with pytest.raises(PolicyError, match="cannot be taken back completely") as found:
+            virtProfile.unapply(xml, store=STORE)
+        assert "--yes" in found.value.hint
+        assert came_true(virtProfile.unapply(xml, store=STORE, trust="all").xml, payload)
+
+
+@pytest.mark.parametrize("payload", ["-emulator", "-uuid", "-devices", "-readonly", "-filterref", "-os"])
+def test_what_protects_or_identifies_is_not_taken_out(payload: str) -> None:
+    for profile in PROFILES:
+        try:
+            result = virtProfile.unapply(forged(profile, payload), store=STORE)
+        except PolicyError:
+            continue
+        assert not came_true(result.xml, payload), profile
+
+
+def test_a_profile_that_does_not_exist_confirms_nothing() -> None:
+    for payload in PAYLOADS:
+        xml = forged("rng", payload).replace("name='rng'", "name='nowhere'")
+        with pytest.raises(PolicyError, match="not in the store"):
+            virtProfile.unapply(xml, store=STORE, trust="store")
+
+
+def test_all_parts_are_listed() -> None:
+    both = PAYLOADS["disk source"] + PAYLOADS["new disk"]
+    xml = forged("rng", "new disk").replace(PAYLOADS["new disk"], both)
+    with pytest.raises(PolicyError) as found:
+        virtProfile.unapply(xml, store=STORE)
+    assert "'@file'" in found.value.message and "'disk'" in found.value.message
+
+
+#: every kind of device that the existing VMs of the tests have, one document each
+DEVICES = {
+    f"{path.stem} {number} {device.tag}": device
+    for path in sorted((Path(__file__).parent / "data" / "vms").glob("*.xml"))
+    for number, device in enumerate(etree.parse(path).find("devices").iterchildren("*"))
+}
+
+
+@pytest.mark.parametrize("trust", ["record", "store"])
+def test_what_was_emptied_comes_back_with_its_last_part(trust: str, tmp_path: Path) -> None:
+    """<devices> goes with its only device: the record names the whole of it."""
+    assert len(DEVICES) > 40
+    for name, device in DEVICES.items():
+        profile = f"<profile name='bare'><remove><devices><{device.tag}/></devices></remove></profile>"
+        (tmp_path / "bare.xml").write_text(profile)
+        store = ProfileStore([tmp_path])
+        domain = etree.fromstring(
+            "<domain type='kvm'><name>vm</name><memory>4096</memory><os><type>hvm</type></os><devices/></domain>"
+        )
+        domain.find("devices").append(copy.deepcopy(device))
+        before = etree.tostring(domain, encoding="unicode")
+        wish = [{"name": "bare", "priority": 120}]
+        try:
+            once = virtProfile.apply(before, wish, store=store)
+        except ProfileError as problem:
+            assert problem.code == "invalid-domain", (name, problem)
+            continue
+        assert virtProfile.apply(once.xml, wish, store=store, trust=trust).xml == once.xml, name
+        assert f"<{device.tag}" in virtProfile.unapply(once.xml, store=store, trust=trust).xml, name
+
+
+#: what a profile does to a sketch: (name, actions, body of the domain)
+UNDONE = {
+    "what is made for something inside it": ("<add><os><nvram><source/></nvram></os></add>", ""),
+    "the place of a host device on another machine": (
+        "<add><os><type machine='pc'>hvm</type></os></add>",
+        "<hostdev mode='subsystem' type='pci'><source><address domain='0x0' bus='0x6' slot='0x12' function='0x5'/></source>"
+        "<address type='pci' domain='0x0' bus='0x0' slot='0x0' function='0x0'><zpci uid='0x1' fid='0x1'/></address></hostdev>",
+    ),
+}
+
+
+@pytest.mark.parametrize("trust", ["record", "store"])
+@pytest.mark.parametrize("case", UNDONE)
+def test_what_the_profile_did_is_believed(case: str, trust: str, tmp_path: Path) -> None:
+    actions, devices = UNDONE[case]
+    (tmp_path / "p.xml").write_text(f"<profile name='p'>{actions}</profile>")
+    store = ProfileStore([tmp_path])
+    before = (
+        "<domain type='qemu'><name>vm</name><memory>4096</memory>"
+        f"<os><type arch='s390x' machine='s390-ccw-virtio'>hvm</type></os><devices>{devices}</devices></domain>"
+    )
+    once = virtProfile.apply(before, [{"name": "p", "priority": 120}], store=store)
+    assert once.changed and "<zpci" not in once.xml
+    again = virtProfile.apply(once.xml, store=store, trust=trust)
+    assert again.xml == once.xml
+    back = virtProfile.unapply(once.xml, store=store, trust=trust).xml
+    assert "<nvram" not in back
+    assert back.count("<zpci") == devices.count("<zpci")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``virt-profiled --connect``: VMs of a libvirt read and defined, by those whose rules say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtProfile.errors import UsageError
+from virtProfile.language.store import ProfileStore
+from virtProfile.service import handlers, options
+from virtProfile.service.callers import read_policy
+from virtProfile.service.policy import RULES, Rules
+from virtProfile.service.vms import CONNECT
+
+TOP = Path(__file__).parent.parent
+NAME = "vp-n-vm"
+XML = f"""<domain type='qemu'>
+  <name>{NAME}</name>
+  <uuid>0f5e9d3c-4b7a-4a55-9d10-6b6b5e2c7a99</uuid>
+  <memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices>
+    <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/a.img'/><target dev='vda' bus='virtio'/></disk>
+    <graphics type='vnc' port='-1' passwd='hushhush'/>
+  </devices>
+</domain>
+"""
+Ask = Callable[..., tuple[int, Any]]
+READ, DEFINE = Rules(read_vms=True), Rules(read_vms=True, define_vms=True)
+
+
+@pytest.fixture
+def ask(embedded_root: Path, embedded_qemu: Any) -> Iterator[Ask]:
+    """Asks as a caller with rules; the VM is defined anew for each test."""
+    store = ProfileStore([TOP / "profiles"])
+    domain = embedded_qemu.defineXML(XML)
+
+    def asking(rules: Rules, name: str, /, **body: Any) -> tuple[int, Any]:
+        kept = RULES.set(rules), CONNECT.set(f"qemu:///embed?root={embedded_root}")
+        try:
+            status, answer = handlers.answered(name, json.dumps(body).encode(), store)
+        finally:
+            RULES.reset(kept[0])
+            CONNECT.reset(kept[1])
+        return status, json.loads(answer)
+
+    yield asking
+    domain.undefineFlags(0)
+
+
+def profiles(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name} for name in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("vms", {}),
+        ("vm", {"name": NAME}),
+        ("apply-to-vm", {"vm": NAME, "profiles": profiles("rng")}),
+        ("apply-to-vm", {"vm": NAME, "profiles": profiles("rng"), "define": True}),
+    ],
+)
+def test_nobody_may_by_default(ask: Ask, name: str, body: dict[str, Any]) -> None:
+    status, answer = ask(Rules(), name, **body)
+    assert (status, answer["code"]) == (403, "policy") and "policy file" in answer["hint"]
+    if body.get("define"):
+        assert ask(READ, name, **body)[0] == 403
+    store = ProfileStore([TOP / "profiles"])
+    status, _ = handlers.answered(name, json.dumps(body).encode(), store)
+    assert status == 404, "without --connect there are none"
+
+
+def test_listed_read_applied_defined_and_taken_back(ask: Ask, embedded_qemu: Any) -> None:
+    status, answer = ask(READ, "vms")
+    (entry,) = [vm for vm in answer["vms"] if vm["name"] == NAME]
+    assert status == 200 and entry["profiles"] == [] and answer["define"] is False
+    _, seen = ask(READ, "vm", name=NAME)
+    assert "hushhush" not in seen["xml"] and f"<name>{NAME}</name>" in seen["xml"]
+
+    wishes = profiles("rng", "fast-disk")
+    status, looked = ask(READ, "apply-to-vm", vm=NAME, profiles=wishes, digest=seen["digest"])
+    assert status == 200 and looked["defined"] is False and "<rng" in looked["xml"], looked
+    assert "<rng" not in embedded_qemu.lookupByName(NAME).XMLDesc(0), "nothing is defined by looking"
+
+    body = {"vm": NAME, "profiles": wishes, "define": True, "digest": seen["digest"]}
+    status, done = ask(DEFINE, "apply-to-vm", **body)
+    assert status == 200 and done["defined"] is True, done
+    assert "hushhush" not in json.dumps(done)
+    now = embedded_qemu.lookupByName(NAME).XMLDesc(1 | 2)
+    assert "<rng" in now and "cache='none'" in now and "passwd='hushhush'" in now
+    _, answer = ask(READ, "vms")
+    (entry,) = [vm for vm in answer["vms"] if vm["name"] == NAME]
+    assert {one["name"]: one["state"] for one in entry["profiles"]} == {
+        "rng": "applied",
+        "fast-disk": "applied",
+    }
+
+    status, back = ask(DEFINE, "apply-to-vm", vm=NAME, unapply="all", define=True, digest=done["digest"])
+    assert status == 200, back
+    assert back["xml"] == seen["xml"]
+
+
+def test_a_vm_that_was_changed_since_is_refused(ask: Ask, embedded_qemu: Any) -> None:
+    _, seen = ask(READ, "vm", name=NAME)
+    embedded_qemu.defineXML(XML.replace(">64<", ">128<"))
+    body = {"vm": NAME, "profiles": profiles("rng"), "digest": seen["digest"]}
+    assert ask(READ, "apply-to-vm", **body)[0] == 409
+    assert ask(DEFINE, "apply-to-vm", define=True, **body)[0] == 409
+    assert "<rng" not in embedded_qemu.lookupByName(NAME).XMLDesc(0)
+
+
+def test_what_the_guest_sees_is_agreed_to(ask: Ask, embedded_qemu: Any) -> None:
+    body = {"vm": NAME, "profiles": profiles("acpi"), "define": True}
+    status, answer = ask(DEFINE, "apply-to-vm", **body)
+    assert status == 422 and "would see other hardware" in answer["message"]
+    assert "<acpi" not in embedded_qemu.lookupByName(NAME).XMLDesc(0)
+    assert ask(DEFINE, "apply-to-vm", yes=True, **body)[0] == 200
+
+
+def test_the_policy_holds_for_vms_of_the_host(ask: Ask) -> None:
+    narrow = Rules(("rng",), read_vms=True, define_vms=True)
+    assert ask(narrow, "apply-to-vm", vm=NAME, profiles=profiles("rng"), define=True)[0] == 200
+    status, answer = ask(narrow, "apply-to-vm", vm=NAME, profiles=profiles("fast-disk"), define=True)
+    assert (status, answer["code"]) == (422, "policy")
+    nothing = Rules(elements=("devices/interface",), read_vms=True, define_vms=True)
+    assert ask(nothing, "apply-to-vm", vm=NAME, profiles=profiles("fast-disk"), define=True)[0] == 422
+
+
+def test_a_vm_that_is_not_there(ask: Ask) -> None:
+    status, answer = ask(READ, "vm", name="vp-n-vn")
+    assert status == 404 and NAME in answer["hint"]
+
+
+def test_words_of_the_policy_and_the_option(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text("[default]\nprofiles = ['*']\n[callers.admin]\nread-vms = true\ndefine-vms = true\n")
+    rules = read_policy(file)
+    assert (rules[""].read_vms, rules[""].define_vms) == (False, False)
+    assert (rules["admin"].read_vms, rules["admin"].define_vms) == (True, True)
+    with pytest.raises(UsageError, match=re.escape("--connect has no effect without --policy")):
+        options.parse(["--connect", "test:///default"])
+    assert options.parse(["--connect", "test:///default", "--policy", str(file)]).connect == "test:///default"

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What libvirt would refuse because of a profile is an error that says so, before it is defined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import library
+import pytest
+from strategies import MemoryStore
+from test_define_roundtrip import SPICE, add, define, devices, vm, without_bookkeeping
+
+import virtProfile
+from virtProfile.errors import CompletionError
+
+libvirt = pytest.importorskip("libvirt")
+
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend>{}</rng>"
+ADDRESS = "<address type='pci' domain='0x0000' bus='{}' slot='{}' function='0x0'/>"
+TOPOLOGY = "<cpu mode='host-model'><topology sockets='{}' dies='{}' cores='2' threads='1'/></cpu>"
+
+
+def apply(text: str, action: str, priority: int = 120) -> virtProfile.Result:
+    store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
+    return virtProfile.apply(text, [{"name": "p", "priority": priority}], store=store)
+
+
+def test_a_pci_address_that_is_taken(embedded_qemu: Any) -> None:
+    has = RNG.format(ADDRESS.format(0, 5))
+    for wanted in ((0, 5), ("0x00", "0x05")):
+        with pytest.raises(CompletionError, match="PCI address 0000:00:05.0 of rng is taken by rng"):
+            apply(vm(has), add(devices(RNG.format(ADDRESS.format(*wanted))), "yes"))
+    free = apply(vm(has), add(devices(RNG.format(ADDRESS.format(0, 6))), "yes"))
+    define(embedded_qemu, free.xml)
+
+
+def test_a_pci_bus_that_is_not_there(embedded_qemu: Any) -> None:
+    for text in (vm("<controller type='pci' index='0' model='pcie-root'/>"), define(embedded_qemu, vm())):
+        with pytest.raises(CompletionError, match="is on a bus that no controller has"):
+            apply(text, add(devices(RNG.format(ADDRESS.format("0x29", 0)))))
+
+
+def test_an_address_of_the_definition_is_its_own() -> None:
+    text = vm(RNG.format(ADDRESS.format("0x29", 0)))
+    result = apply(text, add(devices("<rng model='virtio'><rate bytes='1'/></rng>")))
+    assert "bus='0x29'" in result.xml
+
+
+@pytest.mark.parametrize(
+    ("vcpu", "has", "action", "fits"),
+    [
+        (3, "", add(TOPOLOGY.format(2, 1)), False),
+        (4, "", add(TOPOLOGY.format(2, 1)), True),
+        (4, "", add(TOPOLOGY.format(2, 2)), False),
+        (8, "", add(TOPOLOGY.format(2, 2)), True),
+        (2, TOPOLOGY.format(1, 1), add("<vcpu>4</vcpu>"), False),
+        (2, TOPOLOGY.format(1, 1), add("<vcpu>2</vcpu>"), True),
+    ],
+)
+def test_a_topology_has_as_many_cpus_as_the_guest(
+    embedded_qemu: Any, vcpu: int, has: str, action: str, fits: bool
+) -> None:
+    text = vm(top=has).replace("<vcpu>2<", f"<vcpu>{vcpu}<")
+    if fits:
+        define(embedded_qemu, apply(text, action).xml)
+    else:
+        with pytest.raises(CompletionError, match="has [248] CPUs and <vcpu> says"):
+            apply(text, action)
+
+
+def test_what_is_left_of_spice(embedded_qemu: Any) -> None:
+    text = define(embedded_qemu, vm(SPICE))
+    with pytest.raises(CompletionError, match="which the profile removes") as error:
+        apply(text, "<remove><devices><graphics type='spice'/></devices></remove>")
+    for part in ("<channel type='spicevmc'/>", "<audio type='spice'/>"):
+        assert part in error.value.hint
+    whole = (
+        "<remove><devices><graphics type='spice'/><channel type='spicevmc'/><audio type='spice'/>"
+        "</devices></remove>"
+    )
+    define(embedded_qemu, apply(text, whole).xml)
+    kept = apply(text, "<remove><devices><graphics type='spice'/></devices></remove>", 0)
+    assert not kept.changes
+
+
+SINCE_ITCO = pytest.mark.skipif(libvirt.getVersion() < 9_001_000, reason="q35 has no watchdog of its own")
+
+
+@SINCE_ITCO
+def test_all_watchdogs_have_one_action(embedded_qemu: Any) -> None:
+    text = define(embedded_qemu, vm())
+    assert "<watchdog model='itco' action='reset'/>" in text
+    more = devices("<watchdog model='i6300esb' action='{}'/>")
+    with pytest.raises(CompletionError, match="its action is 'pause', and that of watchdog .*'reset'"):
+        apply(text, add(more.format("pause"), "yes"))
+    with pytest.raises(libvirt.libvirtError, match="different actions"):
+        define(
+            embedded_qemu, text.replace("<watchdog", "<watchdog model='i6300esb' action='pause'/><watchdog")
+        )
+    define(embedded_qemu, apply(text, add(more.format("reset"), "yes")).xml)
+
+
+@SINCE_ITCO
+@pytest.mark.parametrize(("priority", "effective"), [(0, False), (100, True)])
+def test_the_watchdog_profile_beside_the_machines_own(
+    embedded_qemu: Any, priority: int, effective: bool
+) -> None:
+    text = define(embedded_qemu, vm())
+    wish = {"name": "watchdog", "priority": priority, "params": {"action": "poweroff"}}
+    result = virtProfile.apply(text, [wish], store=library.store())
+    assert ("i6300esb" in result.xml) == effective
+    assert bool(result.overridden) != effective
+    defined = define(embedded_qemu, result.xml)
+    again = virtProfile.apply(defined, store=library.store())
+    assert not again.changes
+    back = define(embedded_qemu, virtProfile.unapply(defined, store=library.store()).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(text)
+    assert "i6300esb" in virtProfile.apply(text, ["watchdog"], store=library.store()).xml
+
+
+def test_one_host_device_shows_the_boot() -> None:
+    card = (
+        "<hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on' ramfb='on'><source>"
+        "<address uuid='53764d0e-85a0-42b4-af5c-2046b460b1d{}'/></source></hostdev>"
+    )
+    with pytest.raises(CompletionError, match="one host device can have ramfb='on'"):
+        apply(vm(card.format(1)), add(devices(card.format(2)), "yes"))
+    apply(vm(card.format(1)), add(devices(card.format(2).replace("ramfb='on'", "ramfb='off'")), "yes"))

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where people go wrong: what they write, and the words of the answer that lead on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import DATA, run
+
+from virtProfile import ProfileStore
+from virtProfile.apply_options import OPTIONS as ROWS
+from virtProfile.authoring.lint import lint_files
+from virtProfile.cli.advice import OPTIONS, VERBS
+from virtProfile.cli.arguments import EXAMPLES
+from virtProfile.errors import UsageError
+from virtProfile.language.search_path import shipped
+
+DRIVER = f"test://{DATA / 'driver.xml'}"
+RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+
+#: (command line, what its hint says)
+LINES = (
+    (["list", "-c", DRIVER], "virt-profile --list"),
+    (["lint", "-c", DRIVER], "virt-profile --lint FILE"),
+    (["apply", "vm", "cache"], "virt-profile DOMAIN --profile NAME"),
+    (["unapply", "vm", "cache"], "virt-profile DOMAIN --unapply NAME"),
+    (["vm.xml", "-c", DRIVER], "--input vm.xml"),
+    (["vm", "--dry-run"], "--print-diff shows what would change"),
+    (["vm", "--remove", "cache"], "--unapply NAME takes a profile back"),
+    (["vm", "--force"], "--override"),
+    (["vm", "--diff=x"], "--print-diff"),
+    (["--input", "vm.xml", "--profile", "./profiles/cache.xml"], "--profile-dir ./profiles --profile cache"),
+    (["--input", "vm.xml", "--profile", "nope/cache.xml"], "--profile-dir nope --profile NAME"),
+    (["--lint", "--json", "profiles/cache.xml"], "--lint FILE"),
+    (["--test", "--json", "suite"], "--test FILE"),
+    (["--audit", "vm"], "write the domain before it"),
+    (["nope", "-c", DRIVER], f"virsh -c {DRIVER} list --all"),
+    (
+        ["--input", "vm.xml", "--profile", "cache,version=7", "--profile-dir", "profiles"],
+        "searched: profiles, ",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), LINES, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
+)
+def test_command_lines(words: list[str], hint: str) -> None:
+    done = run(words)
+    assert done.status
+    assert hint in done.err
+
+
+#: (name of the file, its text, a part of what lint says)
+FILES = (
+    ("a.xml", f"<profile name='a' version='1'><add>{RNG}</add></profile>", "it belongs into <devices>"),
+    ("a.xml", "", "<profile name='…'> was expected"),
+    ("a.xml", "<domain type='kvm'><name>a</name></domain>", "--input FILE --profile NAME"),
+    ("b.xml", "<profile name='a' version='1'><add><vcpu>2</vcpu></add></profile>", "call the file a.xml"),
+    (
+        "a.xml",
+        "<profile name='a' version='1' priority='100'><add><vcpu>2</vcpu></add></profile>",
+        "has no effect without autoselect='yes'",
+    ),
+    (
+        "a.xml",
+        "<profile name='a' version='1'><add><devices><disk><driver cache='none'/></disk></devices></add></profile>",
+        "makes a new disk where no disk fits",
+    ),
+)
+
+
+@pytest.mark.parametrize(("name", "text", "said"), FILES)
+def test_profiles(name: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    problems = lint_files([tmp_path / name])
+    assert any(said in f"{problem.message} {problem.hint}" for problem in problems), problems
+
+
+def test_nothing_is_wrong_with_the_right_form(tmp_path: Path) -> None:
+    for name in ("a.xml", "a@1.xml", "a-1.xml"):
+        (tmp_path / name).write_text(
+            "<profile name='a' version='1'><add each='devices/disk'><disk><driver cache='none'/></disk></add></profile>"
+        )
+        assert lint_files([tmp_path / name]) == []
+    done = run(["--lint", str(tmp_path / "a.xml")])
+    assert done.text == "OK: 1 profile\n" and not done.status
+    assert run(["--lint", str(tmp_path / "a.xml"), "-q"]).text == ""
+
+
+def test_a_single_directory_is_no_list() -> None:
+    for one in ("/etc", Path("/etc")):
+        with pytest.raises(UsageError, match="takes a list of directories"):
+            ProfileStore(one)
+
+
+def test_hints_name_options_that_exist() -> None:
+    known = {flag for row in ROWS for flag in row.flags}
+    for text in (*VERBS.values(), *OPTIONS.values()):
+        named = {word.strip(":;,…") for word in text.split() if word.startswith("--")}
+        assert named - {"--edit"} <= known, text
+    assert not OPTIONS.keys() & known
+
+
+def test_examples_of_help_name_profiles_that_exist() -> None:
+    words = EXAMPLES.replace(",", " ").split()
+    names = [
+        after for word, after in zip(words, words[1:], strict=False) if word in ("--profile", "--unapply")
+    ]
+    assert names
+    for name in names:
+        assert (shipped() / f"{name}.xml").exists(), name
+
+
+def test_the_record_is_one_line_of_a_diff() -> None:
+    words = ["--input", "vm.xml", "--profile", "cache", "--print-diff", "--profile-dir", "profiles"]
+    whole = run([*words, "--with-record"], terminal=True, COLUMNS="200").text
+    shown = run(words, terminal=True, COLUMNS="200").text
+    counted = sum(1 for line in whole.splitlines() if line[:1] in "+-" and line[:3] not in ("---", "+++"))
+    left = sum(1 for line in shown.splitlines() if line[:1] in "+-" and line[:3] not in ("---", "+++"))
+    assert "virtuned:profile" in whole and "virtuned" not in shown
+    assert (
+        shown.splitlines()[-1]
+        == f"({counted - left} lines of record in <metadata>; --with-record shows them)"
+    )
+    assert left and "lines of record" not in whole
+    assert "virtuned:profile" in run(words).text  # into a file: patch needs all of it
+
+
+def test_origins_are_above_the_hunk_where_the_margin_has_no_room() -> None:
+    words = ["--input", "vm.xml", "--profile", "cache", "--print-diff", "--profile-dir", "profiles"]
+    narrow = run(words, terminal=True, COLUMNS="60").text
+    assert all(len(line) <= 80 for line in narrow.splitlines() if line[:1] not in "+- ")
+    header = next(line for line in narrow.splitlines() if line.startswith("@@"))
+    assert header.endswith("@@ cache 1.0")
+    wide = run(words, terminal=True, COLUMNS="200").text
+    assert next(line for line in wide.splitlines() if line.startswith("@@")).endswith(" @@")

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The front of ``--audit``: one line for each finding, its fix as a command, reports."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, NotFoundError, ProfileError, UsageError
+from virtProfile.frozen import record
+from virtProfile.show.machine_reports import Finding as Reported
+from virtProfile.show.machine_reports import workflow_commands, write_junit, write_sarif
+from virtProfile.show.terminal import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from virtProfile.apply_options import ApplyOptions
+    from virtProfile.audit.judge import Audited, Auditor, Finding
+    from virtProfile.host.context import Context
+    from virtProfile.language.store import ProfileStore
+    from virtProfile.live.connection import Connection
+    from virtProfile.show.terminal import Output, Talk
+
+#: Fewer files for each are not worth another process.
+FILES_A_PROCESS = 100
+
+
+@record
+class Subject:
+    """A VM to audit, not yet read where it is a file; `host` tells whose VMs are compared."""
+
+    name: str
+    host: str
+    text: str | None
+    context: Context
+
+
+@record
+class Answer:
+    """What became of a subject: what was found and its text, or why it cannot be audited."""
+
+    audited: Audited | None
+    text: str
+    error: str = ""
+
+
+def audit(
+    options: ApplyOptions,
+    store: ProfileStore,
+    out: Output,
+    talk: Talk,
+    stdin: Callable[[], tuple[str, str]],
+) -> int:
+    """Audit what the options name.
+
+    :param stdin: gives the domain on stdin and its name
+    :returns: 4 where something is found at the level or above, 1 where a VM cannot be audited
+    """
+    from virtProfile.audit.judge import Auditor, is_at_least, rules_of
+    from virtProfile.audit.side_by_side import RULES, SideBySide
+
+    level = options.level or "warning"
+    try:
+        rules = rules_of(store, options.audit or ())
+    except NotFoundError as problem:
+        hint = problem.hint
+        if options.domain is None and not options.inputs and options.audit and not options.all:
+            hint = f"--audit took '{options.audit[0]}' for a profile: write the domain before it"
+        raise NotFoundError(problem.message, hint=hint) from None
+    subjects = list(_subjects(options, stdin))
+    compared = SideBySide()
+    found: list[Finding] = []
+    names: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for subject, answer in zip(subjects, _judge(Auditor(store, rules, level), store, subjects), strict=True):
+        names.append(subject.name)
+        if answer.audited is None:
+            talk.failure(f"{subject.name}: {answer.error}")
+            failed.append((subject.name, answer.error))
+            continue
+        for text in answer.audited.unjudged:
+            talk.warning(f"{subject.name}: {text}")
+        rows = [row for row in answer.audited.findings if is_at_least(row.level, level)]
+        found += rows
+        if not options.json:
+            out.write("".join(_shown(row, options) for row in rows))
+        if len(subjects) > 1:
+            compared.add(subject.host, subject.name, answer.text)
+    if not options.audit and is_at_least("warning", level):
+        beside = list(compared.findings())
+        found += beside
+        if not options.json:
+            out.write("".join(_shown(row, options) for row in beside))
+    if options.json:
+        errors = [{"vm": name, "message": text} for name, text in failed]
+        out.json({"vms": names, "findings": [row.to_dict() for row in found], "errors": errors})
+    descriptions = {rule.profile.name: rule.profile.title for rule in rules} | RULES
+    _report(options, out, names, found, descriptions)
+    return EXIT_PENDING if found else EXIT_FAILED if failed else EXIT_DONE
+
+
+def _subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> Iterator[Subject]:
+    from virtProfile.live.call_context import context, given
+
+    said = given(options)
+    if options.inputs:
+        from virtProfile.cli.fleet import files
+
+        if options.inputs == ("-",):
+            text, name = stdin()
+            yield Subject(name, "", text, context(said, text, name, None, options.schema))
+            return
+        for vm in files(options.inputs, None):
+            yield Subject(vm.name, "", None, context(said, "", vm.name, None, options.schema))
+        return
+    if options.domain is None and not options.all:
+        text, name = stdin()
+        yield Subject(name, "", text, context(said, text, name, None, options.schema))
+        return
+    from virtProfile.live.connection import Connection
+
+    for uri in options.uris or (None,):
+        with Connection(uri, read_only=True) as connection:
+            for name in _wanted(options, connection):
+                domain = connection.find(name)
+                made = context(said, domain.xml, domain.name, connection, options.schema)
+                yield Subject(domain.name, uri or "", domain.xml, made)
+
+
+def _wanted(options: ApplyOptions, connection: Connection) -> Sequence[str]:
+    """The names of the domains of a connection that the options name."""
+    if options.all:
+        return sorted(connection.names())
+    assert options.domain is not None
+    if not any(letter in options.domain for letter in "*?["):
+        return [options.domain]
+    found = sorted(fnmatch.filter(connection.names(), options.domain))
+    if not found:
+        raise UsageError(f"no domain fits the pattern '{options.domain}'")
+    return found
+
+
+#: What the processes are forked with.
+_inherited: list[tuple[Auditor, Sequence[Subject]]] = []
+
+
+def _judge(auditor: Auditor, store: ProfileStore, subjects: Sequence[Subject]) -> Iterator[Answer]:
+    """An answer for each subject, in their order; of many files several processes work."""
+    processes = min(len(os.sched_getaffinity(0)), len(subjects) // FILES_A_PROCESS)
+    if processes < 2:
+        with store.one_look():
+            for subject in subjects:
+                yield _answer(auditor, subject)
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    _inherited[:] = [(auditor, subjects)]
+    with store.one_look(), ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        yield from pool.map(_answer_at, range(len(subjects)), chunksize=25)
+
+
+def _answer_at(number: int) -> Answer:
+    auditor, subjects = _inherited[0]
+    return _answer(auditor, subjects[number])
+
+
+def _answer(auditor: Auditor, subject: Subject) -> Answer:
+    from virtProfile.errors import InvalidDomainError
+    from virtProfile.format.document import read_file
+
+    try:
+        text = subject.text
+        if text is None:
+            text = read_file(subject.name, InvalidDomainError)[0]
+        return Answer(auditor.audit(text, subject.name, subject.context), text)
+    except ProfileError as problem:
+        return Answer(None, "", problem.message)
+
+
+def _shown(row: Finding, options: ApplyOptions) -> str:
+    place = f", {row.file}:{row.line}" if row.file else ""
+    text = f"{one_line(row.vm)}: {row.level}: {one_line(row.message)} [{row.profile}{place}]\n"
+    return text + (f"    {_command(row, options)}\n" if row.fix else "")
+
+
+def _command(row: Finding, options: ApplyOptions) -> str:
+    """The fix as a command."""
+    words = ["virt-profile"]
+    if options.inputs:
+        words += ["--input", row.vm]
+    elif options.domain is not None or options.all:
+        words += ["-c", options.uris[-1]] if options.uris else []
+        words.append(row.vm)
+    words += ["--profile", row.fix]
+    if not options.inputs and (options.domain is not None or options.all):
+        words.append("--confirm")
+    return shlex.join(words)
+
+
+def _report(
+    options: ApplyOptions,
+    out: Output,
+    names: Sequence[str],
+    found: Sequence[Finding],
+    descriptions: dict[str, str],
+) -> None:
+    """What was found, for other programs."""
+    is_file = bool(options.inputs) and options.inputs != ("-",)
+    rows = [
+        Reported(
+            row.level, row.profile, f"{row.vm}: {row.message}", row.vm if is_file else row.file,
+            1 if is_file else row.line, f"fix: --profile {row.fix}" if row.fix else "", row.vm,
+        )
+        for row in found
+    ]  # fmt: skip
+    if options.annotations and not options.json:
+        out.write(workflow_commands(rows))
+    if options.junit is not None:
+        cases = [(name, [row for row in rows if row.subject == name]) for name in names]
+        write_junit(options.junit, [("audit", cases)])
+    if options.sarif is not None:
+        write_sarif(options.sarif, rows, descriptions)

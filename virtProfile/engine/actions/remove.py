@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`remove`: what a profile wants not to be there, and keeps away from weaker ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from virtProfile.engine.actions.match import (
+    State,
+    candidates,
+    holds,
+    leaf_element,
+    leaf_state,
+    runs,
+)
+from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    Element,
+    attributes,
+    child,
+    child_node,
+    container,
+    in_words,
+    parent_of,
+    read,
+    text_of,
+)
+from virtProfile.format.paths import keyed_step
+
+if TYPE_CHECKING:
+    from virtProfile.engine.actions.arbiter import Arbiter
+    from virtProfile.engine.tree.names import Name
+    from virtProfile.format.schema import Node
+    from virtProfile.language.wishes import Leaf, Want
+
+
+#: Attributes that hold the number of a size (format/data/units.tsv).
+_NUMBERS = frozenset(("memory", "size", "value"))
+
+#: From the root to what an XPath expression selects: elements, attributes, texts.
+Select: TypeAlias = Callable[[Element], Sequence[Any]]
+
+
+class Absence:
+    """What a `remove` wants not to be there, for all writers that come after it."""
+
+    __slots__ = ("writer", "want", "select", "thing", "kept")
+
+    def __init__(
+        self, writer: Writer, want: Want | None, select: Select | None, thing: Element | None = None
+    ) -> None:
+        self.writer = writer
+        self.want = want
+        self.select = select
+        #: the element that the wishes describe; None for the domain
+        self.thing = thing
+        #: what stays although it matches: its owners won
+        self.kept: set[tuple[Element, str]] = set()
+
+
+class Hit:
+    """Something that matches a `remove`: a thing, or one slot of an element."""
+
+    __slots__ = ("element", "slot", "slots")
+
+    def __init__(self, element: Element, slot: str, slots: set[tuple[Element, str]]) -> None:
+        self.element = element
+        self.slot = slot  # PRESENCE: the whole element
+        self.slots = slots  # the values that make it match
+
+
+class Remover:
+    """Takes things away and minds that they stay away."""
+
+    def __init__(self, arbiter: Arbiter) -> None:
+        self.arbiter = arbiter
+        self.tree = arbiter.tree
+        self.absences: list[Absence] = []
+
+    def remove(self, absence: Absence) -> None:
+        """Take away what matches and may go, and mind that it stays away."""
+        writer = absence.writer
+        lost = False
+        for hit in self.hits(absence):
+            if self._gone(hit.element):
+                continue
+            if not self._take_away(hit, absence):
+                absence.kept.add((hit.element, hit.slot))
+                lost = True
+        if not lost:
+            self.arbiter.effective.add(writer)
+        self._join_removals(absence)
+        self.absences.append(absence)
+
+    def _gone(self, element: Element) -> bool:
+        at: Element | None = element
+        while at is not None:
+            if at is self.tree.root:
+                return False
+            at = at.getparent()
+        return True
+
+    def _take_away(self, hit: Hit, absence: Absence) -> bool:
+        element, slot, writer = hit.element, hit.slot, absence.writer
+        if slot == PRESENCE:
+            owners = self.tree.subtree_owners(element)
+        else:
+            owners = self.tree.owners(element, slot)
+        if slot == "@unit" and self._measures(element):
+            note = "a number and its unit are one value: remove both"
+            self.arbiter.lose(element, slot, None, value_of(element, slot), writer, owners, note)
+            self.arbiter.losses[-1].conflict = False
+            return False
+        if not self.arbiter.beats(writer, owners):
+            self.arbiter.lose(element, slot, None, value_of(element, slot), writer, owners)
+            return False
+        parent = element if slot != PRESENCE else parent_of(element)
+        value = value_of(element, slot)
+        if slot == PRESENCE:
+            step = self._step(element)
+            self.tree.remove(element, [writer])
+            self.arbiter.displace(parent, step, value, owners, writer)
+            if absence.select is None:
+                self._unspell(parent, element, writer)
+        else:
+            self.tree.unset(element, slot, writer)
+            self.arbiter.displace(element, slot, value, owners, writer)
+        if absence.select is None:  # a selection means what it names, and nothing else
+            self._prune(parent, writer)
+        return True
+
+    def _unspell(self, parent: Element, element: Element, writer: Writer) -> None:
+        """What the parent says of a removed child goes with it: libvirt would make the child again."""
+        if parent is None or parent is self.tree.root or parent.getparent() is None:
+            return
+        node: Any = self.arbiter.schema.root
+        for ancestor in (*[*parent.iterancestors()][-2::-1], parent):
+            node = None if node is None else child_node(node, ancestor.tag)
+        for above, (tag, slot, *_) in ({} if node is None else node.respells).items():
+            said = parent.get(above[1:])
+            if tag == element.tag and said is not None and said == element.get(slot[1:]):
+                if self.arbiter.beats(writer, self.tree.owners(parent, above)):
+                    self.tree.unset(parent, above, writer)
+
+    @staticmethod
+    def _measures(element: Element) -> bool:
+        """Does a number stand beside the unit?"""
+        return text_of(element) is not None or any(name in _NUMBERS for name in element.attrib)
+
+    def _prune(self, element: Element, writer: Writer) -> None:
+        """An emptied parent without attributes goes too."""
+        while element is not self.tree.root:
+            if len(element) or element.attrib or text_of(element) is not None:
+                return
+            owners = self.tree.claims.get(element, {}).get(PRESENCE, [])
+            if any(owner.priority >= writer.priority for owner in owners if owner is not THE_DEFINITION):
+                return
+            parent = parent_of(element)
+            self.tree.remove(element, [writer])
+            element = parent
+
+    def _join_removals(self, absence: Absence) -> None:
+        """What another profile removed before, this one wanted away as well."""
+        if absence.want is None or absence.thing is not None:
+            return
+        for group in absence.want.groups:
+            parent = container(self.tree.root, group.tags)
+            for element in () if parent is None else self.tree.removed.below(parent, group.tag):
+                writers = self.tree.removed[element][1]
+                if absence.writer in writers:
+                    continue
+                if any(want.lowest and holds(element, want) for want in group.wants):
+                    writers.append(absence.writer)
+
+    def join_removal(self, element: Name, want: Want, writer: Writer) -> bool:
+        """Did another profile remove the element before? Then `writer` wanted it away as well."""
+        removed = None if isinstance(element, tuple) else self.tree.removed.get(element)
+        if removed is None or not _whole(want):
+            return False
+        if writer not in removed[1]:
+            removed[1].append(writer)
+        self.arbiter.effective.add(writer)
+        return True
+
+    def hits(self, absence: Absence) -> list[Hit]:
+        """Everything that matches now."""
+        if absence.select is not None:
+            return [_selected(found) for found in absence.select(self.tree.root)]
+        assert absence.want is not None
+        hits: list[Hit] = []
+        thing = absence.thing
+        if thing is None:
+            self._hits_in(self.tree.root, absence.want, hits, set(), True)
+        elif self._gone(thing):
+            pass
+        elif _whole(absence.want):
+            hits.append(Hit(thing, PRESENCE, {(thing, PRESENCE)}))
+        else:
+            self._hits_in(thing, absence.want, hits, set(), True)
+        return hits
+
+    def _hits_in(
+        self,
+        thing: Element,
+        want: Want,
+        hits: list[Hit],
+        context: set[tuple[Element, str]],
+        outermost: bool = False,
+    ) -> None:
+        if outermost:
+            for leaf in want.leaves:
+                if leaf_state(thing, leaf) is State.HOLDS:
+                    hits.append(_leaf_hit(thing, leaf))
+        for group in want.groups:
+            there = candidates(thing, group)
+            if group.node.key_class == "O":
+                for run in runs(there, group):
+                    hits.extend(Hit(element, PRESENCE, {(element, PRESENCE)}) for element in run)
+                continue
+            for inner in group.wants:
+                for element in there:
+                    if inner.lowest:
+                        if holds(element, inner):
+                            hits.append(Hit(element, PRESENCE, context | _slots(element, inner)))
+                    elif all(leaf_state(element, leaf) is State.HOLDS for leaf in inner.leaves):
+                        self._hits_in(element, inner, hits, context | _slots(element, inner))
+
+    def mind_absences(self, mark: int, writer: Writer) -> None:
+        """Take back what `writer` just wrote against a stronger `remove`."""
+        if self.tree.mark() == mark:
+            return
+        for absence in self.absences:
+            if absence.writer is writer:
+                continue
+            written = None
+            for hit in self.hits(absence):
+                if (hit.element, hit.slot) in absence.kept:
+                    continue
+                if written is None:
+                    written = set(self.tree.written_since(mark))
+                self._give_way(hit, written, mark, absence, writer)
+
+    def _give_way(
+        self,
+        hit: Hit,
+        written: set[tuple[Element, str]],
+        mark: int,
+        absence: Absence,
+        writer: Writer,
+    ) -> None:
+        """Take back what makes `hit` match, as far as the last action made it."""
+        tree, element, slot = self.tree, hit.element, hit.slot
+        made = {new for new, what in written if what == PRESENCE}
+        parent = element.getparent()
+        if parent is None:
+            return
+        if element in made or any(above in made for above in element.iterancestors()):
+            wanted = value_of(element, slot)
+            if slot == PRESENCE:
+                rest = self._step(element)
+                tree.discard(element)
+            else:
+                rest, parent = slot, element
+                tree.forget(element, slot)
+            parent, rest = self._prune_made(parent, made, rest)
+        else:
+            values = hit.slots & written
+            if not values:
+                return  # not this writer's doing
+            at, what = min(values, key=lambda value: (value[1] == PRESENCE, value[1]))
+            wanted = value_of(at, what)
+            below = [above for above in at.iterancestors() if above in made]
+            rest = what
+            if below or at in made:
+                rest = f"{self._step(at)}/{what}" if what else self._step(at)
+            parent = parent_of(at) if below or at in made else at
+            for holder, what in values:
+                if what == PRESENCE:
+                    tree.discard(holder)
+            tree.undo_slots(mark, values)
+        if not writer.is_default or writer.hard:
+            self.arbiter.lose(parent, rest, wanted, None, writer, [absence.writer])
+
+    def _prune_made(self, element: Element, made: set[Element], rest: str) -> tuple[Element, str]:
+        """Take new elements back that are empty now; who stays, and the path from there."""
+        while element in made:
+            parent = element.getparent()
+            if parent is None or len(element) or element.attrib or text_of(element) is not None:
+                break
+            step = self._step(element)
+            self.tree.discard(element)
+            element, rest = parent, f"{step}/{rest}"
+        return element, rest
+
+    def _step(self, element: Element) -> str:
+        """The step to an element of the tree that is about to go, with its key."""
+        node: Node | None = self.arbiter.schema.root
+        for above in (*[*element.iterancestors()][-2::-1], element):
+            node = None if node is None else child_node(node, above.tag)
+        return keyed_step(element, node)
+
+
+def _whole(want: Want) -> bool:
+    """Is the element meant itself, and nothing in it?"""
+    return not want.groups and all(leaf.slot == PRESENCE and not leaf.tags for leaf in want.leaves)
+
+
+def _leaf_hit(thing: Element, leaf: Leaf) -> Hit:
+    """A value that stands there; where it is only implied, its element says it."""
+    element = leaf_element(thing, leaf)
+    assert element is not None  # the leaf holds
+    slot = leaf.slot
+    if slot == TEXT:
+        # the leaf is the element, with its unit and what else stands on it
+        return Hit(element, PRESENCE, {(element, slot), (element, PRESENCE)})
+    if slot != PRESENCE:
+        _, written = read(element, slot, leaf.node)
+        implied = leaf.node.implied.get(slot)
+        if not written or (
+            implied is not None and leaf.type is not None and leaf.type.same(implied, leaf.value or "")
+        ):
+            return Hit(element, PRESENCE, {(element, slot), (element, PRESENCE)})
+    return Hit(element, slot, {(element, slot)})
+
+
+def _slots(thing: Element, want: Want) -> set[tuple[Element, str]]:
+    """The values, and the elements on the way, that make a thing match."""
+    slots: set[tuple[Element, str]] = {(thing, PRESENCE)}
+    for leaf in want.leaves:
+        element = thing
+        for tag in leaf.tags:
+            below = child(element, tag)
+            assert below is not None  # the leaf holds
+            element = below
+            slots.add((element, PRESENCE))
+        slots.add((element, leaf.slot))
+    return slots
+
+
+def _selected(found: Any) -> Hit:
+    parent = getattr(found, "getparent", None)
+    if getattr(found, "is_attribute", False):
+        return Hit(found.getparent(), "@" + found.attrname, {(found.getparent(), "@" + found.attrname)})
+    if getattr(found, "is_text", False):
+        return Hit(found.getparent(), TEXT, {(found.getparent(), TEXT)})
+    assert parent is not None
+    return Hit(found, PRESENCE, {(found, PRESENCE)})
+
+
+def value_of(element: Element, slot: str) -> str | None:
+    """What stands in a slot, or a short form of the element."""
+    if slot == PRESENCE:
+        return text_of(element) or flat(element)
+    return text_of(element) if slot == TEXT else element.get(slot[1:])
+
+
+def flat(element: Element) -> str:
+    """`in_words` of an element of a document."""
+    return in_words(element.tag, attributes(element), text_of(element))

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What libvirt adds by itself, at define, to the devices that profiles bring.
+
+Told in the record, so that taking a profile back leaves nothing over: a companion
+goes with what brought it, if nobody shaped it and nothing else needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtProfile.engine.tree.ownership import Writer
+from virtProfile.engine.tree.work_tree import WorkTree
+from virtProfile.format.element import Element, attributes, child, elements_at, parent_of
+from virtProfile.format.facts import rows
+
+if TYPE_CHECKING:
+    from virtProfile.engine.record.model import Record, Recorded
+
+_DATA = Path(__file__).parent / "data"
+
+
+class Companion:
+    """One row of the facts. The XPaths are ours, never a profile's.
+
+    :ivar becomes: (slot, value) that it gets back, None where it is taken out
+    """
+
+    __slots__ = ("name", "itself", "slots", "needs", "becomes")
+
+    def __init__(self, name: str, itself: str, slots: str, needs: str, becomes: str) -> None:
+        self.name = name
+        self.itself = itself
+        self.slots = frozenset(slots.split("+"))
+        self.needs = needs
+        slot, _, value = becomes.partition("=")
+        self.becomes = (slot, value) if value else None
+
+    def unshaped(self, element: Element) -> bool:
+        """Is it as libvirt makes it?"""
+        has = {"@" + name for name in attributes(element)} | {
+            below.tag for below in element.iterchildren("*")
+        }
+        return has <= self.slots
+
+
+_known: dict[str, Companion] = {}
+
+
+def _companions() -> dict[str, Companion]:
+    if not _known:
+        for name, itself, slots, needs, becomes, *_ in rows(_DATA / "companions.tsv"):
+            _known[name] = Companion(name, itself, slots, needs, becomes)
+    return _known
+
+
+class Implied:
+    """What libvirt will add, or added before, to what profiles brought and changed in a tree.
+
+    What the facts select is asked of the tree once, for all profiles.
+    """
+
+    def __init__(self, tree: WorkTree) -> None:
+        self._tree = tree
+        devices = child(tree.root, "devices")
+        self._around = {devices, tree.root}
+        #: companion -> elements that need it, those with all around them; is it there already?
+        self._needed: dict[str, tuple[set[Element], set[Element], bool]] = {}
+        if devices is not None:
+            for name, companion in _companions().items():
+                needed = elements_at(devices, companion.needs)
+                if needed:
+                    around = {above for element in needed for above in (element, *element.iterancestors())}
+                    there = bool(elements_at(devices, companion.itself))
+                    self._needed[name] = (set(needed), around, there)
+        self._beside = list(_written_beside_now(tree))
+
+    def by(
+        self,
+        profile: str,
+        brought: Iterable[Element],
+        changed: Iterable[Element],
+        before: Recorded | None,
+    ) -> tuple[str, ...]:
+        """The names of the facts that hold for what a profile did.
+
+        :param brought: the elements that it added
+        :param changed: the elements of the definition that it gave another variant, and parts of such
+        :param before: the profile in the record of the input
+        """
+        known = frozenset() if before is None else frozenset(before.implies)
+        found = []
+        if self._needed:
+            added = {element for element in brought if element.getparent() is not None}
+            varied: set[Element] = set()
+            for element in changed:
+                varied |= {element, *element.iterancestors()} - self._around
+            for name, (needed, around, there) in self._needed.items():
+                if name not in known and there:
+                    continue
+                if not added.isdisjoint(around) or not varied.isdisjoint(needed):
+                    found.append(name)
+        for name, owner, there in self._beside:
+            if owner == profile and (name in known or not there) and name not in found:
+                found.append(name)
+        return (*found, *placed(self._tree, changed, before))
+
+
+#: What a record says of a profile after whose machine type libvirt makes all PCI addresses and controllers.
+PLACES = "pci"
+
+
+def placed(tree: WorkTree, changed: Iterable[Element], before: Recorded | None) -> tuple[str, ...]:
+    """Will libvirt, or did it, place every PCI device for the machine type that a profile set?"""
+    if not any(element.tag == "type" and element.getparent() in list(tree.root) for element in changed):
+        return ()
+    devices = child(tree.root, "devices")
+    known = before is not None and PLACES in before.implies
+    own = [] if devices is None else elements_at(devices, "*/address[@type='pci'] | controller[@type='pci']")
+    return (PLACES,) if known or not any(tree.original(element) for element in own) else ()
+
+
+class _Beside:
+    """One row of what libvirt writes beside a variant."""
+
+    __slots__ = ("path", "slot", "values", "what", "writes")
+
+    def __init__(self, path: str, slot: str, values: str, what: str, writes: str) -> None:
+        self.path = path
+        self.slot = slot
+        self.values = frozenset(values.split(" "))
+        self.what = what[1:]
+        self.writes = frozenset(writes.split(" "))
+
+    def follows(self, value: str | None) -> bool:
+        return "*" in self.values or value in self.values
+
+
+@cache
+def _beside() -> dict[str, _Beside]:
+    return {name: _Beside(*facts) for name, *facts, _ in rows(_DATA / "with-variant.tsv")}
+
+
+def _written_beside_now(tree: WorkTree) -> Iterator[tuple[str, str, bool]]:
+    """(fact, profile that changed the variant, does what libvirt writes stand already?)"""
+    for name, beside in _beside().items():
+        for element in tree.root.iterfind(beside.path):
+            if not tree.original(element) or not beside.follows(element.get(beside.slot[1:])):
+                continue
+            owners = tree.owners(element, beside.slot)
+            if tree.before(element, beside.slot) == element.get(beside.slot[1:]) or not owners:
+                continue
+            if tree.before(element, "@" + beside.what) is None:
+                yield name, owners[0].origin.profile, element.get(beside.what) is not None
+
+
+def written_beside(element: Element, path: str, slot: str, now: str, implies: Iterable[str]) -> list[str]:
+    """The slots of an element that libvirt wrote because of the variant, as its profile says."""
+    given = []
+    for name in implies:
+        beside = _beside().get(name)
+        if beside is not None and (beside.path, beside.slot) == (path, slot) and beside.follows(now):
+            if element.get(beside.what) in beside.writes:
+                given.append("@" + beside.what)
+    return given
+
+
+def part(tree: WorkTree, record: Record, withdrawer: Callable[[Recorded], Writer]) -> None:
+    """Take out the companions of a record that nothing needs any more."""
+    devices = child(tree.root, "devices")
+    if devices is None:
+        return
+    for profile in record.profiles:
+        for name in profile.implies:
+            companion = _companions().get(name)
+            if companion is None or elements_at(devices, companion.needs):
+                continue
+            for element in elements_at(devices, companion.itself):
+                if not tree.original(element) or not companion.unshaped(element):
+                    continue
+                if companion.becomes is not None:
+                    tree.set(element, *companion.becomes, withdrawer(profile))
+                else:
+                    _take_out(tree, element, withdrawer(profile))
+
+
+def _take_out(tree: WorkTree, element: Element, writer: Writer) -> None:
+    """An element, and those around it that say nothing without it."""
+    above = parent_of(element)
+    tree.remove(element, [writer])
+    while above not in (tree.root, child(tree.root, "devices")) and not (len(above) or above.attrib):
+        element, above = above, parent_of(above)
+        tree.remove(element, [writer])

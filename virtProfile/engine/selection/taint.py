@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which values expressions made of secrets: those are hidden like the secrets themselves.
+
+An expression is tainted where it names a secret param, or where it gives something else as
+soon as the secrets of the document are others. That something is there says no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from virtProfile.errors import MissingContextError, ProfileError
+from virtProfile.format.element import TEXT, Element
+from virtProfile.format.secret_slots import WORDS, secret_places
+
+if TYPE_CHECKING:
+    from virtProfile.language.expression import Environment, Expression
+    from virtProfile.language.place import At
+    from virtProfile.language.profile import Profile
+
+#: A number of characters, or one or two of them, gives little away, and stands in many places.
+SHORTEST = 3
+#: (element, slot, value) of a secret.
+_Place = tuple[Element, str, str]
+_QUOTED = re.compile(r"'[^']*'")
+
+
+class Taint:
+    """Watches the expressions of one call.
+
+    :ivar values: what expressions made of secrets, in the order in which they did
+    """
+
+    def __init__(self, document: str) -> None:
+        """:param document: the text of the domain; where it has no secret none is looked for again"""
+        self.values: dict[str, None] = {}
+        self._may_have = any(word in document for word in WORDS)
+        #: of documents that stay as they are for now; None: none does
+        self._known: dict[Element, list[_Place]] | None = None
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While this lasts no document changes: each is looked through once, not for each expression."""
+        outer = self._known
+        self._known = {} if outer is None else outer
+        try:
+            yield
+        finally:
+            self._known = outer
+
+    def _places(self, root: Element) -> list[_Place]:
+        if self._known is None:
+            return list(secret_places(root))
+        found = self._known.get(root)
+        if found is None:
+            found = self._known[root] = list(secret_places(root))
+        return found
+
+    def text(
+        self, expression: Expression, at: At, environment: Environment, secret_params: Collection[str]
+    ) -> tuple[str, bool]:
+        """The expression as part of a value, and whether it comes from a secret.
+
+        :raises ProfileError: as `Expression.text`, without what comes from a secret
+        """
+        self._may_have = self._may_have or bool(secret_params)  # which profiles may write there
+        tainted = any(f"${name}" in expression.uses for name in secret_params)
+        try:
+            value = expression.text(at, environment)
+        except MissingContextError:
+            raise
+        except ProfileError as problem:
+            if not tainted and not self._differs(expression, at, environment, problem.message):
+                raise
+            raise type(problem)(
+                _QUOTED.sub("'***'", problem.message), hint=problem.hint, where=problem.where
+            ) from None
+        tainted = tainted or self._differs(expression, at, environment, value)
+        if tainted:
+            self.note(value)
+        return value, tainted
+
+    def note(self, value: str) -> None:
+        """A value that was made of a secret."""
+        if len(value) >= SHORTEST:
+            self.values[value] = None
+
+    def _differs(self, expression: Expression, at: At, environment: Environment, value: str) -> bool:
+        """Does it give another value, or another error, where the document's secrets are others?"""
+        if not self._may_have:
+            return False
+        places = self._places(at.root)
+        if "$definition" in expression.uses:
+            places = [*places, *self._places(environment.surroundings.value_of("definition")[0])]
+        if not _reaches(expression.text_, places):
+            return False
+        with _others(places):
+            try:
+                return expression.text(at, environment) != value
+            except ProfileError as problem:
+                return problem.message != value
+
+
+def _reaches(text: str, places: Iterable[_Place]) -> bool:
+    """May an expression have come to one of these places? An attribute is reached by its name alone."""
+    slots = {slot for _, slot, _ in places}
+    if not slots:
+        return False
+    return TEXT in slots or any(word in text for word in ("*", "node", *(slot[1:] for slot in slots)))
+
+
+def secret_params(profile: Profile) -> list[str]:
+    """The names of a profile's secret params."""
+    return [param.name for param in profile.params if param.secret]
+
+
+@contextmanager
+def _others(places: list[_Place]) -> Iterator[None]:
+    """The document with other secrets, of which no part is in the real ones."""
+    for element, slot, value in places:
+        _set(element, slot, "\N{BULLET}" * (len(value) + 1))
+    try:
+        yield
+    finally:
+        for element, slot, value in places:
+            _set(element, slot, value)
+
+
+def _set(element: Element, slot: str, value: str) -> None:
+    if slot == TEXT:
+        element.text = value
+    else:
+        element.set(slot[1:], value)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a rendering changed, value by value, each with its origins.
+
+Compares the edited tree with the input, not with what the actions did: an edit
+that was undone by another leaves nothing. The entries add up to exactly the
+difference between input and output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
+from virtProfile.format.document import parse
+from virtProfile.format.element import PRESENCE, TEXT, attributes, text_of
+from virtProfile.format.paths import Paths
+from virtProfile.result import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from virtProfile.engine.tree.ownership import Writer
+    from virtProfile.engine.tree.splice import Written
+    from virtProfile.engine.tree.work_tree import WorkTree
+    from virtProfile.format.document import Document
+    from virtProfile.format.element import Element
+    from virtProfile.format.schema import Schema
+
+
+class Difference:
+    """One changed value, before it is given a path."""
+
+    __slots__ = ("op", "element", "slot", "before", "after", "owners")
+
+    def __init__(
+        self,
+        op: str,
+        element: Element,
+        slot: str,
+        before: str | None,
+        after: str | None,
+        owners: list[Writer],
+    ) -> None:
+        self.op = op
+        self.element = element  # of the work tree; for a removal it may be detached
+        self.slot = slot
+        self.before = before
+        self.after = after
+        if THE_DEFINITION in owners:
+            owners = [owner for owner in owners if owner is not THE_DEFINITION]
+        self.owners = owners
+
+
+def differences(tree: WorkTree) -> list[Difference]:
+    """Every attribute, text and bare element that is not as the input has it."""
+    found: list[Difference] = []
+    for element, (parent, writers) in tree.removed.items():
+        if tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
+            found.extend(_taken(tree, element, writers))
+    for element, grave in tree.graves.items():
+        if tree.stands(grave.parent):
+            found.extend(_taken(tree, element, grave.writers))
+    for element, (before, text) in tree.edited.items():
+        if not tree.stands(element):
+            continue
+        now = attributes(element)
+        if now != before:
+            for name in {**before, **now}:
+                old, new = before.get(name), now.get(name)
+                if old != new:
+                    found.append(_set(tree, element, "@" + name, old, new))
+        new = text_of(element)
+        if text != new:
+            found.append(_set(tree, element, TEXT, text, new))
+    for element in tree.created:
+        above = element.getparent()
+        if above is not None and tree.in_source(above) and tree.stands(above):
+            found.extend(_made(tree, element))
+    return [difference for difference in found if difference.owners and BOOKKEEPER not in difference.owners]
+
+
+def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
+    op = "add" if old is None else "remove" if new is None else "set"
+    return Difference(op, element, slot, old, new, tree.accountable(element, slot))
+
+
+def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
+    for element in top.iter("*"):
+        bare = True
+        for name, value in attributes(element).items():
+            bare = False
+            slot = "@" + name
+            yield Difference("add", element, slot, None, value, tree.accountable(element, slot))
+        text = text_of(element)
+        if text is not None:
+            yield Difference("add", element, TEXT, None, text, tree.accountable(element, TEXT))
+        elif bare:
+            yield Difference("add", element, PRESENCE, None, None, tree.accountable(element, PRESENCE))
+
+
+def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:
+    """Everything of the input that went with a removed element."""
+    index = tree.document.index
+    stack = [top]
+    while stack:
+        element = stack.pop()
+        kept = tree.edited.get(element)
+        values = kept[0] if kept is not None else attributes(element)
+        text = kept[1] if kept is not None else text_of(element)
+        for name, value in values.items():
+            yield Difference("remove", element, "@" + name, value, None, writers)
+        if text is not None:
+            yield Difference("remove", element, TEXT, text, None, writers)
+        elif not values:
+            yield Difference("remove", element, PRESENCE, None, None, writers)
+        below = [inner for inner in element.iterchildren("*") if inner in index]
+        # What had been removed from it before went on its own account.
+        below += [inner for inner in tree.removed.below(element) if inner in index]
+        below += tree.graves.below(element)
+        stack.extend(below)
+
+
+def describe(
+    found: list[Difference], tree: WorkTree, schema: Schema, written: Written, paths: Paths
+) -> tuple[Change, ...]:
+    """Give differences their paths and lines, in the order of the text."""
+    document = tree.document
+    source: Document | None = None
+    source_paths: Paths | None = None
+    rows: list[tuple[int, int, Change]] = []
+    for number, difference in enumerate(found):
+        input_line = output_line = None
+        if tree.in_source(difference.element):
+            input_line = document.line(difference.element)
+        if difference.op == "remove":
+            if source is None:
+                # The tree is edited: removals are told by their place in the input.
+                source = parse(document.text)
+                source_paths = Paths(source.root, schema)
+            assert source_paths is not None
+            path = source_paths.of(source.elements[document.index[difference.element]], difference.slot)
+            if tree.stands(difference.element):
+                output_line = written.line(difference.element)
+        else:
+            path = paths.of(difference.element, difference.slot)
+            output_line = written.line(difference.element)
+        origins = tuple(owner.origin for owner in difference.owners)
+        change = Change(
+            difference.op,
+            path,
+            difference.before,
+            difference.after,
+            origins[0],
+            origins,
+            input_line,
+            output_line,
+        )
+        rows.append((output_line or input_line or 0, number, change))
+    rows.sort(key=lambda row: row[:2])
+    return tuple(change for _, _, change in rows)

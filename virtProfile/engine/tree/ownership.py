@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who wants a value: writers with their priority, and what is asked besides values."""
+
+from __future__ import annotations
+
+from virtProfile.language.profile import DEFINITION_PRIORITY
+from virtProfile.result import DEFINITION, Origin
+
+
+class Writer:
+    """One action of one selected profile, with the weight it has; each is only itself."""
+
+    __slots__ = ("origin", "priority", "hard", "is_default", "number", "cause")
+
+    def __init__(
+        self,
+        origin: Origin,
+        priority: int,
+        hard: bool,
+        is_default: bool = False,
+        number: int = 0,
+        cause: Writer | None = None,
+    ) -> None:
+        self.origin = origin
+        self.priority = priority
+        self.hard = hard
+        #: judged after everything else, yields to every other writer
+        self.is_default = is_default
+        #: of the action in its profile: several may stand on one line
+        self.number = number
+        #: of what is completed: the action whose device needs it; else itself
+        self.cause = cause or self
+
+    def __repr__(self) -> str:
+        return f"<Writer {self.origin} {self.priority}>"
+
+    @property
+    def constraint(self) -> str:
+        return "hard" if self.hard else "soft"
+
+
+#: The owner of everything that the input said.
+THE_DEFINITION = Writer(Origin(DEFINITION, "", "", "", 0), DEFINITION_PRIORITY, False)
+
+#: Writes the list and the record of profiles into the metadata: bookkeeping, no change.
+BOOKKEEPER = Writer(Origin("virt-profile", "", "record", "", 0), 0, False)
+
+
+class Asked:
+    """What is asked for an element, and who does, highest priority first."""
+
+    __slots__ = ("value", "said", "writers", "lines")
+
+    def __init__(self, value: str, said: str) -> None:
+        self.value = value  # without its spelling
+        self.said = said
+        self.writers: list[Writer] = []
+        self.lines: list[int] = []
+
+    def copy(self) -> Asked:
+        """The same, with lists of its own."""
+        made = Asked(self.value, self.said)
+        made.writers, made.lines = list(self.writers), list(self.lines)
+        return made

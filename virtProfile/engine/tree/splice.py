@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Last stage of the flow: the edited tree as text, by editing the text it came from.
+
+Only the tags of edited elements, new elements and removed ones change; every
+other byte is the input's. New text uses the document's majority quote, its line
+ends and the indentation of its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from virtProfile.engine.tree.work_tree import WorkTree
+from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
+from virtProfile.format.element import Element, attributes, text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from virtProfile.format.document import Document, Span
+
+
+class Splice:
+    """One replacement of source text; `element` is whose doing it is."""
+
+    __slots__ = ("start", "end", "text", "element")
+
+    def __init__(self, start: int, end: int, text: str, element: Element) -> None:
+        self.start = start
+        self.end = end
+        self.text = text
+        self.element = element
+
+
+class Written:
+    """The output text, and on which of its lines an element stands."""
+
+    __slots__ = ("text", "_tree", "_starts", "_outputs", "_numbers", "_new", "_lines")
+
+    def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
+        self.text = text
+        self._tree = tree
+        self._new = new  # new element -> (splice, offset in its text)
+        self._starts: list[int] = []
+        self._outputs: list[tuple[int, int]] = []  # where a splice starts in the output, shift after it
+        self._numbers: dict[int, int] = {}
+        self._lines: list[int] | None = None
+        shift = 0
+        for number, splice in enumerate(splices):
+            self._starts.append(splice.start)
+            self._numbers[id(splice)] = number
+            before = splice.start + shift
+            shift += len(splice.text) - (splice.end - splice.start)
+            self._outputs.append((before, shift))
+
+    def line(self, element: Element) -> int | None:
+        """1-based output line of the element's start tag."""
+        if element in self._new:
+            splice, offset = self._new[element]
+            return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
+        if not self._tree.in_source(element):
+            return None
+        start = self._tree.document.start(element)
+        # Every splice that starts at or before the tag's "<" stands in front of it.
+        number = bisect_right(self._starts, start)
+        return self._line_at(start + (self._outputs[number - 1][1] if number else 0))
+
+    def _line_at(self, position: int) -> int:
+        if self._lines is None:
+            self._lines = line_starts(self.text)
+        return bisect_right(self._lines, position)
+
+
+def write(tree: WorkTree) -> Written:
+    """The text of the edited tree."""
+    document = tree.document
+    if not tree.mark():
+        return Written(document.text, tree, [], {})
+    writer = _Writer(tree)
+    return writer.run()
+
+
+class _Writer:
+    def __init__(self, tree: WorkTree) -> None:
+        self.tree = tree
+        self.document: Document = tree.document
+        self.text = self.document.text
+        self.quote = "'" if self.text.count("='") >= self.text.count('="') else '"'
+        self.newline = "\r\n" if "\r\n" in self.text else "\n"
+        self.pretty = "\n" in self.text.strip()
+        self.unit = self._indent_unit()
+        self.splices: list[Splice] = []
+        self.new: dict[Element, Any] = {}
+        index = self.document.index
+        #: (element, its parent) of all that stands in the input and is not there any more
+        self.gone = [(element, parent) for element, (parent, _) in tree.removed.items() if element in index]
+        self.gone += [(element, grave.parent) for element, grave in tree.graves.items()]
+        self._gone_from: dict[Element, list[Element]] = {}
+        for element, parent in self.gone:
+            self._gone_from.setdefault(parent, []).append(element)
+
+    def run(self) -> Written:
+        tree = self.tree
+        for element, parent in self.gone:
+            if parent in self.document.index and tree.stands(parent):
+                self._cut(element)
+        touched = dict.fromkeys([*tree.edited, *tree.reshaped])
+        for element in touched:
+            if element not in self.document.index or not tree.stands(element):
+                continue
+            before = tree.edited.get(element)
+            if before is not None:
+                self._start_tag(element, before[0])
+            if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
+                self._content(element)
+        self.splices.sort(key=lambda splice: (splice.start, splice.end))
+        parts = []
+        position = 0
+        for splice in self.splices:
+            parts.append(self.text[position : splice.start])
+            parts.append(splice.text)
+            position = splice.end
+        parts.append(self.text[position:])
+        return Written("".join(parts), tree, self.splices, self.new)
+
+    # --- start tags ----------------------------------------------------------
+
+    def _start_tag(self, element: Element, old: dict[str, str]) -> None:
+        new = attributes(element)
+        if old == new:
+            return
+        span = self.document.span(element)
+        if old.items() <= new.items():  # nothing but new ones: behind the last
+            end = span.tag_end - 2 if span.empty else span.tag_end - 1
+            while self.text[end - 1].isspace():
+                end -= 1
+            self._replace(end, end, self._added(element, new, old), element)
+            return
+        tag = self.text[span.start : span.tag_end]
+        name_end = len(TOKEN.match(tag).group(2)) + 1  # type: ignore[union-attr]
+        written = list(ATTRIBUTE.finditer(tag, name_end))
+        names = _names(element, [match.group(2) for match in written])
+        last = name_end
+        for match, name in zip(written, names, strict=True):
+            last = match.end()
+            if name is None or name not in old:
+                continue  # a namespace declaration
+            value = new.get(name)
+            if value is None:
+                self._replace(span.start + match.start(), span.start + match.end(), "", element)
+            elif value != old[name]:
+                quote = match.group(3)[0]
+                self._replace(
+                    span.start + match.start(3),
+                    span.start + match.end(3),
+                    quote + _escape(value, quote) + quote,
+                    element,
+                )
+        added = self._added(element, new, old)
+        if added:
+            self._replace(span.start + last, span.start + last, added, element)
+
+    def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
+        """What is new in a start tag of the input, with the prefixes that nobody declares there."""
+        names = [name for name in new if name not in old]
+        span, above = self.document.span(element), element.getparent()
+        tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
+        fresh = [pair for pair in prefixes(element, names) if known.get(pair[0]) != pair[1]]
+        words = [self._declaration(*pair) for pair in dict(fresh).items() if f"xmlns:{pair[0]}=" not in tag]
+        return "".join(words) + self._attributes(element, new, old)
+
+    def _attributes(self, element: Element, attributes: dict[str, str], old: Container[str] = ()) -> str:
+        """Attributes as they are written in a start tag, without those that are there."""
+        quote = self.quote
+        return "".join(
+            [
+                f" {name if name[0] != '{' else qname(element, name)}={quote}{_escape(value, quote)}{quote}"
+                for name, value in attributes.items()
+                if name not in old
+            ]
+        )
+
+    # --- content -------------------------------------------------------------
+
+    def _content(self, element: Element) -> None:
+        index = self.document.index
+        span = self.document.span(element)
+        fresh: dict[Any, list[Element]] = {}
+        previous: Element | None = None
+        count = 0
+        for child in element.iterchildren("*"):
+            if child in index:
+                previous = child
+            else:
+                fresh.setdefault(previous, []).append(child)
+                count += 1
+        before = self.tree.edited.get(element)
+        text = text_of(element)
+        text_changed = before is not None and before[1] != text
+        if span.empty:
+            if count or text:
+                self._open_up(element, span, fresh.get(None, []), text)
+            return
+        if text_changed:
+            self._text(element, span, text)
+        if not count and not text and not len(element):
+            emptied = element in self._gone_from
+            if emptied and self._collapse(element, span):
+                return
+        for after, new in fresh.items():
+            self._insert(element, span, after, new)
+
+    def _open_up(self, element: Element, span: Span, new: list[Element], text: str | None) -> None:
+        """``<a/>`` gets content."""
+        at = span.tag_end - 2
+        while self.text[at - 1].isspace():
+            at -= 1
+        name = TOKEN.match(self.text, span.start).group(2)  # type: ignore[union-attr]
+        splice = Splice(at, span.tag_end, ">", element)
+        if text:
+            splice.text += _escape(text, "")
+        if new:
+            indent = self._indent_of(span.start)
+            for child in new:
+                self._line(splice, child, None if indent is None else indent + self.unit)
+            if indent is not None and self.pretty:
+                splice.text += self.newline + indent
+        splice.text += f"</{name}>"
+        self.splices.append(splice)
+
+    def _insert(self, parent: Element, span: Span, after: Element | None, new: list[Element]) -> None:
+        indent: str | None
+        if after is not None:
+            sibling = self.document.span(after)
+            indent = self._indent_of(sibling.start)
+            at = sibling.end if indent is None else self._behind_comments(sibling.end)
+        else:
+            at = span.tag_end
+            first = next((old for old in self._old_children(parent)), None)
+            if first is not None:
+                indent = self._indent_of(self.document.start(first))
+            else:
+                outer = self._indent_of(span.start)
+                indent = None if outer is None else outer + self.unit
+        splice = Splice(at, at, "", parent)
+        for element in new:
+            self._line(splice, element, indent)
+        if after is None and indent is not None and self.pretty:
+            inside = self.text[span.tag_end : span.close]
+            if "\n" not in inside and not inside.strip():
+                splice.end = span.close
+                splice.text += self.newline + (self._indent_of(span.start) or "")
+        self.splices.append(splice)
+
+    def _behind_comments(self, position: int) -> int:
+        """Behind comments that stand on the rest of the line: they speak of what is there."""
+        end = self.text.find("\n", position)
+        rest = self.text[position : end if end >= 0 else len(self.text)]
+        at = 0
+        while True:
+            start = rest.find("<!--", at)
+            if start < 0 or rest[at:start].strip():
+                return position + at
+            stop = rest.find("-->", start)
+            if stop < 0:
+                return position + at
+            at = stop + 3
+
+    def _old_children(self, parent: Element) -> list[Element]:
+        index = self.document.index
+        kept = [child for child in parent.iterchildren("*") if child in index]
+        return kept or self._gone_from.get(parent, [])
+
+    def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
+        if indent is not None and self.pretty:
+            splice.text += self.newline + indent
+        self._serialise(splice, element, indent, {})
+
+    def _serialise(
+        self, splice: Splice, element: Element, indent: str | None, declared: dict[str, str]
+    ) -> None:
+        self.new[element] = (splice, len(splice.text))
+        name = _element_name(element)
+        head = f"<{name}"
+        for prefix, uri in prefixes(element, attributes(element)):
+            if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
+                head += self._declaration(prefix, uri)
+                declared = {**declared, prefix: uri}
+        splice.text += head + self._attributes(element, attributes(element))
+        children = list(element.iterchildren("*"))
+        text = text_of(element)
+        if not children and text is None:
+            splice.text += "/>"
+            return
+        splice.text += ">"
+        if text is not None:
+            splice.text += _escape(text, "")
+        inner = None if indent is None else indent + self.unit
+        for child in children:
+            if inner is not None and self.pretty:
+                splice.text += self.newline + inner
+            self._serialise(splice, child, inner, declared)
+        if children and indent is not None and self.pretty:
+            splice.text += self.newline + indent
+        splice.text += f"</{name}>"
+
+    def _declaration(self, prefix: str, uri: str) -> str:
+        return f" xmlns:{prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
+
+    def _in_scope(self, element: Element, prefix: str, uri: str) -> bool:
+        """Is the prefix declared by an element that stands in the input?"""
+        above = element.getparent()
+        while above is not None and above not in self.document.index:
+            above = above.getparent()
+        return above is not None and above.nsmap.get(prefix) == uri
+
+    # --- text and removal ----------------------------------------------------
+
+    def _text(self, element: Element, span: Span, text: str | None) -> None:
+        inner = self.text[span.tag_end : span.close]
+        new = "" if text is None else _escape(text, "")
+        if "<" not in inner:
+            bare = inner.strip()
+            start = span.tag_end + (inner.find(bare) if bare else 0)
+            if bare or new:
+                self._replace(start, start + len(bare), new, element)
+            return
+        # Comments or CDATA stand between: the first run of text takes the value.
+        position = span.tag_end
+        for token in TOKEN.finditer(self.text, span.tag_end, span.close):
+            chunk = self.text[position : token.start()]
+            if chunk.strip():
+                self._replace(position, token.start(), new, element)
+                new = ""
+            if token.group().startswith("<![CDATA["):
+                self._replace(token.start(), token.end(), new, element)
+                new = ""
+            position = token.end()
+        chunk = self.text[position : span.close]
+        if chunk.strip() or new:
+            self._replace(position, span.close, new, element)
+
+    def _cut(self, element: Element) -> None:
+        """Take an element's text out, with its line where it had one of its own."""
+        span = self.document.span(element)
+        start, end = span.start, span.end
+        line = start
+        while line > 0 and self.text[line - 1] in " \t":
+            line -= 1
+        if line > 0 and self.text[line - 1] == "\n":
+            follow = end
+            while follow < len(self.text) and self.text[follow] in " \t\r":
+                follow += 1
+            if follow >= len(self.text) or self.text[follow] == "\n" or self.text[follow] == "<":
+                start = line - 1
+                if start > 0 and self.text[start - 1] == "\r":
+                    start -= 1
+        self.splices.append(Splice(start, end, "", element))
+
+    def _collapse(self, element: Element, span: Span) -> bool:
+        """``<a b='c'>`` with nothing left in it becomes ``<a b='c'/>``."""
+        inner = self.text[span.tag_end : span.close]
+        for token in TOKEN.finditer(inner):
+            if token.group(1) is None and token.group(2) is None:
+                return False  # a comment stays
+        self.splices = [  # what is inserted right behind stays
+            splice for splice in self.splices if not span.tag_end <= splice.start < span.end
+        ]
+        self._replace(span.tag_end - 1, span.end, "/>", element)
+        return True
+
+    def _replace(self, start: int, end: int, text: str, element: Element) -> None:
+        self.splices.append(Splice(start, end, text, element))
+
+    # --- white space ---------------------------------------------------------
+
+    def _indent_of(self, position: int) -> str | None:
+        """The white space before `position` on its line; None where other text stands there."""
+        line = self.text.rfind("\n", 0, position) + 1
+        before = self.text[line:position]
+        if before.strip():
+            return None
+        if line == 0 and not self.pretty:
+            return None
+        return before
+
+    def _indent_unit(self) -> str:
+        root = self.tree.root
+        for element in self.document.elements[1:2]:
+            if element.getparent() is root or element in self.tree.removed or element in self.tree.graves:
+                inner = self._indent_of(self.document.start(element))
+                outer = self._indent_of(self.document.start(root))
+                if inner is not None and outer is not None and len(inner) > len(outer):
+                    return inner[len(outer) :]
+        return "  "
+
+
+def _names(element: Element, written: list[str]) -> list[str | None]:
+    """Written attribute names in Clark notation; None for namespace declarations."""
+    nsmap = element.nsmap
+    names: list[str | None] = []
+    for name in written:
+        prefix, colon, rest = name.partition(":")
+        if name == "xmlns" or prefix == "xmlns":
+            names.append(None)
+        elif not colon:
+            names.append(name)
+        elif prefix == "xml":
+            names.append(f"{{{XML_NS}}}{rest}")
+        else:
+            names.append(f"{{{nsmap.get(prefix)}}}{rest}")
+    return names
+
+
+def _element_name(element: Element) -> str:
+    rest = element.tag.rpartition("}")[2]
+    return f"{element.prefix}:{rest}" if element.prefix else rest
+
+
+_SPECIAL = re.compile("[&<>'\"\n\t\r]")
+
+
+def _escape(value: str, quote: str) -> str:
+    """A value as it is written between quotes, or as text where `quote` is ""."""
+    if _SPECIAL.search(value) is None:
+        return value
+    value = value.replace("&", "&amp;").replace("<", "&lt;")
+    if quote:
+        value = value.replace(quote, "&apos;" if quote == "'" else "&quot;")
+        value = value.replace("\n", "&#10;").replace("\t", "&#9;")
+    else:
+        value = value.replace(">", "&gt;")
+    return value.replace("\r", "&#13;")

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The curated facts about domain XML: what no schema says. Data files, a source per row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class PathFacts:
+    """All that is known of one path besides the schema."""
+
+    __slots__ = (
+        "key",
+        "twins",
+        "split",
+        "binding",
+        "implied",
+        "provided",
+        "dependents",
+        "variants",
+        "unit",
+        "abi",
+        "order",
+        "singles",
+        "respelled",
+        "respells",
+        "voided",
+        "keyed_conflict",
+    )
+
+    def __init__(self) -> None:
+        self.key: tuple[tuple[str, ...], str] = ((), "")
+        #: (slot, words): two that differ in it are two, whatever their keys
+        self.twins: tuple[str, frozenset[str]] | None = None
+        #: the slot whose set libvirt writes as one element for each member
+        self.split = ""
+        self.binding: frozenset[str] = frozenset()
+        self.implied: dict[str, str] = {}
+        #: slot -> the child element (or text()) without which nothing is implied
+        self.provided: dict[str, str] = {}
+        self.dependents: dict[str, frozenset[str]] = {}
+        #: slot -> what belongs to some of its values only
+        self.variants: dict[str, list[Variant]] = {}
+        self.unit: dict[str, tuple[str, str]] = {}
+        self.abi: frozenset[str] = frozenset()
+        self.order: tuple[str, ...] = ()
+        #: (parts, XPath on the parent or "-"): of these there is one for each value of the parts
+        self.singles: tuple[tuple[tuple[str, ...], str], ...] = ()
+        #: (slot of the parent, slot, discriminator, its value): a value that stands on the parent too
+        self.respelled: tuple[tuple[str, str, str, str], ...] = ()
+        #: (slot, values, slots of the parent): what libvirt drops from the parent for such a value
+        self.voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = ()
+        #: `respelled` from the parent's side: its slot -> (tag of the child, slot, discriminator, its value)
+        self.respells: dict[str, tuple[str, str, str, str]] = {}
+        #: two with the same key that are different things cannot both be there
+        self.keyed_conflict = False
+
+
+#: What a step of a part asks for.
+_CONDITION = re.compile(r"\[[^]]*\]")
+
+
+class Variant:
+    """A part that belongs to some values of a discriminator only.
+
+    :ivar what: the part, relative to the element of the discriminator; ``..`` leads out of it, and a step
+        may ask for a value, as in ``memory[@placement=auto]``
+    :ivar path: the same without what its steps ask for
+    """
+
+    __slots__ = ("what", "path", "goes", "_keeps", "_others")
+
+    def __init__(self, what: str, keeps: frozenset[str], others: frozenset[str]) -> None:
+        self.what = what
+        self.path = _CONDITION.sub("", what)
+        #: it says what the very value is, and goes with any other
+        self.goes = not keeps and not others
+        self._keeps = keeps
+        self._others = others
+
+    def forbids(self, value: str | None) -> bool:
+        """Does libvirt drop or refuse the part beside that value? Not where nobody knows."""
+        if value is None or self.goes:
+            return False
+        return value in self._others if self._others else value not in self._keeps
+
+
+_NOTHING = PathFacts()
+_NONE: frozenset[str] = frozenset()
+
+
+def rows(path: Path) -> Iterator[list[str]]:
+    """The rows of a data file: tab-separated, "#" opens a comment line."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            yield line.split("\t")
+
+
+def holds(when: str, era: str | None) -> bool:
+    """Does a row hold for a version of libvirt?
+
+    :param when: "-" for every version, ``since=VERSION`` or ``before=VERSION``
+    :param era: one of the versions of eras.tsv, None for the newest
+    """
+    if when == "-":
+        return True
+    word, _, version = when.partition("=")
+    newer = era is None or [int(part) for part in era.split(".")] >= [
+        int(part) for part in version.split(".")
+    ]
+    return newer == (word == "since")
+
+
+def _fits(pattern: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+    """Does a path end so ("*" in front), or is it so with any element for each "*"?"""
+    if pattern[0] == "*":
+        return tags[1 - len(pattern) :] == pattern[1:] and len(tags) >= len(pattern)
+    return len(tags) == len(pattern) and all(
+        wanted in ("*", tag) for wanted, tag in zip(pattern, tags, strict=True)
+    )
+
+
+class Facts:
+    """Facts by path."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, PathFacts] = {}
+        self._patterns: dict[tuple[str, ...], PathFacts] = {}
+        self.exclusions: tuple[tuple[str, str, str], ...] = ()
+        self.needed: tuple[str, ...] = ()
+        #: full path of a part -> (element of a discriminator, its slot, what of it allows the part)
+        self.belongs: dict[str, list[tuple[str, str, Variant]]] = {}
+        #: (path, slot) of what libvirt writes as one element for each member of a set
+        self.splits: tuple[tuple[str, str], ...] = ()
+        #: slots that a guest sees on some path
+        self.abi_slots: frozenset[str] = frozenset()
+
+    def at(self, path: str, tags: tuple[str, ...]) -> PathFacts:
+        """All facts of a path: its own, and those of any place that ends so."""
+        found = [self._paths[path]] if path in self._paths else []
+        found += [entry for pattern, entry in self._patterns.items() if _fits(pattern, tags)]
+        if len(found) < 2:
+            return found[0] if found else _NOTHING
+        merged = PathFacts()
+        for name in PathFacts.__slots__:
+            values = [getattr(fact, name) for fact in found]
+            if isinstance(values[0], dict):
+                whole: dict[str, object] = {}
+                for value in reversed(values):
+                    whole.update(value)
+                setattr(merged, name, whole)
+            elif name == "key":
+                merged.key = next((value for value in values if value[1]), ((), ""))
+            else:
+                setattr(merged, name, next((value for value in values if value), values[0]))
+        return merged
+
+    def paths(self) -> list[str]:
+        """Every path of the tables, as it stands there."""
+        return [*self._paths, *("/".join(tags) for tags in self._patterns)]
+
+    def _make(self, path: str) -> PathFacts:
+        if "*" in path:
+            pattern = tuple(path.split("/"))
+            found = self._patterns.get(pattern)
+            if found is None:
+                found = self._patterns[pattern] = PathFacts()
+            return found
+        path = "" if path == "." else path
+        found = self._paths.get(path)
+        if found is None:
+            found = self._paths[path] = PathFacts()
+        return found
+
+    def _belongs(
+        self, path: str, slot: str, what: str, keeps: frozenset[str], others: frozenset[str]
+    ) -> None:
+        """A part below `path` belongs to some values of a slot below `path`."""
+        *tags, slot = slot.split("/")
+        steps = what.split("/")
+        common = 0
+        while common < min(len(tags), len(steps) - 1) and tags[common] == steps[common]:
+            common += 1
+        relative = "/".join([".."] * (len(tags) - common) + steps[common:])
+        element = "/".join((path, *tags))
+        variant = Variant(relative, keeps, others)
+        self._make(element).variants.setdefault(slot, []).append(variant)
+        self.belongs.setdefault(f"{path}/{what}", []).append((element, slot, variant))
+
+    @classmethod
+    def load(cls, directory: Path, era: str | None = None) -> Facts:
+        """Read the data files of a directory, as far as they hold for a version of libvirt, see `holds`."""
+        facts = cls()
+        for path, key, key_class, *_ in rows(directory / "keys.tsv"):
+            parts = () if key == "-" else tuple(key.split("+"))
+            facts._make(path).key = (parts, key_class)
+        for path, slots, keyed, *_ in rows(directory / "binding.tsv"):
+            facts._make(path).binding = frozenset(slots.split("+"))
+            facts._make(path).keyed_conflict = keyed == "conflict"
+        for path, slot, words, *_ in rows(directory / "twins.tsv"):
+            facts._make(path).twins = (slot, frozenset(words.split(" ")))
+        for path, slot, *_ in rows(directory / "splits.tsv"):
+            facts._make(path).split = slot
+            facts.splits += ((path, slot),)
+        for path, slot, value, provided, *_ in rows(directory / "implied.tsv"):
+            entry = facts._make(path)
+            entry.implied[slot] = value
+            if provided != "-":
+                entry.provided[slot] = provided
+        for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
+            facts._make(path).dependents[slot] = frozenset(depends.split("+"))
+        for path, slot, what, values, *_ in rows(directory / "variants.tsv"):
+            known = frozenset(values.lstrip("!-").split(" ")) if values != "-" else _NONE
+            pair = (_NONE, known) if values[0] == "!" else (known, _NONE)
+            facts._belongs(path, slot, what, *pair)
+        for path, slot, what, kept, refused, when, *_ in rows(directory / "probed.tsv"):
+            if holds(when, era):
+                facts._belongs(path, slot, what, frozenset(kept.split(" ")), frozenset(refused.split(" ")))
+        for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
+            facts._make(path).unit[slot] = (unit, default)
+        for path, slots, *_ in rows(directory / "abi.tsv"):
+            facts._make(path).abi = frozenset("" if part == "." else part for part in slots.split("+"))
+            facts.abi_slots |= facts._make(path).abi
+        facts._load_what_is_one(directory)
+        for path, order, *_ in rows(directory / "order.tsv"):
+            facts._make(path).order = tuple(order.split(" "))
+        facts.exclusions = tuple(
+            (row, other, source) for row, other, source, *_ in rows(directory / "exclusions.tsv")
+        )
+        facts.needed = tuple(path for path, *_ in rows(directory / "needed.tsv"))
+        return facts
+
+    def _load_what_is_one(self, directory: Path) -> None:
+        """What is one in effect, and what libvirt writes in two places."""
+        facts = self
+        for path, parts_of_one, where, *_ in rows(directory / "singles.tsv"):
+            parts = () if parts_of_one == "-" else tuple(parts_of_one.split("+"))
+            facts._make(path).singles += ((parts, where),)
+        for path, above, slot, by, word, *_ in rows(directory / "respelled.tsv"):
+            facts._make(path).respelled += ((above, slot, by, word),)
+            parent, _, tag = path.rpartition("/")
+            facts._make(parent).respells[above] = (tag, slot, by, word)
+        for path, slot, words, dropped, *_ in rows(directory / "voided.tsv"):
+            facts._make(path).voided += ((slot, frozenset(words.split(" ")), tuple(dropped.split("+"))),)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a snippet asks for an element beyond what stands in it: the attributes by which it does.
+
+They are of the profile list's own namespace, stand in an ``<add>``, and are no
+part of any domain: a device's NUMA node, the size of a new disk.
+"""
+
+from __future__ import annotations
+
+from virtProfile.format.values import kib_of
+
+NUMA_NODE = "numa-node"
+
+SIZE = "size"
+
+NAMES = (NUMA_NODE, SIZE)
+#: What each of them is about, for messages.
+SUBJECTS = {NUMA_NODE: "a place", SIZE: "storage"}
+
+
+def attribute(name: str) -> str:
+    """What stands in reports for the attribute."""
+    return f"@virtuned:{name}"
+
+
+def wrong(name: str, value: str | None, path: str) -> tuple[str, str] | None:
+    """Fact and hint, where it cannot stand there or the value is none; else None.
+
+    :param value: None where it is still to be worked out
+    :param path: of the element in the schema
+    """
+    at = path or "domain"
+    if name == SIZE and path != "devices/disk":
+        return f"size on '{at}': it is the size of a new disk", "it stands on a <disk>"
+    if value is None:
+        return None
+    if name == NUMA_NODE and not (value.isascii() and value.isdigit()):
+        return (
+            f"{name}='{value}' on '{at}' is not a number",
+            "a NUMA node of the guest is named by the id of its <cell>",
+        )
+    if name == SIZE and not kib_of(value):
+        return (
+            f"{name}='{value}' on '{at}' is not a size",
+            "a number with an optional unit is, as 20 GiB; plain is KiB",
+        )
+    return None
+
+
+def normal(name: str, value: str) -> str:
+    """A value without its spelling: sizes in KiB."""
+    return str(int(kib_of(value) or 0)) if name == SIZE else str(int(value))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where an expression is evaluated: the domain, or one element of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtProfile.frozen import record
+
+if TYPE_CHECKING:
+    from lxml import etree
+
+
+@record
+class At:
+    """The domain, the element that an expression is about, and what is bound there.
+
+    :ivar element: the context node, None for the domain itself
+    """
+
+    root: etree._Element
+    element: etree._Element | None = None
+    position: int = 0
+    last: int = 0
+    index: int = 0
+
+
+#: Variables of the place, fields of `At`, as the manual page describes them.
+LOCALS = {
+    "position": "with *each*, the number of the element among those that it selects, from 1",
+    "last": "with *each*, how many elements it selects",
+    "index": "with *repeat*, the number of the repetition, from 1",
+}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The steps that the expressions of one call may take, charged before each is evaluated.
+
+First by the size of the document alone, which costs next to nothing to know; only where that is
+not enough by the names of its elements, as `xpath_cost` bounds both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lxml import etree
+
+from virtProfile.errors import PolicyError, ProfileSyntaxError
+from virtProfile.language.xpath_cost import MAX_STEPS, Size, steps_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from virtProfile.language.xpath import Parsed
+
+#: Steps of all expressions of a call, rounds included.
+MAX_TOTAL = 100_000_000
+_ONE = Size(1, 1)
+_COUNT = etree.XPath("count(//*)")
+
+
+class Charged(Protocol):
+    """An expression: its text, where it stands, its shape, and what it costs by sizes alone."""
+
+    text_: str
+    where: str
+    parsed: Parsed
+
+    def rough_cost(self, domain: Size, foreign: Size) -> int: ...
+
+
+class Budget:
+    """What the expressions of one call may still cost."""
+
+    def __init__(self, elements: int = 0, chars: int = 0) -> None:
+        """
+        :param elements: that the document had when it was read, and `chars` of its text: what is
+            hidden of it now may show when an expression is evaluated
+        """
+        self.spent = 0
+        self._least = (elements, chars)
+        self._changed = True
+        self._watched = bool(elements)
+        self._rough = _ONE
+        self._exact: Size | None = None
+        #: of the document that `_exact` was measured of
+        self._measured = (0, 0)
+        self._foreign: dict[Any, tuple[int, int]] = {}
+        self._foreign_exact: dict[Any, Size] = {}
+        #: what was charged by size alone: expression -> (how often, steps each, its variables)
+        self._charged: dict[Charged, tuple[int, int, Mapping[str, Any]]] = {}
+        self._costs: dict[Charged, int] = {}
+
+    def changed(self) -> None:
+        """The document is another one since."""
+        self._changed = True
+
+    def charge(self, expression: Charged, root: etree._Element, variables: Mapping[str, Any]) -> None:
+        """Take off what an expression may cost.
+
+        :raises ProfileSyntaxError: more than one expression may
+        :raises PolicyError: more than is left
+        """
+        if self._changed or not self._watched:
+            self._look(root)
+        cost = self._costs.get(expression) if self._exact is not None else None
+        if cost is None and self._exact is None:
+            cost = expression.rough_cost(self._rough, self._rough_foreign(variables))
+            if cost <= MAX_STEPS and self.spent + cost <= MAX_TOTAL:
+                many, most, _ = self._charged.get(expression, (0, 0, variables))
+                self._charged[expression] = many + 1, max(most, cost), variables
+                self.spent += cost
+                return
+            self._measure(root)
+            cost = None
+        if cost is None:
+            cost = self._costs[expression] = self._exact_cost(expression, variables)
+        if cost > MAX_STEPS:
+            raise ProfileSyntaxError(
+                f"'{expression.text_}' would examine about {cost:.0e} nodes and characters"
+                f" of {self._rough.elements} elements",
+                hint=f"{MAX_STEPS:.0e} are the limit: name the elements on the way",
+                where=expression.where,
+            )
+        self.spent += cost
+        if self.spent > MAX_TOTAL:
+            raise PolicyError(
+                "the expressions of all profiles together would examine more than"
+                f" {MAX_TOTAL:.0e} nodes and characters",
+                hint="select fewer profiles, or name the elements on the way in their expressions",
+                where=expression.where,
+            )
+
+    def _look(self, root: etree._Element) -> None:
+        """How large the document is now."""
+        counted: Any = _COUNT(root)
+        elements = max(int(counted), self._least[0])
+        chars = max(len(etree.tostring(root, encoding="unicode", with_tail=False)), self._least[1])
+        self._changed = False
+        # in powers of two: what an expression costs is worked out once for many documents
+        self._rough = Size(1 << elements.bit_length(), 1 << chars.bit_length())
+        if self._exact is not None:
+            before = self._measured
+            if elements > 1.25 * before[0] or chars > 1.25 * before[1] or not self._watched:
+                self._measure(root)
+        self._least = (elements, chars) if self._watched else (0, 0)
+
+    def _measure(self, root: etree._Element) -> None:
+        """Know the document by its names, and charge anew what was charged by its size."""
+        exact = Size.measured(root)
+        if self._exact is not None:
+            exact = exact.joined(self._exact)  # what is hidden now may show again
+        self._exact = exact
+        self._measured = (exact.elements, max(exact.chars, self._rough.chars // 2))
+        self._costs.clear()
+        for expression, (many, cost, variables) in self._charged.items():
+            self.spent -= many * max(0, cost - self._exact_cost(expression, variables))
+        self._charged.clear()
+
+    def _exact_cost(self, expression: Charged, variables: Mapping[str, Any]) -> int:
+        assert self._exact is not None
+        foreign = _ONE
+        for value in variables.values():
+            for node in value if isinstance(value, list) else ():
+                known = self._foreign_exact.get(node)
+                if known is None:
+                    known = self._foreign_exact[node] = Size.measured(node)
+                foreign = known if foreign is _ONE else foreign.joined(known)
+        longest = max((len(text) for text in variables.values() if isinstance(text, str)), default=0)
+        if longest > foreign.chars or foreign is _ONE:
+            foreign = foreign.joined(Size(1, longest))
+        return steps_of(expression.parsed, self._exact, foreign)
+
+    def _rough_foreign(self, variables: Mapping[str, Any]) -> Size:
+        """No smaller than what any variable is bound to."""
+        elements = chars = 1
+        for value in variables.values():
+            if isinstance(value, str):
+                chars = max(chars, len(value))
+            for node in value if isinstance(value, list) else ():
+                known = self._foreign.get(node)
+                if known is None:
+                    text = etree.tostring(node, encoding="unicode", with_tail=False)
+                    known = self._foreign[node] = (text.count("<"), len(text))
+                elements, chars = max(elements, known[0]), max(chars, known[1])
+        return Size(1 << elements.bit_length(), 1 << chars.bit_length())

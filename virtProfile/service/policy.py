@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a caller of the service may not change: judged on the documents before and after, after the engine.
+
+Neither spelled paths nor whose profile it was count, only what the two documents say: a prefix or a
+predicate hides nothing, and profiles that the VM's own list names are judged like those of the caller.
+`harmless` has the table of what may change; a device is compared whole, with all that is guarded in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from lxml import etree
+
+from virtProfile.errors import PolicyError
+from virtProfile.format.buses import letters
+from virtProfile.format.document import LIBOSINFO_NS, RECORD_NS, VIRTUNED_NS
+from virtProfile.frozen import record
+from virtProfile.language.instances import base_of
+from virtProfile.service.harmless import IDENTITY, PRESENCE, TEXT, is_harmless, kind_of
+
+#: Entries of the metadata that are the engine's, or say no more than which guest OS it is.
+_OPEN_TAGS = (f"{{{VIRTUNED_NS}}}", f"{{{RECORD_NS}}}", f"{{{LIBOSINFO_NS}}}")
+#: A guarded part: path, slot, value.
+_Part = tuple[str, str, str | None]
+
+
+@record
+class Rules:
+    """What one caller may do.
+
+    :param profiles: patterns (``*``, ``?``) of names of profiles that may apply
+    :param may: the kinds of `KINDS` that the difference may touch
+    :param opened: paths below ``/domain``, of elements or attributes, that are harmless for this caller
+    :param elements: paths below ``/domain`` that the difference must stay within; None: anywhere
+    :param inline: may bring profiles along, and ask `explain` with any XPath
+    :param write: may put and delete profiles, where the service has a directory for them
+    :param read_vms: may see the VMs of the host, where the service was started for one
+    :param define_vms: may define them
+    """
+
+    profiles: tuple[str, ...] = ("*",)
+    may: frozenset[str] = frozenset()
+    opened: tuple[str, ...] = ()
+    elements: tuple[str, ...] | None = None
+    inline: bool = False
+    write: bool = False
+    read_vms: bool = False
+    define_vms: bool = False
+
+
+EVERYBODY = Rules()
+#: Whose request it is; one at a time in a worker.
+RULES: ContextVar[Rules] = ContextVar("rules", default=EVERYBODY)
+
+
+def check_profiles(names: Iterable[str]) -> None:
+    """May these profiles apply, also those that metadata or other profiles brought?
+
+    :raises PolicyError: naming all that may not
+    """
+    patterns = RULES.get().profiles
+    if "*" in patterns:
+        return
+    refused = sorted(
+        {name for name in map(base_of, names) if not any(fnmatchcase(name, pattern) for pattern in patterns)}
+    )
+    if refused:
+        raise PolicyError(
+            f"this caller may not use {', '.join(map(repr, refused))}",
+            hint="the service's policy file says which profiles",
+        )
+
+
+def check(before: str, after: str, *, new: bool = False) -> None:
+    """Deny by default: only what is harmless, and what the policy opens, may differ.
+
+    :param before: this and `after` have passed `document.parse` already
+    :param new: the VM is made, by options of the caller's
+    :raises PolicyError: the difference touches what the caller may not
+    """
+    if before == after:
+        return
+    rules = RULES.get()
+    trees = [etree.fromstring(text.encode(), _parser()) for text in (before, after)]
+    old, new_parts = (_Guarded(tree, rules, new) for tree in trees)
+    touched = _touched(old, new_parts)
+    if touched:
+        raise _refused("change", touched)
+    if rules.elements is not None:
+        _check_elements(trees[0], trees[1], rules.elements)
+
+
+def _refused(what: str, touched: Iterable[_Part]) -> PolicyError:
+    places = sorted({path if slot in (PRESENCE, TEXT) else f"{path}/{slot}" for path, slot, _ in touched})
+    kinds = sorted({kind_of(*part) for part in touched} - {IDENTITY})
+    more = f" and {len(places) - 10} more" if len(places) > 10 else ""
+    words = ", ".join(f'"{kind}"' for kind in kinds)
+    hint = "apply it with virt-profile on the host"
+    if kinds:
+        hint += f", or may-touch = [{words}] in the service's policy file"
+    return PolicyError(f"the service may not {what} {', '.join(map(repr, places[:10]))}{more}", hint=hint)
+
+
+def check_devices(given: str, devices: Iterable[str]) -> None:
+    """Devices to attach have nothing guarded that the caller did not write.
+
+    :param given: the caller's devices, which have passed `document.parse`
+    :raises PolicyError: profiles or completion brought something
+    """
+    rules = RULES.get()
+    root = etree.fromstring(given.encode(), _parser())
+    had = _Guarded(_in_domain(list(root) if root.tag == "devices" else [root]), rules, False).parts()
+    new = [etree.fromstring(device, _parser()) for device in devices]
+    brought = _Guarded(_in_domain(new), rules, False).parts() - had
+    if brought:
+        raise _refused("add", brought)
+
+
+def _in_domain(devices: Iterable[Any]) -> Any:
+    domain = etree.Element("domain")
+    etree.SubElement(domain, "devices").extend(devices)
+    return domain
+
+
+@cache
+def _parser() -> Any:
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True,
+        encoding="utf-8",
+    )  # fmt: skip
+
+
+class _Guarded:
+    """What is guarded in a document.
+
+    A unit is a device, or another element below the domain. `units` are those with guarded parts, nested
+    as they stand; `fills` the values that may be added but neither change nor go, with the unit they are
+    in; `whole` all units, of paths that may go, by path.
+    """
+
+    def __init__(self, root: Any, rules: Rules, new: bool) -> None:
+        self._rules = rules
+        self._new = new
+        self.units: Counter[Any] = Counter()
+        self.fills: Counter[Any] = Counter()
+        self.whole: dict[str, Counter[Any]] = {}
+        fills: list[_Part] = []
+        self._unit(".", self._own(".", root, fills), fills)
+        for top in root:
+            path = _step(top)
+            if path == "metadata":
+                self._metadata(top)
+            elif path == "devices":
+                for device in top:
+                    if _is_twin(device):
+                        continue
+                    self._add(f"devices/{_step(device)}", device)
+                self._unit("devices", self._own("devices", top, []), [])
+            else:
+                self._add(path, top)
+
+    def parts(self) -> Counter[_Part]:
+        """All of it, one by one."""
+        found: Counter[_Part] = Counter(fill for _, fill in self.fills.elements())
+        for unit in self.units.elements():
+            found.update(_parts(unit))
+        return found
+
+    def _add(self, path: str, element: Any) -> None:
+        if is_harmless(path, PRESENCE, None, "gone"):
+            self.whole.setdefault(path, Counter())[_flat(element)] += 1
+        fills: list[_Part] = []
+        self._unit(path, self._flat(path, element, fills), fills)
+
+    def _unit(self, path: str, flat: Any, fills: Iterable[_Part]) -> None:
+        if flat is not None:
+            self.units[flat] += 1
+        for fill in fills:
+            self.fills[flat or path, fill] += 1
+
+    def _metadata(self, element: Any) -> None:
+        for entry in element:
+            if not entry.tag.startswith(_OPEN_TAGS) and "other" not in self._rules.may:
+                self.units["metadata", (("metadata", PRESENCE, None),), (_flat(entry),)] += 1
+
+    def _own(self, path: str, element: Any, fills: list[_Part]) -> Any:
+        """The guarded values of an element by itself, or None."""
+        text = (element.text or "").strip()
+        slots: list[tuple[str, str | None]] = [(PRESENCE, None)]
+        slots += [(f"@{name}", _without_bus(path, name, value)) for name, value in sorted(element.items())]
+        if text:
+            slots.append((TEXT, text))
+        own = []
+        for slot, value in slots:
+            if self._open(path, slot, value):
+                continue
+            if is_harmless(path, slot, value, "keep"):
+                fills.append((path, slot, None))
+            elif is_harmless(path, slot, value, "fill"):
+                fills.append((path, slot, value))
+            else:
+                own.append((path, slot, value))
+        return (path, tuple(own), ()) if own else None
+
+    def _open(self, path: str, slot: str, value: str | None) -> bool:
+        if path == "." and slot == PRESENCE:
+            return True
+        opened = self._rules.opened
+        if is_harmless(path, slot, value, opened=opened) or (
+            self._new and is_harmless(path, slot, value, "new")
+        ):
+            return True
+        return bool(self._rules.may) and kind_of(path, slot, value) in self._rules.may
+
+    def _flat(self, path: str, element: Any, fills: list[_Part]) -> Any:
+        own = self._own(path, element, fills)
+        inner = tuple(
+            flat
+            for child in element
+            if (flat := self._flat(f"{path}/{_step(child)}", child, fills)) is not None
+        )
+        if own is None and not inner:
+            return None
+        return path, own[1] if own else (), inner
+
+
+def _is_twin(device: Any) -> bool:
+    """Is it the first console, which libvirt makes of the first serial port, and says nothing else?"""
+    if device.tag != "console" or device.getparent().find("console") is not device:
+        return False
+    serial = device.getparent().find("serial")
+    return serial is not None and _connected(device) == _connected(serial)
+
+
+def _connected(device: Any) -> Any:
+    parts = [_flat(child) for child in device.iterchildren("source", "protocol", "log")]
+    return device.get("type"), parts
+
+
+def _without_bus(path: str, name: str, value: str) -> str:
+    """A disk's name without what its bus says: with the bus ``vda`` becomes ``sda``, and is the same disk."""
+    if path != "devices/disk/target" or name != "dev":
+        return value
+    number = letters(value)
+    return value if number is None else f"disk {number}"
+
+
+def _step(element: Any) -> str:
+    """The name of an element in a path: no name space brings steps of its own."""
+    tag: str = element.tag
+    return tag.replace("/", ":") if tag[0] == "{" else tag
+
+
+def _parts(flat: Any) -> Iterator[_Part]:
+    _, own, inner = flat
+    yield from own
+    for child in inner:
+        if len(child) == 3:
+            yield from _parts(child)
+
+
+def _touched(old: _Guarded, new: _Guarded) -> set[_Part]:
+    """What differs and may not."""
+    gone, come = old.units - new.units, new.units - old.units
+    lost = old.fills - new.fills
+    for path, units in old.whole.items():
+        left = new.whole.get(path, Counter())
+        if not left - units:  # some went, and none of the others changed
+            for unit in [unit for unit in gone if unit[0] == path]:
+                del gone[unit]
+            for key in [key for key in lost if key[1][0].startswith(path)]:
+                del lost[key]
+    parts_gone = Counter(part for unit in gone.elements() for part in _parts(unit))
+    parts_come = Counter(part for unit in come.elements() for part in _parts(unit))
+    touched = set((parts_gone - parts_come) + (parts_come - parts_gone))
+    if not touched and (gone or come):  # the same parts in other places
+        touched = {part for unit in (*gone, *come) for part in _parts(unit)}
+    return touched | {fill for _, fill in lost}
+
+
+def _flat(element: Any, without: str = "") -> Any:
+    inner = tuple([_flat(child) for child in element.iterchildren("*") if child.tag != without])
+    return element.tag, tuple(sorted(element.items())), (element.text or "").strip(), inner
+
+
+# --- only some elements ------------------------------------------------------------------------
+
+
+def _check_elements(before: Any, after: Any, elements: tuple[str, ...]) -> None:
+    """The rest of both documents has to be the same: what may change is taken out of both.
+
+    :raises PolicyError: it is not
+    """
+    for tree in (before, after):
+        for metadata in tree.findall("metadata"):
+            for entry in list(metadata):
+                if entry.tag.startswith(_OPEN_TAGS):
+                    metadata.remove(entry)
+        for path in elements:
+            for element in tree.findall(path):
+                element.getparent().remove(element)
+        _prune(tree)
+    touched = sorted(set(_differing(_flat(before), _flat(after), "")))
+    if touched:
+        raise PolicyError(
+            f"this caller may not change {', '.join(map(repr, touched[:10]))}",
+            hint="the service's policy file says which elements",
+        )
+
+
+def _prune(element: Any) -> None:
+    """Take out what is empty once the elements that may change are gone, such as ``<devices>``."""
+    for child in list(element):
+        _prune(child)
+        if not len(child) and not child.attrib and not (child.text or "").strip() and child.tag in _SECTIONS:
+            element.remove(child)
+
+
+_SECTIONS = frozenset(("devices", "metadata", "cputune", "numatune", "memtune", "clock", "pm"))
+
+
+def _differing(old: Any, new: Any, path: str) -> Iterator[str]:
+    if old == new:
+        return
+    here = f"{path}/{old[0]}"
+    if old[:3] != new[:3] or old[0] != new[0]:
+        yield here
+    rest_old, rest_new = Counter(old[3]), Counter(new[3])
+    gone, come = list((rest_old - rest_new).elements()), list((rest_new - rest_old).elements())
+    for before in gone:
+        after = next((child for child in come if child[0] == before[0]), None)
+        if after is None:
+            yield f"{here}/{before[0]}"
+        else:
+            come.remove(after)
+            yield from _differing(before, after, here)
+    yield from (f"{here}/{child[0]}" for child in come)
+    if not gone and not come and old[3] != new[3]:
+        yield here  # in another order
