@@ -457,12 +457,13 @@ class Actions:
 
     def _is_no_gap(self, thing: Element, element: Element, missing: int, leaf: Leaf, writer: Writer) -> bool:
         """Does a fact or a person keep the gap as it is?"""
-        tree, arbiter = self.tree, self.arbiter
-        facts = bool(tree.barred or tree.missed or leaf.full in arbiter.excludes or leaf.node.respells)
-        facts = facts or bool(self.schema.belongs(leaf.full))
-        if facts and self.restorer.excluded(thing, leaf, writer):
+        tree, arbiter, node = self.tree, self.arbiter, leaf.node
+        if tree.barred or tree.missed or node.respells or leaf.full in arbiter.excludes:
+            if self.restorer.excluded(thing, leaf, writer):
+                return True
+        elif leaf.allowing != () and arbiter.unfit(thing, leaf, writer):
             return True
-        return not missing and self._is_open_to_none(element, leaf, writer)
+        return not missing and leaf.slot in node.variants and self._is_open_to_none(element, leaf, writer)
 
     def _is_open_to_none(self, element: Element, leaf: Leaf, writer: Writer) -> bool:
         """Does something stand beside the gap that the value does not allow? A default leaves it."""
