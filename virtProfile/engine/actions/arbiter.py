@@ -143,10 +143,11 @@ class Arbiter:
         """The element at the end of a way, or the last one on it and how many are missing."""
         element = thing
         for depth, tag in enumerate(tags):
-            below = child(element, tag)
-            if below is None:
+            for below in element.iterchildren(tag):
+                element = below
+                break
+            else:
                 return element, len(tags) - depth
-            element = below
         return element, 0
 
     def write(self, element: Element, leaf: Leaf, writer: Writer) -> None:

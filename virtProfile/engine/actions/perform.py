@@ -565,12 +565,16 @@ class Actions:
                 self.effective.add(writer)
             else:
                 self._hold_default(element, leaf, writer)
+        made: dict[tuple[str, ...], Element] = {}
         for element, missing, leaf in gaps:
             if self._is_no_gap(thing, element, missing, leaf, writer):
                 continue
             if missing:
-                element, missing = self.arbiter.reach(thing, leaf.tags)  # a leaf before may have made some
-                element = self.restorer.make_chain(element, leaf, missing, writer)
+                there = made.get(leaf.tags)
+                if there is None:
+                    element, missing = self.arbiter.reach(thing, leaf.tags)  # some were made since
+                    there = made[leaf.tags] = self.restorer.make_chain(element, leaf, missing, writer)
+                element = there
             if leaf.slot != PRESENCE:
                 self.arbiter.write(element, leaf, writer)
             self.effective.add(writer)

@@ -382,12 +382,18 @@ class _Entries:
         for (at, slot), value in tree.rewritten.items():
             if at is element:
                 _set(written, slot, value)
+        if others:
+            self._values(element, others)
+        self._parts(element, name, hidden, path, written)
+        return written
+
+    def _parts(self, element: Element, name: str, hidden: list[str], path: str, written: Written) -> None:
+        """Add to `written` what that profile put into an element."""
+        tree = self.tree
         for part in tree.absent_parts.get(element, ()):
             if not self._holds_secret(part, element.tag):
                 written.children.append(part)
-        if others:
-            self._values(element, others)
-        for below in element.iterchildren("*"):
+        for below in element.iterchildren("*") if len(element) else ():
             if tree.original(below):
                 continue
             names = _profiles(tree.owners(below, PRESENCE))
@@ -395,7 +401,6 @@ class _Entries:
                 written.children.append(self._written(below, name, hidden, f"{path}{below.tag}/"))
             elif names:
                 self._added(below)
-        return written
 
     def _holds_secret(self, part: Written, above: str) -> bool:
         values = [*(("@" + name, value) for name, value in part.attrs.items()), (TEXT, part.text)]

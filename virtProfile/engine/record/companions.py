@@ -74,11 +74,13 @@ class Implied:
         """Companion -> elements that need it, those with all around them; is it there already?"""
         if self._known is None:
             self._known = {}
-            for name, companion in () if self._devices is None else _companions().items():
-                needed = elements_at(self._devices, companion.needs)
+            devices = self._devices
+            for name, companion in _companions().items() if devices is not None else ():
+                assert devices is not None
+                needed = elements_at(devices, companion.needs)
                 if needed:
                     around = {above for element in needed for above in (element, *element.iterancestors())}
-                    there = bool(elements_at(self._devices, companion.itself))
+                    there = bool(elements_at(devices, companion.itself))
                     self._known[name] = (set(needed), around, there)
         return self._known
 
