@@ -25,7 +25,7 @@ class Paths:
         self.root = root
         self._known: dict[Element, tuple[str, Node | None]] = {root: ("/" + _name(root), schema.root)}
         self._twins: dict[tuple[Element, str], _Twins] = {}
-        self._nodes: dict[Element, Node | None] = {}
+        self._nodes: dict[Element, Node | None] = {root: schema.root}
         self._places: dict[Element, str] = {}
 
     def of(self, element: Element, slot: str = "") -> str:
@@ -35,11 +35,9 @@ class Paths:
 
     def node(self, element: Element) -> Node | None:
         """The schema's node for an element, or None where there is no schema."""
-        known = self._known.get(element)
-        if known is not None:
-            return known[1]
-        if element in self._nodes:
-            return self._nodes[element]
+        found = self._nodes.get(element)
+        if found is not None or element in self._nodes:
+            return found
         parent = element.getparent()
         above = None if parent is None else self.node(parent)
         found = self._nodes[element] = None if above is None else above.child(element.tag)

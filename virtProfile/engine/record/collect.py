@@ -155,8 +155,10 @@ def _out(tree: WorkTree, element: Element, entry: Entry, written: Written | None
     return None if written is None else Entry("add", at, written, None, number, True, (), entry.also)
 
 
-def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:
+def _profiles(owners: Sequence[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
+    if len(owners) == 1 and owners[0] is not THE_DEFINITION and owners[0] is not BOOKKEEPER:
+        return (owners[0].origin.profile,)
     names = {
         owner.origin.profile: None
         for owner in owners

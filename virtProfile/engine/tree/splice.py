@@ -37,40 +37,42 @@ class Splice:
 class Written:
     """The output text, and on which of its lines an element stands."""
 
-    __slots__ = ("text", "_tree", "_starts", "_outputs", "_numbers", "_new", "_lines")
+    __slots__ = ("text", "_tree", "_splices", "_starts", "_outputs", "_numbers", "_new", "_lines")
 
     def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
         self.text = text
         self._tree = tree
         self._new = new  # new element -> (splice, offset in its text)
+        self._splices = splices
         self._starts: list[int] = []
         self._outputs: list[tuple[int, int]] = []  # where a splice starts in the output, shift after it
         self._numbers: dict[int, int] = {}
         self._lines: list[int] | None = None
+
+    def _find_lines(self) -> list[int]:
+        """Where the lines of the output begin, and where the splices stand in it."""
         shift = 0
-        for number, splice in enumerate(splices):
+        for number, splice in enumerate(self._splices):
             self._starts.append(splice.start)
             self._numbers[id(splice)] = number
             before = splice.start + shift
             shift += len(splice.text) - (splice.end - splice.start)
             self._outputs.append((before, shift))
+        return line_starts(self.text)
 
     def line(self, element: Element) -> int | None:
         """1-based output line of the element's start tag."""
+        if self._lines is None:  # few callers ask
+            self._lines = self._find_lines()
         if element in self._new:
             splice, offset = self._new[element]
-            return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
+            return bisect_right(self._lines, self._outputs[self._numbers[id(splice)]][0] + offset)
         if not self._tree.in_source(element):
             return None
         start = self._tree.document.start(element)
         # Every splice that starts at or before the tag's "<" stands in front of it.
         number = bisect_right(self._starts, start)
-        return self._line_at(start + (self._outputs[number - 1][1] if number else 0))
-
-    def _line_at(self, position: int) -> int:
-        if self._lines is None:
-            self._lines = line_starts(self.text)
-        return bisect_right(self._lines, position)
+        return bisect_right(self._lines, start + (self._outputs[number - 1][1] if number else 0))
 
 
 def write(tree: WorkTree) -> Written:

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -251,10 +251,10 @@ def _spell(
             shape += element.keys()
         decides = facts.text
     else:
-        before = {} if kept is None else kept[0]
+        before: Mapping[Any, str] = {} if kept is None else kept[0]
         shape += [
             item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-            for item in attributes(element).items()
+            for item in element.items()
         ]
         decides = True
     if facts.text is not None:
