@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 
 
 def distrust(path: str | os.PathLike[str], uid: int | None = None) -> str:
@@ -25,32 +25,44 @@ def distrust(path: str | os.PathLike[str], uid: int | None = None) -> str:
     """
     uid = os.geteuid() if uid is None else uid
     name = os.path.abspath(os.fspath(path))
-    seen: set[str] = set()
-    for whole in dict.fromkeys((name, os.path.realpath(name))):
-        for part in _upwards(whole):
-            if part in seen:
-                continue
-            seen.add(part)
-            reason = _distrust_one(part, uid, part == whole)
+    links = False
+    for part in _upwards(name):
+        status = _look(part)
+        if status is not None:
+            links = links or stat.S_ISLNK(status.st_mode)
+            reason = _distrust_one(part, status, uid, part == name)
             if reason:
                 return reason
+    if not links:
+        return ""
+    seen = _upwards(name)
+    real = os.path.realpath(name)
+    for part in _upwards(real):
+        status = None if part in seen else _look(part)
+        reason = "" if status is None else _distrust_one(part, status, uid, part == real)
+        if reason:
+            return reason
     return ""
 
 
-def _upwards(path: str) -> Iterator[str]:
-    while True:
-        yield path
-        above = os.path.dirname(path)
-        if above == path:
-            return
+@lru_cache(maxsize=64)  # a store asks for the same few directories at every call
+def _upwards(path: str) -> tuple[str, ...]:
+    """A path and all directories above it."""
+    found = [path]
+    while (above := os.path.dirname(path)) != path:
+        found.append(above)
         path = above
+    return tuple(found)
 
 
-def _distrust_one(path: str, uid: int, is_last: bool) -> str:
+def _look(path: str) -> os.stat_result | None:
     try:
-        status = os.lstat(path)
+        return os.lstat(path)
     except OSError:
-        return ""
+        return None
+
+
+def _distrust_one(path: str, status: os.stat_result, uid: int, is_last: bool) -> str:
     if status.st_uid not in (uid, 0):
         return f"'{path}' belongs to another user"
     if stat.S_ISLNK(status.st_mode):

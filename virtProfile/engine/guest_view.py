@@ -78,8 +78,9 @@ def guest_view(tree: WorkTree, schema: Schema, found: Sequence[Difference], path
     if child(tree.root, "uuid") is None:
         return []
     groups: dict[tuple[Element | str, str], list[tuple[Difference, str]]] = {}
+    slots = schema.facts.abi_slots
     for difference in found:
-        subject = _subject(tree, schema, difference, paths)
+        subject = _subject(tree, schema, difference, paths) if difference.slot in slots else None
         if subject is not None:
             key, path = subject
             groups.setdefault((key, difference.owners[0].origin.profile), []).append((difference, path))
@@ -136,9 +137,7 @@ def _subject(
     """The device or the group of features that the difference is about, and its path below that."""
     element = difference.element
     gone = difference.op == "remove" and not tree.stands(element)
-    if difference.slot not in schema.facts.abi_slots or (
-        gone and difference.owners[0].origin.action != "remove"
-    ):
+    if gone and difference.owners[0].origin.action != "remove":
         return None
     tags = [local(element.tag)]
     device = element

@@ -63,8 +63,8 @@ class Span:
         self._text = text
         self._close = -1
         self.start = start  # of "<"
-        self.tag_end = _tag_end(text, start)  # behind ">" of the start tag
-        self.empty = text[self.tag_end - 2] == "/"  # written as <a/>
+        self.tag_end = end = _tag_end(text, start)  # behind ">" of the start tag
+        self.empty = text[end - 2] == "/"  # written as <a/>
 
     @property
     def close(self) -> int:
@@ -122,7 +122,8 @@ class Document:
         """Where an element of the source stands."""
         found = self._spans.get(element)
         if found is None:
-            found = self._spans[element] = Span(self.text, self.start(element))
+            starts = self._starts or self.starts
+            found = self._spans[element] = Span(self.text, starts[self.index[element]])
         return found
 
     def line(self, element: etree._Element) -> int:

@@ -64,10 +64,11 @@ def _given(element: Element, what: str) -> bool:
 
 def container(thing: Element, tags: Sequence[str]) -> Element | None:
     for tag in tags:
-        below = child(thing, tag)
-        if below is None:
+        for below in thing.iterchildren(tag):
+            thing = below
+            break
+        else:
             return None
-        thing = below
     return thing
 
 

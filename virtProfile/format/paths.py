@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from virtProfile.format.element import Element, child, parent_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from virtProfile.format.schema import Node, Schema
 
-_QUOTED = re.compile(r"='([^'\[\]?]+)'\]")
+#: A key value that is told from the rest of a place without quotes.
+_NO_QUOTES = re.compile(r"[^'\[\]?]+")
 
 
 class Paths:
@@ -21,7 +25,7 @@ class Paths:
         self.root = root
         self._known: dict[Element, tuple[str, Node | None]] = {root: ("/" + _name(root), schema.root)}
         self._twins: dict[tuple[Element, str], _Twins] = {}
-        self._nodes: dict[Element, Node | None] = {}
+        self._nodes: dict[Element, Node | None] = {root: schema.root}
         self._places: dict[Element, str] = {}
 
     def of(self, element: Element, slot: str = "") -> str:
@@ -31,11 +35,9 @@ class Paths:
 
     def node(self, element: Element) -> Node | None:
         """The schema's node for an element, or None where there is no schema."""
-        known = self._known.get(element)
-        if known is not None:
-            return known[1]
-        if element in self._nodes:
-            return self._nodes[element]
+        found = self._nodes.get(element)
+        if found is not None or element in self._nodes:
+            return found
         parent = element.getparent()
         above = None if parent is None else self.node(parent)
         found = self._nodes[element] = None if above is None else above.child(element.tag)
@@ -49,8 +51,7 @@ class Paths:
         found = self._places.get(element)
         if found is None:
             parent = parent_of(element)
-            predicate = self._predicate(element, parent, self.node(element))
-            step = element.tag + (_QUOTED.sub(r"=\1]", predicate) if predicate else "")
+            step = element.tag + self._predicate(element, parent, self.node(element), quotes=False)
             above = self.place(parent)
             found = self._places[element] = f"{above}/{step}" if above else step
         return found
@@ -74,11 +75,14 @@ class Paths:
         prefix = next((known for known, value in element.nsmap.items() if value == uri and known), None)
         return f"@{prefix}:{rest}" if prefix else f"@*[local-name()='{rest}']"
 
-    def _predicate(self, element: Element, parent: Element, node: Node | None) -> str:
-        twins = self._twins.get((parent, element.tag))
+    def _predicate(self, element: Element, parent: Element, node: Node | None, quotes: bool = True) -> str:
+        tag = element.tag
+        if node is not None and not node.many and len(list(parent.iterchildren(tag))) == 1:
+            return ""
+        twins = self._twins.get((parent, tag))
         if twins is None:
-            twins = self._twins[(parent, element.tag)] = _Twins(parent, element.tag, node)
-        return twins.predicate(element)
+            twins = self._twins[parent, tag] = _Twins(parent, tag, node)
+        return twins.predicate(element, quotes)
 
 
 class _Twins:
@@ -95,28 +99,39 @@ class _Twins:
             return
         if any(part.endswith("/*") for part in node.key):
             return
+        parts = [(part, part.removesuffix("/text()")) for part in node.key]
         for element in self.positions:
-            key = self._key(element)
+            key = self._key(element, parts)
             self.keys[element] = key
             self.counts[key] = self.counts.get(key, 0) + 1
 
-    def _key(self, element: Element) -> tuple[tuple[str, str], ...]:
+    @staticmethod
+    def _key(element: Element, parts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """The parts of the identity key as they are written, with their paths."""
-        assert self.node is not None
-        parts = []
-        for part in self.node.key:
+        found = []
+        for part, where in parts:
             value = _written(element, part)
             if value is not None:
                 if "'" in value:
                     return ()
-                parts.append((part.removesuffix("/text()"), value))
-        return tuple(parts)
+                found.append((where, value))
+        return tuple(found)
 
-    def predicate(self, element: Element) -> str:
-        """What to put behind the name to mean this one alone."""
+    def predicate(self, element: Element, quotes: bool = True) -> str:
+        """What to put behind the name to mean this one alone.
+
+        :param quotes: also around values that can do without
+        """
         key = self.keys.get(element, ())
         if key and self._alone(key):
-            return "".join(f"[{where}='{value}']" for where, value in key)
+            if quotes:
+                return "".join([f"[{where}='{value}']" for where, value in key])
+            return "".join(
+                [
+                    f"[{where}={value}]" if _NO_QUOTES.fullmatch(value) else f"[{where}='{value}']"
+                    for where, value in key
+                ]
+            )
         if len(self.positions) == 1 and (self.node is None or not self.node.many):
             return ""
         return f"[{self.positions[element]}]"
@@ -132,14 +147,21 @@ class _Twins:
 
 def _written(element: Element, part: str) -> str | None:
     """A key part as it is written: an XPath knows nothing of implied values."""
-    *tags, slot = part.split("/")
+    tags, name = _way(part)
     for tag in tags:
         below = child(element, tag)
         if below is None:
             return None
         element = below
-    value: str | None = element.text if slot == "text()" else element.get(slot[1:])
+    value: str | None = element.text if name is None else element.get(name)
     return value
+
+
+@cache
+def _way(part: str) -> tuple[tuple[str, ...], str | None]:
+    """The tags that lead to a key part, and the name of the attribute, None for text."""
+    *tags, slot = part.split("/")
+    return tuple(tags), None if slot == "text()" else slot[1:]
 
 
 def keyed_step(element: Element, node: Node | None) -> str:

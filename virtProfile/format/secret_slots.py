@@ -20,7 +20,8 @@ _ROWS = [tuple(row[0].split("/")) for row in rows(DATA / "secrets.tsv")]
 _SLOTS: dict[tuple[str, str], set[str]] = {}
 for *_above, _tag, _slot in _ROWS:
     _SLOTS.setdefault((_tag, _slot), set()).add(_above[-1] if _above else "")
-_TAGS = frozenset(tag for tag, _ in _SLOTS)
+#: Elements of which a value is a secret.
+SECRET_TAGS = frozenset(tag for tag, _ in _SLOTS)
 #: How a path that ends in one may look: as spelled, or with a predicate.
 _MAYBE_SECRET = tuple({f"/{slot if slot != TEXT else tag}" for tag, slot in _SLOTS} | {"]"})
 #: Without one of these words a text has no secret.
@@ -55,7 +56,7 @@ def is_secret(path: str) -> bool:
 
 def secret_places(root: Element) -> Iterator[tuple[Element, str, str]]:
     """(element, slot, value) of every secret of a document."""
-    for element in root.iter(*_TAGS):
+    for element in root.iter(*SECRET_TAGS):
         parent = element.getparent()
         above = "" if parent is None else str(parent.tag)
         for tag, slot in _SLOTS:

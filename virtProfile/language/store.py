@@ -275,7 +275,7 @@ class ProfileStore:
         found = []
         for directory in self.directories:
             try:
-                status = directory.stat()
+                status = os.stat(directory)
             except OSError:
                 continue
             if stat.S_ISDIR(status.st_mode):

@@ -24,7 +24,7 @@ from virtProfile.language.directives import wrong
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtProfile.format.schema import Schema
+    from virtProfile.format.schema import Allowing, Schema
     from virtProfile.format.values import ValueType
     from virtProfile.language.profile import Action, Match, Snippet
 
@@ -47,7 +47,9 @@ class Stage:
 class Leaf:
     """One value (attribute, text, or the presence of a bare element) of a thing."""
 
-    __slots__ = ("way", "tags", "node", "slot", "name", "value", "unit", "type", "line", "path", "full")
+    __slots__ = (
+        "way", "tags", "node", "slot", "name", "value", "unit", "type", "line", "path", "full", "allowing",
+    )  # fmt: skip
 
     def __init__(self, way: tuple[Stage, ...], node: Node, slot: str, value: str | None, line: int) -> None:
         self.way = way  # one-elements from the thing down to the leaf's element
@@ -65,6 +67,8 @@ class Leaf:
             relative = f"{relative}/{slot}" if relative else slot
         self.path = relative  # relative to the thing
         self.full = f"{node.path}/{slot}" if slot else node.path  # relative to the domain
+        #: discriminators that it depends on, as seen from the thing; None until they are asked for
+        self.allowing: tuple[Allowing, ...] | None = None
 
 
 class Intent:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from virtProfile.engine.selection import conditions, masks
+from virtProfile.engine.tree import validate
 from virtProfile.frozen import record
 from virtProfile.language import expression, wishes
 from virtProfile.service import handlers
@@ -131,6 +132,7 @@ def forget(everything: bool) -> None:
     conditions.forget()
     wishes.forget(everything)
     masks.forget()
+    validate.forget()
     if everything:
         expression.forget()
 

@@ -143,10 +143,11 @@ class Arbiter:
         """The element at the end of a way, or the last one on it and how many are missing."""
         element = thing
         for depth, tag in enumerate(tags):
-            below = child(element, tag)
-            if below is None:
+            for below in element.iterchildren(tag):
+                element = below
+                break
+            else:
                 return element, len(tags) - depth
-            element = below
         return element, 0
 
     def write(self, element: Element, leaf: Leaf, writer: Writer) -> None:
@@ -203,7 +204,9 @@ class Arbiter:
 
     def excluded(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         """Is the fill kept out by a fact that excludes it? A weaker one is dropped."""
-        if self._is_said_below(thing, leaf, writer) or self.unfit(thing, leaf, writer):
+        if leaf.node.respells and self._is_said_below(thing, leaf, writer):
+            return True
+        if self.unfit(thing, leaf, writer):
             return True
         others = self.excludes.get(leaf.full)
         if not others:
@@ -315,20 +318,20 @@ class Arbiter:
 
     def unfit(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         """Would libvirt drop or refuse the value, for what the thing is? Then no priority helps."""
-        if not self.schema.belongs(leaf.full):
-            return False
-        base = leaf.full[: len(leaf.full) - len(leaf.path)].rstrip("/")
-        depth = base.count("/") + 1 if base else 0
-        for place in self.schema.allowing(leaf.full, depth):
+        places = leaf.allowing
+        if places is None:  # a wish is of one schema, and judged in many renderings
+            base = leaf.full[: len(leaf.full) - len(leaf.path)].rstrip("/")
+            depth = base.count("/") + 1 if base else 0
+            places = leaf.allowing = self.schema.allowing(leaf.full, depth)
+        for place in places:
             at: Element | None = thing
             for _ in range(place.up):
                 at = None if at is None else at.getparent()
-            at = None if at is None else container(at, place.tags)
-            if at is None:
+            if at is not None and place.tags:
+                at = container(at, place.tags)
+            if at is None or not place.forbids(at.get(place.name)):
                 continue
             value = at.get(place.name)
-            if not place.forbids(value):
-                continue
             slot = place.slot
             owners = self.tree.owners(at, slot)
             if any(owner.origin == writer.origin for owner in owners):

@@ -457,12 +457,13 @@ class Actions:
 
     def _is_no_gap(self, thing: Element, element: Element, missing: int, leaf: Leaf, writer: Writer) -> bool:
         """Does a fact or a person keep the gap as it is?"""
-        tree, arbiter = self.tree, self.arbiter
-        facts = bool(tree.barred or tree.missed or leaf.full in arbiter.excludes or leaf.node.respells)
-        facts = facts or bool(self.schema.belongs(leaf.full))
-        if facts and self.restorer.excluded(thing, leaf, writer):
+        tree, arbiter, node = self.tree, self.arbiter, leaf.node
+        if tree.barred or tree.missed or node.respells or leaf.full in arbiter.excludes:
+            if self.restorer.excluded(thing, leaf, writer):
+                return True
+        elif leaf.allowing != () and arbiter.unfit(thing, leaf, writer):
             return True
-        return not missing and self._is_open_to_none(element, leaf, writer)
+        return not missing and leaf.slot in node.variants and self._is_open_to_none(element, leaf, writer)
 
     def _is_open_to_none(self, element: Element, leaf: Leaf, writer: Writer) -> bool:
         """Does something stand beside the gap that the value does not allow? A default leaves it."""
@@ -564,12 +565,16 @@ class Actions:
                 self.effective.add(writer)
             else:
                 self._hold_default(element, leaf, writer)
+        made: dict[tuple[str, ...], Element] = {}
         for element, missing, leaf in gaps:
             if self._is_no_gap(thing, element, missing, leaf, writer):
                 continue
             if missing:
-                element, missing = self.arbiter.reach(thing, leaf.tags)  # a leaf before may have made some
-                element = self.restorer.make_chain(element, leaf, missing, writer)
+                there = made.get(leaf.tags)
+                if there is None:
+                    element, missing = self.arbiter.reach(thing, leaf.tags)  # some were made since
+                    there = made[leaf.tags] = self.restorer.make_chain(element, leaf, missing, writer)
+                element = there
             if leaf.slot != PRESENCE:
                 self.arbiter.write(element, leaf, writer)
             self.effective.add(writer)

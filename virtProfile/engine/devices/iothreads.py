@@ -35,7 +35,7 @@ def supply_threads(work: Workspace) -> None:
         if driver is None:
             continue
         places = [(driver, "iothread")] if driver.get("iothread") is not None else []
-        threads = child(driver, "iothreads")
+        threads = child(driver, "iothreads") if len(driver) else None
         if threads is not None:
             places += [(thread, "id") for thread in threads.iterchildren("iothread")]
         for element, name in places:

@@ -252,6 +252,8 @@ def _topology(work: Workspace) -> None:
 
 def _boot(work: Workspace) -> None:
     """Boot orders are unique, and not said in two ways."""
+    if not any(element.tag == "boot" for element in work.tree.claims):
+        return  # no profile has a say in it
     orders: dict[str, Element] = {}
     for device, boot in _boots(work):
         order = boot.get("order", "")
@@ -296,9 +298,10 @@ def _drives(work: Workspace, fresh: dict[Element, Writer]) -> None:
 def _readonly(work: Workspace) -> None:
     """What a disk that cannot be written to cannot be (libvirt 9.0.0, qemu_validate.c)."""
     for disk in work.devices.iterchildren("disk"):
-        readonly, driver, target = child(disk, "readonly"), child(disk, "driver"), child(disk, "target")
+        readonly = child(disk, "readonly")
         if readonly is None:
             continue
+        driver, target = child(disk, "driver"), child(disk, "target")
         writer = wished(work, readonly, PRESENCE) or wished(work, driver, "@copy_on_read")
         if driver is not None and driver.get("copy_on_read") == "on" and writer is not None:
             work.fail(disk, writer, "copy_on_read writes, and it is read-only", "remove one of the two")

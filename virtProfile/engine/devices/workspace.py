@@ -207,13 +207,12 @@ class Workspace:
         """The devices that sit on a controller of that type."""
         found = []
         for device in self.devices.iterchildren("*"):
-            target = child(device, "target")
             if kind == "usb":
                 sits = device.get("bus") == "usb" or bus_of(device) == "usb" or device.tag == "hub"
                 sits = sits or (device.tag == "hostdev" and device.get("type") == "usb")
             elif kind == "virtio-serial":
-                sits = device.tag in ("channel", "console")
-                sits = sits and target is not None and target.get("type") == "virtio"
+                target = child(device, "target") if device.tag in ("channel", "console") else None
+                sits = target is not None and target.get("type") == "virtio"
             elif kind == "ccid":
                 sits = device.tag == "smartcard"
             else:

@@ -17,7 +17,7 @@ from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.element import PRESENCE, TEXT, Element, child, child_node, parent_of, text_of
 from virtProfile.format.element import attributes as attributes_of
-from virtProfile.format.secret_slots import SecretValues, is_secret_slot
+from virtProfile.format.secret_slots import SECRET_TAGS, SecretValues, is_secret_slot
 from virtProfile.result import Warning
 
 if TYPE_CHECKING:
@@ -155,12 +155,16 @@ def _out(tree: WorkTree, element: Element, entry: Entry, written: Written | None
     return None if written is None else Entry("add", at, written, None, number, True, (), entry.also)
 
 
-def _profiles(owners: Iterable[Writer]) -> tuple[str, ...]:
+def _profiles(owners: Sequence[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    names = (
-        owner.origin.profile for owner in owners if owner is not THE_DEFINITION and owner is not BOOKKEEPER
-    )
-    return tuple(dict.fromkeys(names))
+    if len(owners) == 1 and owners[0] is not THE_DEFINITION and owners[0] is not BOOKKEEPER:
+        return (owners[0].origin.profile,)
+    names = {
+        owner.origin.profile: None
+        for owner in owners
+        if owner is not THE_DEFINITION and owner is not BOOKKEEPER
+    }
+    return tuple(names)
 
 
 class _Entries:
@@ -172,6 +176,7 @@ class _Entries:
         self.tree = tree
         self.paths = paths
         self.secrets = SecretValues(secrets)
+        self._secrets = bool(self.secrets)
         #: secrets of the definition that were taken away for good, in words
         self.lost: list[str] = []
         self.machine = machine
@@ -216,7 +221,7 @@ class _Entries:
         self.found.setdefault(profile, []).append((self._order[element], entry))
 
     def _hide(self, element: Element, slot: str, value: str | None) -> bool:
-        if value is None:
+        if value is None or not self._secrets and element.tag not in SECRET_TAGS:
             return False
         parent = element.getparent()
         above = "" if parent is None else parent.tag
@@ -242,11 +247,15 @@ class _Entries:
             rows = self._changed_values(element, node, attributes, text)
         else:
             rows = _changes(element, attributes, text)
+        if not rows:
+            return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
-        for slot, was, now in rows:
-            names = _profiles(tree.owners(element, self._with(element, slot)))
+        units = node is not None and bool(node.unit)
+        for row in rows:
+            slot = row[0]
+            names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
             if names:
-                by_whom.setdefault(names, []).append((slot, was, now))
+                by_whom.setdefault(names, []).append(row)
                 if node is not None and (
                     slot in node.dependents or slot in node.variants or slot == "@machine"
                 ):
@@ -280,18 +289,23 @@ class _Entries:
         ]
 
     def _values(self, element: Element, by_whom: Mapping[tuple[str, ...], Sequence[_Row]]) -> None:
+        tag = element.tag
         for names, rows in by_whom.items():
-            written = Written(element.tag, {}, None)
+            written = Written(tag, {}, None)
             before = Written(WAS, {}, None)
             hidden = []
             for slot, was, now in rows:
-                if self._hide(element, slot, now) or self._hide(element, slot, was):
+                if (self._secrets or tag in SECRET_TAGS) and (
+                    self._hide(element, slot, now) or self._hide(element, slot, was)
+                ):
                     hidden.append(slot if was is None else slot + "!")
                     if was is not None:
                         self._lose(element, [slot], names[0])
                     continue
-                _set(written, slot, now)
-                _set(before, slot, was)
+                if now is not None:
+                    _set(written, slot, now)
+                if was is not None:
+                    _set(before, slot, was)
             was_there = before if before.attrs or before.text is not None else None
             at = self.paths.place(element)
             entry = Entry("on", at, written, was_there, 0, False, tuple(hidden), names[1:])
@@ -350,15 +364,15 @@ class _Entries:
         written = Written(element.tag, {}, None)
         others: dict[tuple[str, ...], list[_Row]] = {}
         node = self.paths.node(element)
-        for number, (unit, _) in {} if node is None else node.unit.items():
+        units = {} if node is None else node.unit
+        for number, (unit, _) in units.items():
             if number in claims and unit not in claims:  # libvirt wrote it: the two are one value
                 claims = {**claims, unit: claims[number]}
         for slot, owners in claims.items():
             if slot == PRESENCE or THE_DEFINITION in owners:
                 continue
             value = text_of(element) if slot == TEXT else element.get(slot[1:])
-            whole = self._with(element, slot)
-            names = _profiles(claims.get(whole, owners))
+            names = _profiles(claims.get(self._with(element, slot), owners) if units else owners)
             if value is None or not names:
                 continue
             if names[0] != name:
@@ -370,11 +384,18 @@ class _Entries:
         for (at, slot), value in tree.rewritten.items():
             if at is element:
                 _set(written, slot, value)
-        written.children += [
-            part for part in tree.absent_parts.get(element, ()) if not self._holds_secret(part, element.tag)
-        ]
-        self._values(element, others)
-        for below in element.iterchildren("*"):
+        if others:
+            self._values(element, others)
+        self._parts(element, name, hidden, path, written)
+        return written
+
+    def _parts(self, element: Element, name: str, hidden: list[str], path: str, written: Written) -> None:
+        """Add to `written` what that profile put into an element."""
+        tree = self.tree
+        for part in tree.absent_parts.get(element, ()):
+            if not self._holds_secret(part, element.tag):
+                written.children.append(part)
+        for below in element.iterchildren("*") if len(element) else ():
             if tree.original(below):
                 continue
             names = _profiles(tree.owners(below, PRESENCE))
@@ -382,7 +403,6 @@ class _Entries:
                 written.children.append(self._written(below, name, hidden, f"{path}{below.tag}/"))
             elif names:
                 self._added(below)
-        return written
 
     def _holds_secret(self, part: Written, above: str) -> bool:
         values = [*(("@" + name, value) for name, value in part.attrs.items()), (TEXT, part.text)]
@@ -468,14 +488,15 @@ class _Entries:
 def _changes(element: Element, attributes: dict[str, str], text: str | None) -> list[_Row]:
     """The values of an element that are not as they were, those that it had first."""
     rows: list[_Row] = []
-    for name, was in attributes.items():
-        now = element.get(name)
-        if now != was:
-            rows.append(("@" + name, was, now))
-    now = text_of(element)
-    if now != text:
-        rows.append((TEXT, text, now))
-    for name, now in attributes_of(element).items():
+    there = attributes_of(element)
+    if not attributes.items() <= there.items():
+        for name, was in attributes.items():
+            if there.get(name) != was:
+                rows.append(("@" + name, was, there.get(name)))
+    new_text = text_of(element)
+    if new_text != text:
+        rows.append((TEXT, text, new_text))
+    for name, now in there.items():
         if name not in attributes:
             rows.append(("@" + name, None, now))
     return rows

@@ -65,18 +65,24 @@ class Implied:
 
     def __init__(self, tree: WorkTree) -> None:
         self._tree = tree
-        devices = child(tree.root, "devices")
-        self._around = {devices, tree.root}
-        #: companion -> elements that need it, those with all around them; is it there already?
-        self._needed: dict[str, tuple[set[Element], set[Element], bool]] = {}
-        if devices is not None:
-            for name, companion in _companions().items():
+        self._devices = child(tree.root, "devices")
+        self._around = {self._devices, tree.root}
+        self._known: dict[str, tuple[set[Element], set[Element], bool]] | None = None
+        self._beside = list(_written_beside_now(tree))
+
+    def _needed(self) -> dict[str, tuple[set[Element], set[Element], bool]]:
+        """Companion -> elements that need it, those with all around them; is it there already?"""
+        if self._known is None:
+            self._known = {}
+            devices = self._devices
+            for name, companion in _companions().items() if devices is not None else ():
+                assert devices is not None
                 needed = elements_at(devices, companion.needs)
                 if needed:
                     around = {above for element in needed for above in (element, *element.iterancestors())}
                     there = bool(elements_at(devices, companion.itself))
-                    self._needed[name] = (set(needed), around, there)
-        self._beside = list(_written_beside_now(tree))
+                    self._known[name] = (set(needed), around, there)
+        return self._known
 
     def by(
         self,
@@ -93,12 +99,12 @@ class Implied:
         """
         known = frozenset() if before is None else frozenset(before.implies)
         found = []
-        if self._needed:
-            added = {element for element in brought if element.getparent() is not None}
-            varied: set[Element] = set()
-            for element in changed:
-                varied |= {element, *element.iterancestors()} - self._around
-            for name, (needed, around, there) in self._needed.items():
+        added = {element for element in brought if element.getparent() is not None}
+        varied: set[Element] = set()
+        for element in changed:
+            varied |= {element, *element.iterancestors()} - self._around
+        if added or varied:
+            for name, (needed, around, there) in self._needed().items():
                 if name not in known and there:
                     continue
                 if not added.isdisjoint(around) or not varied.isdisjoint(needed):
@@ -146,7 +152,10 @@ def _beside() -> dict[str, _Beside]:
 
 def _written_beside_now(tree: WorkTree) -> Iterator[tuple[str, str, bool]]:
     """(fact, profile that changed the variant, does what libvirt writes stand already?)"""
+    touched = {element.tag for element in tree.displaced}
     for name, beside in _beside().items():
+        if beside.path.rpartition("/")[2] not in touched:
+            continue
         for element in tree.root.iterfind(beside.path):
             if not tree.original(element) or not beside.follows(element.get(beside.slot[1:])):
                 continue

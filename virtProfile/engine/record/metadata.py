@@ -114,7 +114,7 @@ def write_record(
         else:
             tree.insert(metadata, _last(metadata), new, BOOKKEEPER)
         for element in new.iter("*"):
-            tree.own_slot(element, PRESENCE, BOOKKEEPER)
+            tree.own_all(element, [PRESENCE], BOOKKEEPER)
         return
     holder = child(tree.root, "metadata")
     if holder is None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lxml import etree
+
 from virtProfile.engine.record.model import (
     DIGEST_DIGITS,
     HIDDEN,
@@ -20,6 +22,8 @@ from virtProfile.engine.record.model import (
 from virtProfile.format.document import RECORD_NS
 from virtProfile.format.element import Element
 
+_NSMAP = {PREFIX: RECORD_NS}
+_OURS = f"{{{RECORD_NS}}}"
 #: A key value or a number in a place.
 _VALUE = re.compile(r"=([^' \]]+)\]|\[([1-9][0-9]*)\]")
 
@@ -50,11 +54,7 @@ def build(record: Record, parent: Element) -> Element:
 
 
 def _new(parent: Element, kind: str, **attributes: str) -> Element:
-    new = parent.makeelement(tag_of(kind), nsmap={PREFIX: RECORD_NS})
-    for key, value in attributes.items():
-        new.set(key, value)
-    parent.append(new)
-    return new
+    return etree.SubElement(parent, tag_of(kind), attributes, _NSMAP)
 
 
 def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -126,13 +126,13 @@ def _write(profile: Element, entries: Sequence[Entry]) -> None:
 
 
 def _write_written(parent: Element, written: Written) -> None:
-    tag = written.tag
-    uri = tag[1:].partition("}")[0] if tag[0] == "{" else RECORD_NS
-    nsmap = {PREFIX if uri == RECORD_NS else "n": uri}
-    new = parent.makeelement(tag if tag[0] == "{" else tag_of(tag), nsmap=nsmap)
-    for name, value in written.attrs.items():
-        new.set(name, value)
-    new.text = written.text
+    tag, nsmap = written.tag, _NSMAP
+    if tag[0] != "{":
+        tag = tag_of(tag)
+    elif not tag.startswith(_OURS):
+        nsmap = {"n": tag[1:].partition("}")[0]}
+    new = etree.SubElement(parent, tag, written.attrs, nsmap)
+    if written.text is not None:
+        new.text = written.text
     for part in written.children:
         _write_written(new, part)
-    parent.append(new)

@@ -65,10 +65,13 @@ def differences(tree: WorkTree) -> list[Difference]:
             continue
         now = attributes(element)
         if now != before:
-            for name in {**before, **now}:
-                old, new = before.get(name), now.get(name)
-                if old != new:
-                    found.append(_set(tree, element, "@" + name, old, new))
+            for name, old in before.items():
+                value = now.get(name)
+                if value != old:
+                    found.append(_set(tree, element, "@" + name, old, value))
+            for name, value in now.items():
+                if name not in before:
+                    found.append(_set(tree, element, "@" + name, None, value))
         new = text_of(element)
         if text != new:
             found.append(_set(tree, element, TEXT, text, new))

@@ -37,40 +37,42 @@ class Splice:
 class Written:
     """The output text, and on which of its lines an element stands."""
 
-    __slots__ = ("text", "_tree", "_starts", "_outputs", "_numbers", "_new", "_lines")
+    __slots__ = ("text", "_tree", "_splices", "_starts", "_outputs", "_numbers", "_new", "_lines")
 
     def __init__(self, text: str, tree: WorkTree, splices: list[Splice], new: dict[Element, Any]) -> None:
         self.text = text
         self._tree = tree
         self._new = new  # new element -> (splice, offset in its text)
+        self._splices = splices
         self._starts: list[int] = []
         self._outputs: list[tuple[int, int]] = []  # where a splice starts in the output, shift after it
         self._numbers: dict[int, int] = {}
         self._lines: list[int] | None = None
+
+    def _find_lines(self) -> list[int]:
+        """Where the lines of the output begin, and where the splices stand in it."""
         shift = 0
-        for number, splice in enumerate(splices):
+        for number, splice in enumerate(self._splices):
             self._starts.append(splice.start)
             self._numbers[id(splice)] = number
             before = splice.start + shift
             shift += len(splice.text) - (splice.end - splice.start)
             self._outputs.append((before, shift))
+        return line_starts(self.text)
 
     def line(self, element: Element) -> int | None:
         """1-based output line of the element's start tag."""
+        if self._lines is None:  # few callers ask
+            self._lines = self._find_lines()
         if element in self._new:
             splice, offset = self._new[element]
-            return self._line_at(self._outputs[self._numbers[id(splice)]][0] + offset)
+            return bisect_right(self._lines, self._outputs[self._numbers[id(splice)]][0] + offset)
         if not self._tree.in_source(element):
             return None
         start = self._tree.document.start(element)
         # Every splice that starts at or before the tag's "<" stands in front of it.
         number = bisect_right(self._starts, start)
-        return self._line_at(start + (self._outputs[number - 1][1] if number else 0))
-
-    def _line_at(self, position: int) -> int:
-        if self._lines is None:
-            self._lines = line_starts(self.text)
-        return bisect_right(self._lines, position)
+        return bisect_right(self._lines, start + (self._outputs[number - 1][1] if number else 0))
 
 
 def write(tree: WorkTree) -> Written:
@@ -107,8 +109,9 @@ class _Writer:
             if parent in self.document.index and tree.stands(parent):
                 self._cut(element)
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
+        index = self.document.index
         for element in touched:
-            if element not in self.document.index or not tree.stands(element):
+            if element not in index or not tree.stands(element):
                 continue
             before = tree.edited.get(element)
             if before is not None:
@@ -165,6 +168,8 @@ class _Writer:
     def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
         """What is new in a start tag of the input, with the prefixes that nobody declares there."""
         names = [name for name in new if name not in old]
+        if not any([name[0] == "{" for name in names]):
+            return self._attributes(element, new, old)
         span, above = self.document.span(element), element.getparent()
         tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
         fresh = [pair for pair in prefixes(element, names) if known.get(pair[0]) != pair[1]]
@@ -174,9 +179,11 @@ class _Writer:
     def _attributes(self, element: Element, attributes: dict[str, str], old: Container[str] = ()) -> str:
         """Attributes as they are written in a start tag, without those that are there."""
         quote = self.quote
+        search = _SPECIAL.search
         return "".join(
             [
-                f" {name if name[0] != '{' else qname(element, name)}={quote}{_escape(value, quote)}{quote}"
+                f" {name if name[0] != '{' else qname(element, name)}={quote}"
+                f"{value if search(value) is None else _escape(value, quote)}{quote}"
                 for name, value in attributes.items()
                 if name not in old
             ]
@@ -274,37 +281,59 @@ class _Writer:
         return kept or self._gone_from.get(parent, [])
 
     def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
-        if indent is not None and self.pretty:
-            splice.text += self.newline + indent
-        self._serialise(splice, element, indent, {})
+        lead = None if indent is None or not self.pretty else self.newline + indent
+        parts = [splice.text, lead or ""]
+        self._serialise(splice, parts, len(splice.text) + len(parts[1]), element, lead, {})
+        splice.text = "".join(parts)
 
     def _serialise(
-        self, splice: Splice, element: Element, indent: str | None, declared: dict[str, str]
-    ) -> None:
-        self.new[element] = (splice, len(splice.text))
-        name = _element_name(element)
+        self,
+        splice: Splice,
+        parts: list[str],
+        at: int,
+        element: Element,
+        lead: str | None,
+        declared: dict[str, str],
+    ) -> int:
+        """Add an element to the parts of a splice's text.
+
+        :param at: how much text that is so far; gives how much it is then
+        :param lead: line end and indentation of the element, None where all stands on one line
+        """
+        self.new[element] = (splice, at)
+        named = attributes(element)
+        name = element.tag
         head = f"<{name}"
-        for prefix, uri in prefixes(element, attributes(element)):
-            if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
-                head += self._declaration(prefix, uri)
-                declared = {**declared, prefix: uri}
-        splice.text += head + self._attributes(element, attributes(element))
-        children = list(element.iterchildren("*"))
+        if name[0] == "{" or any([key[0] == "{" for key in named]):
+            name = _element_name(element)
+            head = f"<{name}"
+            for prefix, uri in prefixes(element, named):
+                if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
+                    head += self._declaration(prefix, uri)
+                    declared = {**declared, prefix: uri}
+        if named:
+            head += self._attributes(element, named)
         text = text_of(element)
-        if not children and text is None:
-            splice.text += "/>"
-            return
-        splice.text += ">"
-        if text is not None:
-            splice.text += _escape(text, "")
-        inner = None if indent is None else indent + self.unit
-        for child in children:
-            if inner is not None and self.pretty:
-                splice.text += self.newline + inner
-            self._serialise(splice, child, inner, declared)
-        if children and indent is not None and self.pretty:
-            splice.text += self.newline + indent
-        splice.text += f"</{name}>"
+        below = element.iterchildren("*") if len(element) else None
+        first = None if below is None else next(below, None)
+        if first is None and text is None:
+            head += "/>"
+            parts.append(head)
+            return at + len(head)
+        head += ">" if text is None else f">{_escape(text, '')}"
+        inner = None if lead is None else lead + self.unit
+        tail = f"</{name}>" if lead is None or first is None else f"{lead}</{name}>"
+        child = first
+        while below is not None and child is not None:
+            if inner is not None:
+                head += inner
+            parts.append(head)
+            at = self._serialise(splice, parts, at + len(head), child, inner, declared)
+            head = ""
+            child = next(below, None)
+        head += tail
+        parts.append(head)
+        return at + len(head)
 
     def _declaration(self, prefix: str, uri: str) -> str:
         return f" xmlns:{prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ MAX_BLAMED = 300
 class _Facts:
     """What judging asks of a schema node, worked out once."""
 
-    __slots__ = ("attributes", "children", "deciding", "uniform", "text", "below", "_node")
+    __slots__ = ("attributes", "children", "deciding", "uniform", "text", "anything", "below", "_node")
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -53,6 +53,8 @@ class _Facts:
         self.uniform = node.uniform_children
         #: does the text decide? None where there is none
         self.text = None if node.text is None else bool(node.text.values)
+        #: may anything stand in it?
+        self.anything = node.anything
         #: facts of child elements by tag, as far as they were asked for
         self.below: dict[str, _Facts | None] = {}
 
@@ -81,22 +83,26 @@ def _facts_of(node: Node) -> _Facts:
 def lacks(element: Element, node: Node) -> list[str]:
     """What the schema requires in an element and is not there, as relative paths."""
     missing: list[str] = []
-    _lacks(element, node, "", missing)
+    _lacks(element, _facts_of(node), "", missing)
     return missing
 
 
-def _lacks(element: Element, node: Node, path: str, missing: list[str]) -> None:
-    facts = _facts_of(node)
+def _lacks(element: Element, facts: _Facts, path: str, missing: list[str]) -> None:
     for name in facts.attributes:
         if element.get(name) is None:
             missing.append(f"{path}@{name}")
-    for tag in facts.children:
-        if child(element, tag) is None:
-            missing.append(path + tag)
-    for inner in element.iterchildren("*"):
-        below = node.child(inner.tag)
+    if not len(element):
+        missing += [path + tag for tag in facts.children]
+        return
+    there = list(element.iterchildren("*"))
+    if facts.children:
+        tags = {inner.tag for inner in there}
+        missing += [path + tag for tag in facts.children if tag not in tags]
+    for inner in there:
+        tag = inner.tag
+        below = facts.child(tag)
         if below is not None and not below.anything:
-            _lacks(inner, below, f"{path}{inner.tag}/", missing)
+            _lacks(inner, below, f"{path}{tag}/", missing)
 
 
 def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tuple[list[str], list[Element]]:
@@ -135,6 +141,10 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
             shape: list[Any] = []
             _spell(tree, element, below, within, shape)
             shapes.setdefault(tuple(shape), element)
+    left_out = [device for device in devices.iterchildren("*") if device not in touched]
+    form = _form(tree, schema, devices, shapes.values(), within)
+    if form in _valid:
+        return [], left_out
     kept = set(shapes.values())
     nsmap: Any = tree.root.nsmap  # lxml takes None for no prefix, its stubs do not
     copy = etree.Element("domain", attributes(tree.root), nsmap=nsmap)
@@ -144,9 +154,54 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
             part.extend(deepcopy(device) for device in devices.iterchildren("*") if device in kept)
         else:
             copy.append(deepcopy(top))
-    assert devices is not None
-    left_out = [device for device in devices.iterchildren("*") if device not in touched]
-    return list(schema.validate(copy)), left_out
+    problems = list(schema.validate(copy))
+    if not problems and not any(isinstance(part, etree._Element) for part in form):
+        if len(_valid) >= MAX_FORMS:
+            _valid.clear()
+        _valid.add(form)
+    return problems, left_out
+
+
+#: Forms of documents that a schema has found valid. The VMs of a fleet differ in names, addresses and
+#: paths, so that most of them need no validation of their own.
+_valid: set[tuple[Any, ...]] = set()
+MAX_FORMS = 512
+
+
+def forget() -> None:
+    """Drop the forms that are known to be valid: what profiles wrote stands in them."""
+    _valid.clear()
+
+
+def _form(
+    tree: WorkTree, schema: Schema, devices: Element, kept: Iterable[Element], within: Container[Element]
+) -> tuple[Any, ...]:
+    """What decides whether what is validated is valid, and whether anything is lacking in it.
+
+    It has all elements and names of attributes, words of closed lists, and every value that a profile
+    wrote. An element of which nothing is known stands for itself.
+    """
+    root = _facts_of(schema.root)
+    form: list[Any] = [schema]
+    form += [item if item[0] in root.deciding else item[0] for item in tree.root.items()]
+    for part in tree.root.iterchildren("*"):
+        tag = part.tag
+        below = root.child(tag)
+        if part is devices:
+            form.append(below)
+            form += devices.items()
+        elif below is None:
+            form.append(part)
+        else:
+            _spell(tree, part, below, within, form, whole=True)
+    facts = root.child("devices")
+    for device in kept:
+        below = None if facts is None else facts.child(device.tag)
+        if below is None:
+            form.append(device)
+        else:
+            _spell(tree, device, below, within, form, whole=True)
+    return tuple(form)
 
 
 def _stood_in(tree: WorkTree, element: Element) -> Element | None:
@@ -156,7 +211,12 @@ def _stood_in(tree: WorkTree, element: Element) -> Element | None:
 
 
 def _spell(
-    tree: WorkTree, element: Element, facts: _Facts, within: Container[Element], shape: list[Any]
+    tree: WorkTree,
+    element: Element,
+    facts: _Facts,
+    within: Container[Element],
+    shape: list[Any],
+    whole: bool = False,
 ) -> None:
     """Add to `shape` what decides whether a device is valid: all but the free values that it came with.
 
@@ -165,12 +225,16 @@ def _spell(
     nobody touched and has one form in all variants.
 
     :param within: the elements in which something changed
+    :param whole: also what nobody touched and has one form
     """
     shape.append(facts)
+    if facts.anything and whole:
+        shape.append(element if element in within else None)
+        return
     kept = tree.edited.get(element)
     deciding = facts.deciding
     if kept is None and element in tree.document.index:
-        if element in within:
+        if not whole and element in within:
             changed = [inner for inner in element.iterchildren("*") if inner in within]
             if all([inner.tag in facts.uniform for inner in changed]):
                 # It was valid, and is if what changed inside it is.
@@ -187,10 +251,10 @@ def _spell(
             shape += element.keys()
         decides = facts.text
     else:
-        before = {} if kept is None else kept[0]
+        before: Mapping[Any, str] = {} if kept is None else kept[0]
         shape += [
             item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-            for item in attributes(element).items()
+            for item in element.items()
         ]
         decides = True
     if facts.text is not None:
@@ -203,10 +267,10 @@ def _spell(
             below = facts.child(tag)
             if below is None:
                 shape.append(inner)
-            elif inner not in within and tag in facts.uniform:
+            elif not whole and inner not in within and tag in facts.uniform:
                 shape.append(below)
             else:
-                _spell(tree, inner, below, within, shape)
+                _spell(tree, inner, below, within, shape, whole)
     shape.append(None)
 
 
@@ -222,9 +286,9 @@ def incomplete(
     if devices is None:
         missing = lacks(tree.root, schema.root)
     else:
-        node = schema.root.child("devices")
+        facts = _facts_of(schema.root).child("devices")
         for device in devices:
-            below = None if node is None else node.child(device.tag)
+            below = None if facts is None else facts.child(device.tag)
             if below is not None:
                 _lacks(device, below, f"devices/{device.tag}/", missing)
     for path in schema.facts.needed:

@@ -16,6 +16,7 @@ presence.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.effort import Effort
@@ -105,7 +106,7 @@ class WorkTree:
         self.root = document.root
         self.claims: dict[Element, dict[str, list[Writer]]] = {}
         #: profile -> where it ever made a claim in this rendering, also since taken back
-        self.claimed_by: dict[str, list[tuple[Element, str]]] = {}
+        self.claimed_by: defaultdict[str, list[tuple[Element, str]]] = defaultdict(list)
         self.edited: dict[Element, tuple[dict[str, str], str | None]] = {}
         self.displaced = self.edited
         self.created: dict[Element, Writer] = {}
@@ -244,7 +245,7 @@ class WorkTree:
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
-        self.claimed_by.setdefault(writer.origin.profile, []).append((element, slot))
+        self.claimed_by[writer.origin.profile].append((element, slot))
         owners = slots.get(slot)
         if owners is None:
             if element in self._own:
@@ -271,7 +272,7 @@ class WorkTree:
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
-        self.claimed_by.setdefault(writer.origin.profile, []).append((element, slot))
+        self.claimed_by[writer.origin.profile].append((element, slot))
         self._log.append(("claims", element, slot, slots.get(slot)))
         slots[slot] = [writer]
 
@@ -279,7 +280,7 @@ class WorkTree:
         """`writer` made the element with all that is in these slots."""
         owners = [writer]
         self.claims[element] = dict.fromkeys(slots, owners)
-        places = self.claimed_by.setdefault(writer.origin.profile, [])
+        places = self.claimed_by[writer.origin.profile]
         places.extend((element, slot) for slot in slots)
 
     # --- editing -------------------------------------------------------------
@@ -292,16 +293,23 @@ class WorkTree:
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
-        if self._floor is not None or (element in self._index and element not in self.edited):
+        if element not in self.edited or self._floor is not None:
             self._keep(element)
+        log = self._log
         if slot == TEXT:
-            self._log.append(("text", element, element.text))
+            log.append(("text", element, element.text))
             element.text = value
         else:
             name = slot[1:]
-            self._log.append(("attribute", element, name, element.get(name)))
+            log.append(("attribute", element, name, element.get(name)))
             element.set(name, value)
-        self.own_slot(element, slot, writer)
+        # As `own_slot`: this is what a rendering does most.
+        slots = self.claims.get(element)
+        if slots is None:
+            slots = self.claims[element] = {}
+        self.claimed_by[writer.origin.profile].append((element, slot))
+        log.append(("claims", element, slot, slots.get(slot)))
+        slots[slot] = [writer]
 
     def respell(self, element: Element, slot: str, value: str | None) -> None:
         """Another spelling of the same value; its owners stay."""
