@@ -126,3 +126,14 @@ def test_one_host_device_shows_the_boot() -> None:
     with pytest.raises(CompletionError, match="one host device can have ramfb='on'"):
         apply(vm(card.format(1)), add(devices(card.format(2)), "yes"))
     apply(vm(card.format(1)), add(devices(card.format(2).replace("ramfb='on'", "ramfb='off'")), "yes"))
+
+
+def test_a_pci_controller_under_a_device_is_not_removed(embedded_qemu: Any) -> None:
+    """libvirt fills the gap with another kind of controller, and refuses the address."""
+    text = define(embedded_qemu, vm("<graphics type='vnc'/><sound model='ich9'/>"))
+    with pytest.raises(CompletionError, match="PCI controller 1 is removed, and controller usb 0 sits on it"):
+        apply(text, "<remove><devices><controller type='pci'/></devices></remove>")
+    define(
+        embedded_qemu,
+        apply(text, "<remove><devices><controller index='0' model='pcie-root'/></devices></remove>").xml,
+    )

@@ -45,6 +45,11 @@ def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:
         return
     looking = _Checking(tree, actions)
     looking.shared_memory(devices)
+    gone = [
+        element for element in tree.removed if element.tag == "controller" and element.get("type") == "pci"
+    ]
+    if gone:
+        looking.removed_buses(Topology(tree.root), gone)
     written = [
         address for address in tree.claims if address.tag == "address" and address.get("type") == "pci"
     ]
@@ -112,6 +117,22 @@ class _Checking:
         )
         own = self.tree.original(device) and self.tree.before(device, "@type") == device.get("type")
         return own and not memory_changed
+
+    # --- controllers that profiles remove ---------------------------------------------
+
+    def removed_buses(self, topology: Topology, gone: Sequence[Element]) -> None:
+        """libvirt puts another kind of controller in the gap, which has not the slots of a port."""
+        for controller in gone:
+            bus = prefixed(controller.get("index")) or 0
+            there = topology.taken.get(bus, {})
+            if not bus or not there or bus in topology.buses or topology.unnumbered:
+                continue
+            names = ", ".join(sorted(name_of(device) for slot in there.values() for device in slot))
+            self.say(
+                [controller],
+                f"PCI controller {bus} is removed, and {names} sits on it",
+                "remove the <address> as well: libvirt takes a free one",
+            )
 
     # --- addresses of profiles ------------------------------------------------------
 
