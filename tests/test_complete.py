@@ -272,7 +272,9 @@ def test_nothing_random_is_made_up() -> None:
 @pytest.mark.parametrize("space", ["", "\n"])
 def test_white_space_in_a_device_decides_nothing(space: str) -> None:
     """virtinst stumbles over an element whose only child goes, if there is no white space beside it."""
-    with pytest.raises(InvalidDomainError, match=r"does not take /domain/devices/interface\[1\]/source there"):
+    with pytest.raises(
+        InvalidDomainError, match=r"does not take /domain/devices/interface\[1\]/source there"
+    ):
         apply(domain(), add(f"<interface>{space}<source/>{space}</interface>"))
 
 

@@ -137,3 +137,50 @@ def test_a_pci_controller_under_a_device_is_not_removed(embedded_qemu: Any) -> N
         embedded_qemu,
         apply(text, "<remove><devices><controller index='0' model='pcie-root'/></devices></remove>").xml,
     )
+
+
+VIRTIOFS = (
+    "<filesystem type='mount' accessmode='passthrough'><driver type='{}'/><source dir='/tmp'/>"
+    "<target dir='share'/></filesystem>"
+)
+SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+PRIVATE_CELL = "<cpu><numa><cell id='0' cpus='0-1' memory='512' unit='MiB' memAccess='private'/></numa></cpu>"
+
+
+@pytest.mark.parametrize(
+    ("has", "top", "action"),
+    [
+        ("", "", add(devices(VIRTIOFS.format("virtiofs")))),
+        ("", PRIVATE_CELL, add(SHARED + devices(VIRTIOFS.format("virtiofs")))),
+        (VIRTIOFS.format("path"), "", add(devices(VIRTIOFS.format("virtiofs")), "no")),
+        (VIRTIOFS.format("virtiofs"), SHARED, "<remove><memoryBacking/></remove>"),
+        (VIRTIOFS.format("virtiofs"), SHARED, "<remove select='memoryBacking/access/@mode'/>"),
+        (VIRTIOFS.format("virtiofs"), SHARED, add("<memoryBacking><access mode='private'/></memoryBacking>")),
+        (VIRTIOFS.format("virtiofs"), SHARED, add(PRIVATE_CELL)),
+    ],
+    ids=["new", "private cell", "turned", "backing removed", "mode removed", "private", "new cell"],
+)
+def test_virtiofs_without_shared_memory(embedded_qemu: Any, has: str, top: str, action: str) -> None:
+    """libvirt: 'virtiofs' requires shared memory."""
+    text = define(embedded_qemu, vm(has, top))
+    with pytest.raises(
+        CompletionError, match="virtiofs 'share' cannot work: the guest's memory is not shared"
+    ):
+        apply(text, action)
+    with pytest.raises(libvirt.libvirtError, match="requires shared memory"):
+        define(embedded_qemu, vm(VIRTIOFS.format("virtiofs")))
+
+
+def test_virtiofs_with_shared_memory(embedded_qemu: Any) -> None:
+    for text, action in (
+        (vm(), add(SHARED + devices(VIRTIOFS.format("virtiofs")))),
+        (
+            vm(VIRTIOFS.format("virtiofs"), SHARED),
+            "<remove><memoryBacking><source/></memoryBacking></remove>",
+        ),
+    ):
+        result = apply(define(embedded_qemu, text), action)
+        assert result.changes
+        define(embedded_qemu, result.xml)
+    kept = apply(vm(VIRTIOFS.format("virtiofs")), add("<title>as it was</title>"))
+    assert "as it was" in kept.xml  # no profile of ours made it so
