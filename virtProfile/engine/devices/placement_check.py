@@ -59,7 +59,7 @@ def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:
         looking.buses(Topology(tree.root), machine_family(tree.root, documents))
 
 
-#: Devices that another process may serve out of the guest's memory: tag -> where it says so (child, attribute).
+#: Devices that another process may serve out of the guest's memory: tag -> (child, attribute) that says so.
 _MEMORY_READERS = {"interface": ("", "type"), "disk": ("", "type"), "filesystem": ("driver", "type")}
 _PLACE = ("domain", "bus", "slot", "function")
 _FREE = "leave the address out: libvirt takes a free one"
