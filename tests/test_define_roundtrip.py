@@ -265,6 +265,38 @@ def test_a_machine_where_there_was_none(embedded_qemu: Any, machine: str, more: 
     assert without_bookkeeping(back) == without_bookkeeping(define(embedded_qemu, text))
 
 
+@pytest.mark.parametrize("more", ["", "<input type='tablet' bus='usb'/>"])
+@pytest.mark.parametrize(("has", "wanted"), [("pc", "q35"), ("q35", "pc")])
+def test_the_usb_controller_goes_with_the_machine(
+    embedded_qemu: Any, has: str, wanted: str, more: str
+) -> None:
+    """A file without one: libvirt writes one of the model that the profile's machine has."""
+    text = vm(more, machine=has)
+    action = add(f"<os><type machine='{wanted}'/></os>")
+    store = MemoryStore([f"<profile name='p'>{action}</profile>"])
+    first = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store)
+    defined = define(embedded_qemu, first.xml)
+    again = virtProfile.apply(defined, store=store)
+    assert not again.changes
+    back = define(embedded_qemu, virtProfile.unapply(define(embedded_qemu, again.xml), store=store).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(define(embedded_qemu, text))
+
+
+@pytest.mark.parametrize("priority", [0, 120])
+def test_an_alias_where_there_was_no_machine(embedded_qemu: Any, priority: int) -> None:
+    """The version that it became is the VM's, and nothing is pending."""
+    text = vm().replace(" machine='q35'", "")
+    action = add("<os><type machine='q35'/></os>")
+    store = MemoryStore([f"<profile name='p'>{action}</profile>"])
+    first = virtProfile.apply(text, [{"name": "p", "priority": priority}], store=store)
+    assert "machine='q35'" in first.xml
+    defined = define(embedded_qemu, first.xml)
+    again = virtProfile.apply(defined, store=store)
+    assert not again.changes
+    assert virtProfile.apply(again.xml, store=store).xml == again.xml
+    assert "machine='pc-q35-" in define(embedded_qemu, virtProfile.unapply(defined, store=store).xml)
+
+
 def shipped(handle: Any, cases: list[tuple[str, str, int]]) -> None:
     """Each either goes through libvirt and back, or is refused with an error of ours."""
     failed = []

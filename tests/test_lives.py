@@ -129,6 +129,14 @@ def alike(element: Any, other: Any) -> bool:
     )
 
 
+def is_one_of_its_key(element: Any) -> bool:
+    """Is it of a kind of which no two have the same key?"""
+    node = SCHEMA.root
+    for tag in [one.tag for one in element.iterancestors()][-2::-1] + [element.tag]:
+        node = None if node is None else node.child(tag)
+    return node is not None and node.key_class == "E"
+
+
 def edit(chance: random.Random, kind: str, element: Any, other: Any) -> None:
     """The same edit of the same element in two documents."""
     number = chance.randint(1, 99)
@@ -200,6 +208,8 @@ class Life:
         kind = self.chance.choice(EDITS)
         if kind == "duplicate" and not alike(here[way], there[way]):
             return  # the copy would have what a profile wrote, and be a person's own from now on
+        if kind == "duplicate" and is_one_of_its_key(here[way]):
+            return  # libvirt takes no two USB controllers of index 0, nor two disks of a name
         valid = not SCHEMA.validate(one)
         edit(self.chance, kind, here[way], there[way])
         if valid and SCHEMA.validate(one):

@@ -19,6 +19,8 @@ import virtProfile
 from virtProfile.errors import CardinalityError, ConflictError
 from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA
+from virtProfile.host.context import Context
+from virtProfile.live.call_context import host_schema
 
 libvirt = pytest.importorskip("libvirt")
 
@@ -192,3 +194,32 @@ def test_undo_of_gl_desktop_gives_the_open_address_back(embedded_qemu: Any) -> N
     card = "<video><model type='qxl'/></video>"
     wish = library.wish("gl-desktop", priority=120)
     round_trip(embedded_qemu, vm(spice + card), wish, library.store())
+
+
+ISA, PCI = "<watchdog model='ib700' action='pause'/>", "<watchdog model='i6300esb' action='pause'/>"
+
+
+@pytest.mark.parametrize("multiple", ["auto", "no"])
+@pytest.mark.parametrize(("priority", "model"), [(0, "ib700"), (100, "i6300esb")])
+def test_a_watchdog_beside_that_of_the_vm(
+    embedded_qemu: Any, multiple: str, priority: int, model: str
+) -> None:
+    """libvirt 9.0 takes one, 9.1 several: what this host's schema says counts on a connection."""
+    host = Context(schema=host_schema(needed=False))
+    text = define(embedded_qemu, vm(ISA, machine="pc"))
+    action = add(devices(PCI), multiple)
+    store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
+    result = virtProfile.apply(text, [{"name": "p", "priority": priority}], store=store, context=host)
+    several = multiple == "auto" and libvirt.getVersion() >= 9_001_000
+    models = ["ib700", "i6300esb"] if several else [model]
+    assert found("<watchdog model='([^']*)'", result.xml) == models
+    assert [one.wanted for one in result.overridden] == ([] if several or priority else ["i6300esb"])
+    assert found("<watchdog model='([^']*)'", define(embedded_qemu, result.xml)) == models
+
+
+@pytest.mark.skipif(libvirt.getVersion() >= 9_001_000, reason="libvirt takes several watchdogs")
+def test_a_second_watchdog_is_refused(embedded_qemu: Any) -> None:
+    text = define(embedded_qemu, vm(ISA, machine="pc"))
+    store = MemoryStore([f"<profile name='p' version='1'>{add(devices(PCI), 'yes')}</profile>"])
+    with pytest.raises(CardinalityError):
+        virtProfile.apply(text, ["p"], store=store, context=Context(schema=host_schema(needed=False)))

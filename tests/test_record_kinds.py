@@ -12,7 +12,7 @@ from test_define_roundtrip import add, devices, vm
 
 import virtProfile
 from virtProfile.cli.main import runcli
-from virtProfile.errors import ConflictError, UsageError
+from virtProfile.errors import CompletionError, ConflictError, UsageError
 
 RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
 
@@ -167,3 +167,46 @@ def test_status_notices_what_a_condition_sees(tmp_path: Path, capsys: pytest.Cap
         4,
         4,
     ]
+
+
+TABLET = "<input type='tablet' bus='usb'/>"
+USB_PORTS = "<controller type='usb' index='0' model='qemu-xhci' ports='15'/>"
+
+
+@pytest.mark.parametrize("more", ["", TABLET])
+@pytest.mark.parametrize(
+    ("wish", "removal"),
+    [
+        (USB_PORTS, "<controller ports='15'/>"),
+        ("<controller type='pci' index='0' model='pcie-root'/>", "<controller type='pci' index='0'/>"),
+        ("<controller type='pci' index='0'/>", "<controller type='pci'/>"),
+        ("<controller type='pci' model='pcie-root'/>", "<controller model='pcie-root'/>"),
+        ("<controller type='usb' index='0'/>", "<controller type='usb'/>"),
+    ],
+)
+def test_a_controller_that_is_wanted_and_removed(wish: str, removal: str, more: str) -> None:
+    """The weaker wish is overridden; what libvirt implies anyway is no reason for an error (I2, I7)."""
+    text = vm(more)
+    profiles = store(
+        f"<profile name='wants' version='1'>{add(devices(wish))}</profile>",
+        f"<profile name='removes' version='1'><remove>{devices(removal)}</remove></profile>",
+    )
+    wishes = [{"name": "wants", "priority": 50}, {"name": "removes", "priority": 120}]
+    first = virtProfile.apply(text, wishes, store=profiles)
+    assert {(one.loser.profile, one.winner.profile) for one in first.overridden} == {("wants", "removes")}
+    assert "ports='15'" not in re.sub("(?s)<metadata>.*</metadata>", "", first.xml)
+    again = virtProfile.apply(first.xml, store=profiles)
+    assert again.xml == first.xml
+    assert virtProfile.unapply(again.xml, store=profiles).xml == text
+
+
+def test_a_controller_that_another_profiles_device_needs() -> None:
+    profiles = store(
+        f"<profile name='wants' version='1'>{add(devices(TABLET + USB_PORTS))}</profile>",
+        "<profile name='removes' version='1'><remove><devices><controller type='usb'/></devices></remove></profile>",
+    )
+    wishes = [{"name": "wants", "priority": 50}, {"name": "removes", "priority": 120}]
+    with pytest.raises(
+        CompletionError, match="input tablet .* needs controller usb 0, which removes removes"
+    ):
+        virtProfile.apply(vm(), wishes, store=profiles)

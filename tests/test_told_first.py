@@ -126,3 +126,61 @@ def test_one_host_device_shows_the_boot() -> None:
     with pytest.raises(CompletionError, match="one host device can have ramfb='on'"):
         apply(vm(card.format(1)), add(devices(card.format(2)), "yes"))
     apply(vm(card.format(1)), add(devices(card.format(2).replace("ramfb='on'", "ramfb='off'")), "yes"))
+
+
+def test_a_pci_controller_under_a_device_is_not_removed(embedded_qemu: Any) -> None:
+    """libvirt fills the gap with another kind of controller, and refuses the address."""
+    text = define(embedded_qemu, vm("<graphics type='vnc'/><sound model='ich9'/>"))
+    with pytest.raises(CompletionError, match="PCI controller 1 is removed, and controller usb 0 sits on it"):
+        apply(text, "<remove><devices><controller type='pci'/></devices></remove>")
+    define(
+        embedded_qemu,
+        apply(text, "<remove><devices><controller index='0' model='pcie-root'/></devices></remove>").xml,
+    )
+
+
+VIRTIOFS = (
+    "<filesystem type='mount' accessmode='passthrough'><driver type='{}'/><source dir='/tmp'/>"
+    "<target dir='share'/></filesystem>"
+)
+SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+PRIVATE_CELL = "<cpu><numa><cell id='0' cpus='0-1' memory='512' unit='MiB' memAccess='private'/></numa></cpu>"
+
+
+@pytest.mark.parametrize(
+    ("has", "top", "action"),
+    [
+        ("", "", add(devices(VIRTIOFS.format("virtiofs")))),
+        ("", PRIVATE_CELL, add(SHARED + devices(VIRTIOFS.format("virtiofs")))),
+        (VIRTIOFS.format("path"), "", add(devices(VIRTIOFS.format("virtiofs")), "no")),
+        (VIRTIOFS.format("virtiofs"), SHARED, "<remove><memoryBacking/></remove>"),
+        (VIRTIOFS.format("virtiofs"), SHARED, "<remove select='memoryBacking/access/@mode'/>"),
+        (VIRTIOFS.format("virtiofs"), SHARED, add("<memoryBacking><access mode='private'/></memoryBacking>")),
+        (VIRTIOFS.format("virtiofs"), SHARED, add(PRIVATE_CELL)),
+    ],
+    ids=["new", "private cell", "turned", "backing removed", "mode removed", "private", "new cell"],
+)
+def test_virtiofs_without_shared_memory(embedded_qemu: Any, has: str, top: str, action: str) -> None:
+    """libvirt: 'virtiofs' requires shared memory."""
+    text = define(embedded_qemu, vm(has, top))
+    with pytest.raises(
+        CompletionError, match="virtiofs 'share' cannot work: the guest's memory is not shared"
+    ):
+        apply(text, action)
+    with pytest.raises(libvirt.libvirtError, match="requires shared memory"):
+        define(embedded_qemu, vm(VIRTIOFS.format("virtiofs")))
+
+
+def test_virtiofs_with_shared_memory(embedded_qemu: Any) -> None:
+    for text, action in (
+        (vm(), add(SHARED + devices(VIRTIOFS.format("virtiofs")))),
+        (
+            vm(VIRTIOFS.format("virtiofs"), SHARED),
+            "<remove><memoryBacking><source/></memoryBacking></remove>",
+        ),
+    ):
+        result = apply(define(embedded_qemu, text), action)
+        assert result.changes
+        define(embedded_qemu, result.xml)
+    kept = apply(vm(VIRTIOFS.format("virtiofs")), add("<title>as it was</title>"))
+    assert "as it was" in kept.xml  # no profile of ours made it so

@@ -263,17 +263,24 @@ class Controllers:
     # --- making --------------------------------------------------------------
 
     def make(
-        self, kind: str, index: int, device: Element, writer: Writer, model: str | None = None
+        self,
+        kind: str,
+        index: int,
+        device: Element,
+        writer: Writer,
+        model: str | None = None,
+        needed: bool = True,
     ) -> Element | None:
         """A new controller: first bare, so that defaults of profiles say how it is.
 
         :param model: "" leaves the choice to libvirt, None makes it here
+        :param needed: where a profile wants it away it is an error, else it is not made
         """
         made = self.work.add(self.devices, "controller", device, writer, f"{kind} {index}")
         self._full[kind] = min(index, self._full.get(kind, 0))
         self.work.put(made, "@type", kind, device, writer)
         self.work.put(made, "@index", str(index), device, writer)
-        if not self.work.allowed(made, device, writer):
+        if not self.work.allowed(made, device, writer, needed):
             self._by_index.clear()
             self._complete.clear()
             return None
@@ -320,7 +327,8 @@ class Controllers:
             wanted = -(-len(users) // capacity(kind, "", "").units)
         else:
             wanted = 1 if users or (kind in ("usb", "pci") and model) else 0
+        new = [user for user in users if not self.work.tree.original(user)]
+        cause = next(iter(new or users), self.work.tree.root)
         for index in range(wanted):
             if index not in there:
-                cause = users[0] if users else self.work.tree.root
-                self.make(kind, index, cause, writer, model=model)
+                self.make(kind, index, cause, writer, model=model, needed=bool(new))

@@ -45,6 +45,11 @@ def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:
         return
     looking = _Checking(tree, actions)
     looking.shared_memory(devices)
+    gone = [
+        element for element in tree.removed if element.tag == "controller" and element.get("type") == "pci"
+    ]
+    if gone:
+        looking.removed_buses(Topology(tree.root), gone)
     written = [
         address for address in tree.claims if address.tag == "address" and address.get("type") == "pci"
     ]
@@ -54,6 +59,8 @@ def check(tree: WorkTree, actions: Actions, documents: Documents) -> None:
         looking.buses(Topology(tree.root), machine_family(tree.root, documents))
 
 
+#: Devices that another process may serve out of the guest's memory: tag -> (child, attribute) that says so.
+_MEMORY_READERS = {"interface": ("", "type"), "disk": ("", "type"), "filesystem": ("driver", "type")}
 _PLACE = ("domain", "bus", "slot", "function")
 _FREE = "leave the address out: libvirt takes a free one"
 
@@ -87,31 +94,47 @@ class _Checking:
 
     def shared_memory(self, devices: Element) -> None:
         """vhost-user: the other process reads the guest's memory, which has to be shared."""
-        users = [
-            device
-            for device in devices.iterchildren("interface", "disk")
-            if device.get("type") == "vhostuser" and not self._was_there(device)
-        ]
+        users = [device for device in devices.iterchildren(*_MEMORY_READERS) if _reads_memory(device)]
         if not users or _shares_memory(self.tree.root):
             return
+        memory = [
+            element
+            for element in (*self.tree.edited, *self.tree.removed, *self.tree.created)
+            if element.tag in ("memoryBacking", "access", "numa", "cell")
+        ]
         for device in users:
+            own = self._was_there(device)
+            if own and not memory:
+                continue  # what the definition could not do before is not the fault of who tunes its device
             self.say(
-                [device],
-                f"a vhostuser {device.tag} cannot work: the guest's memory is not shared",
+                memory if own else [device],
+                f"{_called(device)} cannot work: the guest's memory is not shared",
                 "<memoryBacking> needs <access mode='shared'/>, or each <cell> memAccess='shared'",
             )
 
     def _was_there(self, device: Element) -> bool:
-        """Is the need for shared memory the VM's own, and its memory as it was?
+        """Is the need for shared memory the VM's own?"""
+        path, name = _MEMORY_READERS[device.tag]
+        at = child(device, path) if path else device
+        if at is None:
+            return False
+        return self.tree.original(at) and self.tree.before(at, "@" + name) == at.get(name)
 
-        What the definition could not do before is not the fault of who tunes its device.
-        """
-        memory_changed = any(
-            element.tag in ("memoryBacking", "access", "cell")
-            for element in (*self.tree.edited, *self.tree.removed)
-        )
-        own = self.tree.original(device) and self.tree.before(device, "@type") == device.get("type")
-        return own and not memory_changed
+    # --- controllers that profiles remove ---------------------------------------------
+
+    def removed_buses(self, topology: Topology, gone: Sequence[Element]) -> None:
+        """libvirt puts another kind of controller in the gap, which has not the slots of a port."""
+        for controller in gone:
+            bus = prefixed(controller.get("index")) or 0
+            there = topology.taken.get(bus, {})
+            if not bus or not there or bus in topology.buses or topology.unnumbered:
+                continue
+            names = ", ".join(sorted(name_of(device) for slot in there.values() for device in slot))
+            self.say(
+                [controller],
+                f"PCI controller {bus} is removed, and {names} sits on it",
+                "remove the <address> as well: libvirt takes a free one",
+            )
 
     # --- addresses of profiles ------------------------------------------------------
 
@@ -252,6 +275,19 @@ def _implied(topology: Topology) -> Iterator[str]:
         yield "memballoon"
     if "graphics" in tags and "video" not in tags:
         yield "video"
+
+
+def _reads_memory(device: Element) -> bool:
+    path, name = _MEMORY_READERS[device.tag]
+    at = child(device, path) if path else device
+    return at is not None and at.get(name) in ("vhostuser", "virtiofs")
+
+
+def _called(device: Element) -> str:
+    if device.tag != "filesystem":
+        return f"a vhostuser {device.tag}"
+    target = child(device, "target")
+    return "virtiofs" if target is None else f"virtiofs '{target.get('dir', '')}'"
 
 
 def _shares_memory(root: Element) -> bool:

@@ -113,7 +113,7 @@ class DeviceClasses:
         return full
 
     def _filled(self, root: Element, device: Element, bus: str, all_names: bool) -> Element:
-        key = (_guest(root, device, all_names), _text(device), bus)
+        key = (_guest(root, device, all_names), spaced(_text(device)), bus)
         known = self._known.get(key)
         if known is None:
             try:

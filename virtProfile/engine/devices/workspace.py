@@ -181,14 +181,15 @@ class Workspace:
         for name, value in zip(Slot._fields, slot, strict=True):
             self.put(address, "@" + name, str(value), device, cause)
 
-    def allowed(self, made: Element, device: Element, cause: Writer) -> bool:
-        """Does no profile want away what was just made? Else it is unmade, and an error."""
+    def allowed(self, made: Element, device: Element, cause: Writer, needed: bool = True) -> bool:
+        """Does no profile want away what was just made? Else it is unmade, and an error if it is needed."""
         for absence in self.actions.absences:
             if any(hit.element is made for hit in self.actions.hits(absence)):
                 who = absence.writer.origin
                 fact = f"it needs {name_of(made)}, which {who.profile} removes ({who.file}:{who.line})"
                 self.tree.discard(made)
-                self.fail(device, cause, fact, "apply only one of the two profiles")
+                if needed:
+                    self.fail(device, cause, fact, "apply only one of the two profiles")
                 return False
         return True
 

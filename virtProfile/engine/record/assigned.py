@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtProfile.engine.record.companions import written_beside
+from virtProfile.engine.record.companions import is_companion, written_beside
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format import machines
+from virtProfile.format.buses import implied_model
 from virtProfile.format.element import (
     PRESENCE,
     TEXT,
@@ -215,9 +216,17 @@ def bus_changed(
 
 
 def machine_changed(
-    tree: WorkTree, kind: Element, before: str | None, now: str, writers: list[Writer]
+    tree: WorkTree,
+    kind: Element,
+    before: str | None,
+    now: str,
+    writers: list[Writer],
+    implies: Iterable[str],
 ) -> None:
-    """The machine type before is put back: what libvirt added for the other family gives way."""
+    """The machine type before is put back: what libvirt added for the other family gives way.
+
+    :param implies: what the profile's record says that libvirt adds
+    """
     family = machines.family(now)
     if family == machines.family(before or "pc"):
         return
@@ -232,8 +241,10 @@ def machine_changed(
         if not tree.in_source(device):
             continue
         address = child(device, "address")
-        if (device.tag == "controller" and device.get("type") == "pci") or (
-            family in machines.built_in(device) and _unused(device, devices)
+        if (
+            (device.tag == "controller" and device.get("type") == "pci")
+            or (family in machines.built_in(device) and _unused(device, devices))
+            or (device.get("model") == implied_model("usb", family) and is_companion(device, "usb", implies))
         ):
             stand_aside(tree, device, writers, again)
         elif address is not None and address.get("type") == "pci" and tree.in_source(address):

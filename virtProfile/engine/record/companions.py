@@ -177,6 +177,16 @@ def written_beside(element: Element, path: str, slot: str, now: str, implies: It
     return given
 
 
+def is_companion(device: Element, name: str, implies: Iterable[str]) -> bool:
+    """Is it what libvirt made of a fact that a profile's record names, as libvirt makes it?"""
+    companion = _companions()[name]
+    return (
+        name in implies
+        and device in elements_at(parent_of(device), companion.itself)
+        and companion.unshaped(device)
+    )
+
+
 def part(tree: WorkTree, record: Record, withdrawer: Callable[[Recorded], Writer]) -> None:
     """Take out the companions of a record that nothing needs any more."""
     devices = child(tree.root, "devices")

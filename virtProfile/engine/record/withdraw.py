@@ -214,8 +214,8 @@ class _Work:
         self.changed: list[tuple[Element, Node, str, str | None, str, list[Writer]]] = []
         #: removed elements in whose place something stands: (entry, parent, that, writers)
         self.again: list[tuple[Located, Element, Element, list[Writer]]] = []
-        #: the machine type that was put back: (os/type, before, now, writers)
-        self.machine: tuple[Element, str | None, str, list[Writer]] | None = None
+        #: the machine type that was put back: (os/type, before, now, writers, what its profile implies)
+        self.machine: tuple[Element, str | None, str, list[Writer], tuple[str, ...]] | None = None
 
     def free_what_libvirt_added(self, record: Record) -> None:
         """What libvirt assigned or added for values that were put back gives way."""
@@ -251,7 +251,7 @@ class _Work:
                 self.tree.set(element, slot, value, writers[0])
             if now is not None and located.node.path == "os/type" and slot == "@machine":
                 if PLACES in located.profile.implies and (value is not None or machines.family(now) != now):
-                    self.machine = (element, value, now, writers)
+                    self.machine = (element, value, now, writers, located.profile.implies)
                 # else an alias, which libvirt writes out at define: it assigned nothing for it yet
             elif now is not None:
                 self.changed.append((element, located.node, slot, value, now, writers))
@@ -290,9 +290,9 @@ class _Work:
         same = held(element, located.node, slot, located.entry.written)
         if has is not None:
             if same and _is_resolved(slot, located.entry.written, has):
+                self.tree.resolved[element, slot] = located.entry.written.attrs["machine"]
                 if located.entry.was is None or "machine" not in located.entry.was.attrs:
                     return False  # of a sketch: the version that it became stays
-                self.tree.resolved[element, slot] = located.entry.written.attrs["machine"]
             return same and not located.entry.gone  # else somebody gave it another value since
         value = located.entry.written.attrs.get(slot[1:])
         if not same and value is not None and is_dropped(element, located.node.path, slot):

@@ -377,13 +377,40 @@ class WorkTree:
             self.reshaped[parent] = True
 
     def discard(self, element: Element) -> None:
-        """Take back a new element, whatever came after it."""
-        parent_of(element).remove(element)
+        """Take back a new element, whatever came after it.
+
+        One that an earlier run had made is as that run left it: what this run wrote into it would
+        stand there when it is wanted for something else.
+        """
         if element in self.revived:
+            self._undo_within(element)
             self.graves[element] = self.revived.pop(element)
-            self._log = [entry for entry in self._log if not (entry[0] == "revive" and entry[1] is element)]
+        parent_of(element).remove(element)
         if self.created.pop(element, None) is not None:
             self._log = [entry for entry in self._log if not (entry[0] == "insert" and entry[2] is element)]
+
+    def _undo_within(self, element: Element) -> None:
+        """Take back what was done in an element since it was revived; it stands there still."""
+        start = next(
+            at
+            for at in range(len(self._log) - 1, -1, -1)
+            if self._log[at][0] == "revive" and self._log[at][1] is element
+        )
+        kept: list[tuple[Any, ...]] = []
+        stood: dict[Element, Grave] = {}  # parts that went again
+        for entry in reversed(self._log[start + 1 :]):
+            if entry[1] is not element and all(above is not element for above in entry[1].iterancestors()):
+                kept.append(entry)
+                continue
+            self._undo(entry)
+            if entry[0] == "remove" and entry[3] in self.graves:
+                stood[entry[3]] = self.graves.pop(entry[3])
+            elif entry[0] == "revive":
+                self.revived.pop(entry[1], None)
+                stood.pop(entry[1], None)
+                self.graves[entry[1]] = entry[2]
+        kept.reverse()
+        self._log[start:] = kept
 
     def forget(self, element: Element, slot: str) -> None:
         """Take back one value of a new element."""
