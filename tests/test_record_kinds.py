@@ -180,7 +180,11 @@ SMM = {
         "<features><acpi/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>",
         "<features><acpi/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>",
     ),
-    "off, by hand": ("", "<features><smm state='off'/></features>", "<features><smm state='off'/></features>"),
+    "off, by hand": (
+        "",
+        "<features><smm state='off'/></features>",
+        "<features><smm state='off'/></features>",
+    ),
 }
 
 
