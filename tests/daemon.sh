@@ -23,6 +23,7 @@ user = "root"
 group = "root"
 security_driver = "none"
 remember_owner = 0
+namespaces = []
 EOT
 cat > /etc/libvirt/hooks/qemu.d/virt-profile <<EOT
 #!/bin/sh

@@ -29,8 +29,9 @@ DOCUMENT = TOP / "docs" / "new-format.md"
 HEAD = """# What is new in libvirt's format
 
 Made by `./dev schema` from the schemas: change that, not this. Elements, attributes and values that the
-format of an older libvirt has not, each where it appears first; what is new inside of something new
-is not listed. Profiles may use all of it; where the host's libvirt does not know it, that is a warning
+format of an older libvirt has not, each where it appears first. Of what is inside of something new, only
+elements that may stand several times are listed, as it must be decided what identifies each. Profiles may
+use all of it; where the host's libvirt does not know it, that is a warning
 ([0021](decisions/0021-elements-that-only-a-newer-libvirt-has.md)).
 """
 
@@ -63,13 +64,14 @@ def paths(schema: Schema) -> dict[str, str]:
 
 
 def new_in(old: Schema, new: Schema) -> Iterator[tuple[str, str]]:
-    """(path, kind) of what the newer has more, outermost first and alone."""
+    """(path, kind) of what the newer has more: the outermost, and whatever there may be several of in it."""
     before, after = paths(old), paths(new)
     more = {path for path in after if path not in before}
     for path in sorted(more):
         above = path.partition("=")[0]
         parents = (above[:at] for at in range(len(above)) if above[at] == "/")
-        if not any(parent in more for parent in parents) and not (above != path and above in more):
+        inside = any(parent in more for parent in parents) or (above != path and above in more)
+        if not inside or after[path] == "many":
             yield path, after[path]
     for path in sorted(set(before) & set(after)):
         if before[path] != after[path] and {before[path], after[path]} == {"one", "many"}:

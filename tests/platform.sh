@@ -35,6 +35,7 @@ if [ ! -e "$root/.made" ]; then
     touch "$root/.made"
 fi
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
+mount --bind "$root" "$root" # the root is a mount, or no test can unshare mounts in it
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --bind /dev "$root/dev"

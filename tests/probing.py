@@ -444,6 +444,7 @@ NOT_ABOUT = {
     ("devices/graphics", "@type", "audio"),
     ("devices/graphics", "@type", "audio/@id"),
     ("devices/disk", "target/@bus", "readonly"),
+    *(("devices/interface", "@type", part) for part in ("source", "source/@dev")),
     *(("devices/interface", "@type", f"virtualport{part}") for part in ("", "/parameters", *(f"/parameters/@{name}" for name in ("managerid", "typeid", "typeidversion", "instanceid", "profileid", "interfaceid")))),
     *(("devices/interface", "virtualport/@type", part) for part in ("source/@bridge", "source/@mode", "source/@dev", "coalesce", "mtu")),
     *((path, slot, part) for path, slot, part in (

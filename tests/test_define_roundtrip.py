@@ -99,10 +99,17 @@ CASES = {
         vm(),
         add("<cpu><topology sockets='1' cores='2' threads='1'/></cpu>"),
     ),
-    "derived: loader and variables of a firmware": (
-        # libvirt 11 also writes <smm> for q35, which stays (decision 152)
+    "derived: loader, variables and SMM of a firmware": (
+        vm(top="<features><acpi/></features>"),
+        add("<os firmware='efi'/>"),
+    ),
+    "derived: SMM of the VM stays": (
         vm(top="<features><acpi/><smm state='on'/></features>"),
         add("<os firmware='efi'/>"),
+    ),
+    "derived: SMM of a secure loader": (
+        vm(top="<features><acpi/></features>"),
+        add("<os firmware='efi'><loader secure='yes'/></os>"),
     ),
     "derived: threads beside a list": (vm(top=threads(2, 1, 2)), add("<iothreads>4</iothreads>")),
     "derived: fewer threads than a list": (vm(top=threads(3, 1, 2, 3)), add("<iothreads>1</iothreads>")),
@@ -207,6 +214,39 @@ CASES = {
     ),
 }
 
+NIC = "<interface type='{}'><mac address='52:54:00:11:22:33'/>{}<model type='virtio'/>{}</interface>"
+SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+SOCKET = "<source type='unix' path='/tmp/vp.sock' mode='client'/>"
+RECONNECT = SOCKET.replace("/>", "><reconnect enabled='yes' timeout='10'/></source>")
+PASST = "<backend type='passt'/>"
+UPLINK = "<source dev='eth42'/>"
+FORWARD = "<portForward proto='tcp'><range start='2022' to='22'/></portForward>"
+#: Interfaces beside the backend passt, which makes a socket of its own: (interface of the VM, of the profile)
+PASST_CASES = {
+    "a socket gives way to passt": (("vhostuser", SOCKET, ""), ("vhostuser", "", PASST)),
+    "a socket that is opened again gives way": (("vhostuser", RECONNECT, ""), ("vhostuser", "", PASST)),
+    "a socket beside passt": (("vhostuser", "", PASST), ("vhostuser", SOCKET, "")),
+    "a socket beside passt and its uplink": (("vhostuser", UPLINK, PASST), ("vhostuser", SOCKET, "")),
+    "an uplink for vhostuser": (("vhostuser", "", PASST), ("vhostuser", UPLINK, "")),
+    "an uplink for user": (("user", "", PASST), ("user", UPLINK, "")),
+    "an uplink without passt": (("user", "", ""), ("user", UPLINK, "")),
+    "an uplink for whatever is there": (("user", "", ""), ("", UPLINK, "")),
+    "an uplink for a socket": (("vhostuser", SOCKET, ""), ("", UPLINK, "")),
+    "an uplink beside a socket": (("vhostuser", SOCKET, ""), ("vhostuser", UPLINK, "")),
+    "passt with an uplink": (("user", "", ""), ("user", UPLINK, PASST)),
+    "passt with an uplink instead of a socket": (("vhostuser", SOCKET, ""), ("vhostuser", UPLINK, PASST)),
+    "another type": (("user", UPLINK, FORWARD + PASST), ("vhostuser", "", "")),
+    "a bridge instead": (("user", UPLINK, FORWARD + PASST), ("bridge", "<source bridge='br0'/>", "")),
+    "ports of passt": (("user", "", PASST), ("user", "", FORWARD)),
+    "ports without passt": (("user", "", ""), ("", "", FORWARD)),
+    "a network gives way": (
+        ("network", "<source network='default'/>", ""),
+        ("user", UPLINK, FORWARD + PASST),
+    ),
+    "a macvtap gives way": (("direct", "<source dev='eth0' mode='bridge'/>", ""), ("user", UPLINK, PASST)),
+    "a macvtap instead": (("user", UPLINK, PASST), ("direct", "<source dev='eth0' mode='bridge'/>", "")),
+}
+
 
 def define(handle: Any, xml: str) -> str:
     domain = handle.defineXML(xml)
@@ -244,6 +284,16 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
         pytest.skip("no KVM here")
     store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
     round_trip(embedded_qemu, text, {"name": "p", "priority": 120}, store)
+
+
+@pytest.mark.skipif(libvirt.getVersion() < 11_001_000, reason="passt is older than vhostuser beside it")
+@pytest.mark.parametrize("priority", [0, 120])
+@pytest.mark.parametrize("name", PASST_CASES)
+def test_interfaces_of_passt(embedded_qemu: Any, name: str, priority: int) -> None:
+    has, wants = PASST_CASES[name]
+    wish = NIC.format(*wants).replace(" type=''", "")
+    store = MemoryStore([f"<profile name='p' version='1'>{add(devices(wish), 'no')}</profile>"])
+    round_trip(embedded_qemu, vm(NIC.format(*has), SHARED), {"name": "p", "priority": priority}, store)
 
 
 @pytest.mark.parametrize("machine", ["pc-q35-7.2", "pc-i440fx-7.1"])

@@ -135,6 +135,8 @@ def test_words_of_documents(path: Path) -> None:
 def test_what_is_new_in_the_format_is_listed_and_decided() -> None:
     assert newformat.DOCUMENT.read_text() == newformat.document()
     assert "to be decided" not in newformat.document()
+    listed = newformat.DOCUMENT.read_text()
+    assert "`devices/filesystem/idmap/uid`" in listed and "`devices/filesystem/idmap/uid/" not in listed
     assert newformat.decided("devices/nothing", "many", newformat.shipped()).startswith("**to be decided")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from strategies import MemoryStore
 from test_define_roundtrip import add, devices, vm
+from test_lifecycle import meaning
 
 import virtProfile
 from virtProfile.cli.main import runcli
@@ -210,3 +211,54 @@ def test_a_controller_that_another_profiles_device_needs() -> None:
         CompletionError, match="input tablet .* needs controller usb 0, which removes removes"
     ):
         virtProfile.apply(vm(), wishes, store=profiles)
+
+
+#: What libvirt 11 writes at define for the firmware that it chose: (features before, of the define, after taking back)
+SMM = {
+    "beside others": ("<features><acpi/></features>", "<features><acpi/><smm state='on'/></features>", None),
+    "where there are no features": ("", "<features><smm state='on'/></features>", None),
+    "of the VM": ("<features><smm state='on'/></features>", "<features><smm state='on'/></features>", None),
+    "with a size by hand": (
+        "<features><acpi/></features>",
+        "<features><acpi/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>",
+        "<features><acpi/><smm state='on'><tseg unit='MiB'>48</tseg></smm></features>",
+    ),
+    "off, by hand": (
+        "",
+        "<features><smm state='off'/></features>",
+        "<features><smm state='off'/></features>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMM)
+@pytest.mark.parametrize("secure", [False, True], ids=["", "secure"])
+def test_smm_of_the_firmware_that_a_profile_set(name: str, secure: bool) -> None:
+    before, defined, after = SMM[name]
+    loader = "<loader secure='yes'/>" if secure else ""
+    text = (
+        "<domain type='kvm'><name>vp</name><memory>1</memory>"
+        f"<os><type arch='x86_64' machine='q35'>hvm</type></os><devices/>{before}</domain>"
+    )
+    known = one(f"<add><os firmware='efi'>{loader}</os></add>")
+    first = virtProfile.apply(text, ["p"], store=known).xml
+    written = first.replace(before, defined) if before else first.replace("</domain>", f"{defined}</domain>")
+    again = virtProfile.apply(written, store=known)
+    assert not again.changes
+    back = virtProfile.unapply(again.xml, store=known).xml
+    expected = text if after is None else text.replace(f"{before}</domain>", f"{after}</domain>")
+    assert meaning(back) == meaning(expected)
+
+
+def test_smm_stays_where_the_vm_has_such_a_firmware_itself() -> None:
+    """Taken back is a loader's word alone: libvirt writes the same for the VM's own firmware."""
+    text = (
+        "<domain type='kvm'><name>vp</name><memory>1</memory>"
+        "<os firmware='efi'><type arch='x86_64' machine='q35'>hvm</type></os><devices/></domain>"
+    )
+    known = one("<add><os><loader secure='yes'/></os></add>")
+    first = virtProfile.apply(text, ["p"], store=known).xml
+    assert "smm" in re.search("implies='([^']*)'", first)[1]
+    written = first.replace("</domain>", "<features><smm state='on'/></features></domain>")
+    back = virtProfile.unapply(written, store=known).xml
+    assert "<smm state='on'/>" in back and "loader" not in back

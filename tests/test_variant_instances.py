@@ -316,3 +316,56 @@ def test_what_the_vm_had_beside_its_variant_comes_back() -> None:
     first = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store).xml
     assert virtProfile.apply(first, store=store).xml == first
     assert virtProfile.unapply(first, store=store).xml == text
+
+
+PASST = "<backend type='passt'/>"
+SOCKET = "<source type='unix' path='/tmp/vp.sock' mode='client'/>"
+UPLINK = "<source dev='eth42'/>"
+PORTS = "<portForward proto='tcp'><range start='2022' to='22'/></portForward>"
+SHARED = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+NO_TYPE = "<interface><mac address='52:54:00:11:22:33'/>{}</interface>"
+
+
+@pytest.mark.parametrize("inner", [PASST, UPLINK + PASST], ids=["", "with an uplink"])
+def test_passt_makes_its_own_socket(inner: str) -> None:
+    """What libvirt drops beside a value in an element that was not there is the record's to keep (libvirt 11.3)."""
+    text = domain(NIC.format("vhostuser", SOCKET, "virtio", ""), before=SHARED)
+    wish = devices(NO_TYPE.format(inner))
+    result = apply(text, wish, 100)
+    interface = etree.fromstring(result.xml).find("devices/interface")
+    assert interface.find("backend").get("type") == "passt"
+    assert not interface.xpath("source/@path | source/@type | source/@mode")
+    assert interface.xpath("string(source/@dev)") == ("eth42" if UPLINK in inner else "")
+    weak = apply(text, wish, 0)
+    assert not weak.changes
+    assert any("source/@" in lost.hint for lost in weak.overridden), weak.overridden
+
+
+@pytest.mark.parametrize("kind", ["user", "vhostuser"])
+def test_what_passt_alone_has(kind: str) -> None:
+    """The host's interface and the ports are kept beside passt, with any type that has it, and lost without."""
+    for inner in (UPLINK, PORTS):
+        wish = devices(NO_TYPE.format(inner))
+        kept = apply(domain(NIC.format(kind, "", "virtio", PASST), before=SHARED), wish, 0)
+        assert kept.changes and not kept.overridden
+        for priority in (0, 120):
+            lost = apply(domain(NIC.format(kind, "", "virtio", ""), before=SHARED), wish, priority)
+            assert not lost.changes
+            assert ["without backend/@type 'passt'" in loss.hint for loss in lost.overridden] == [True]
+
+
+def test_another_type_keeps_what_passt_has() -> None:
+    text = domain(NIC.format("user", UPLINK + PORTS, "virtio", PASST), before=SHARED)
+    root = etree.fromstring(apply(text, devices(NIC.format("vhostuser", "", "virtio", "")), 120).xml)
+    assert root.xpath("devices/interface[@type='vhostuser'][source/@dev][portForward]")
+    bridge = NIC.format("bridge", "<source bridge='br0'/>", "virtio", "")
+    root = etree.fromstring(apply(text, devices(bridge), 120).xml)
+    assert root.xpath("devices/interface[@type='bridge'][source/@bridge][not(portForward)]")
+
+
+def test_a_member_that_the_variant_does_not_allow_is_not_added() -> None:
+    """Of what there may be several, too: libvirt refuses the addresses of a bridge's interface."""
+    text = domain(NIC.format("bridge", "<source bridge='br0'/>", "virtio", ""))
+    result = apply(text, devices(NO_TYPE.format("<ip address='192.0.2.9' family='ipv4' prefix='24'/>")), 120)
+    assert not result.changes
+    assert [loss.path.rpartition("/")[2] for loss in result.overridden] == ["ip"]

@@ -38,7 +38,7 @@ SEED = int(os.environ.get("VIRT_PROFILE_SEED", "1"))
 #: What belongs to which variant is judged as on the libvirt that defines it, as on a connection.
 HOST = Context(schema=host_schema(needed=False))
 #: How many cases the fast suite tries.
-SAMPLE = 150
+SAMPLE = int(os.environ.get("VIRT_PROFILE_VARIANTS", "150"))
 #: Errors that say that two things cannot hold together, or that this machine has no such thing.
 REFUSALS = {"conflict", "invalid-domain", "completion"}
 

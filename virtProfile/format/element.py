@@ -13,6 +13,8 @@ from virtProfile.format.schema import ForeignNode, Node
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from virtProfile.format.facts import Variant
+
 
 Element: TypeAlias = etree._Element
 
@@ -79,7 +81,7 @@ def resolve(element: Element, path: str) -> tuple[Element | None, str]:
             return (element, TEXT) if (element.text or "").strip() else (None, "")
         if part[0] == "@":
             return (element, part) if element.get(part[1:]) is not None else (None, "")
-        below = element.getparent() if part == ".." else next(_children(element, part), None)
+        below = _above(element, part) if part[:2] == ".." else next(_children(element, part), None)
         if below is None:
             return None, ""
         element = below
@@ -89,8 +91,28 @@ def resolve(element: Element, path: str) -> tuple[Element | None, str]:
 def _children(element: Element, step: str) -> Iterator[Element]:
     """The children that a step of a fact means: a tag, or with a value as in ``memory[@placement=auto]``."""
     tag, _, condition = step.partition("[")
-    name, _, value = condition[1:-1].partition("=")
-    return (below for below in element.iterchildren(tag) if not name or below.get(name) == value)
+    return (below for below in element.iterchildren(tag) if not condition or _meets(below, condition))
+
+
+def _above(element: Element, step: str) -> Element | None:
+    """The parent, as in ``..``, or where it has a value, as in ``..[@type=direct|vdpa]``."""
+    parent = element.getparent()
+    condition = step.partition("[")[2]
+    return None if parent is None or condition and not _meets(parent, condition) else parent
+
+
+def _meets(element: Element, condition: str) -> bool:
+    """Does it have the value that ``@name=value]`` asks for, one of those between ``|``?"""
+    name, _, values = condition[1:-1].partition("=")
+    return element.get(name) in values.split("|")
+
+
+def forbids(part: Variant, value: str | None, element: Element) -> bool:
+    """Does libvirt drop or refuse a part of a variant beside that value, for what stands around it?
+
+    :param element: of the discriminator
+    """
+    return part.forbids(value) and not (part.unless and resolve(element, part.unless)[0] is not None)
 
 
 def resolve_all(element: Element, path: str) -> list[tuple[Element, str]]:

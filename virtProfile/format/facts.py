@@ -68,13 +68,15 @@ class Variant:
     :ivar what: the part, relative to the element of the discriminator; ``..`` leads out of it, and a step
         may ask for a value, as in ``memory[@placement=auto]``
     :ivar path: the same without what its steps ask for
+    :ivar unless: what allows the part beside any value, relative to the element of the discriminator; or ""
     """
 
-    __slots__ = ("what", "path", "goes", "_keeps", "_others")
+    __slots__ = ("what", "path", "goes", "unless", "_keeps", "_others")
 
-    def __init__(self, what: str, keeps: frozenset[str], others: frozenset[str]) -> None:
+    def __init__(self, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = "") -> None:
         self.what = what
         self.path = _CONDITION.sub("", what)
+        self.unless = unless
         #: it says what the very value is, and goes with any other
         self.goes = not keeps and not others
         self._keeps = keeps
@@ -175,7 +177,7 @@ class Facts:
         return found
 
     def _belongs(
-        self, path: str, slot: str, what: str, keeps: frozenset[str], others: frozenset[str]
+        self, path: str, slot: str, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = ""
     ) -> None:
         """A part below `path` belongs to some values of a slot below `path`."""
         *tags, slot = slot.split("/")
@@ -185,7 +187,7 @@ class Facts:
             common += 1
         relative = "/".join([".."] * (len(tags) - common) + steps[common:])
         element = "/".join((path, *tags))
-        variant = Variant(relative, keeps, others)
+        variant = Variant(relative, keeps, others, unless)
         self._make(element).variants.setdefault(slot, []).append(variant)
         self.belongs.setdefault(f"{path}/{what}", []).append((element, slot, variant))
 
@@ -212,9 +214,10 @@ class Facts:
         for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
             facts._make(path).dependents[slot] = frozenset(depends.split("+"))
         for path, slot, what, values, *_ in rows(directory / "variants.tsv"):
+            values, _, unless = values.partition(" unless ")
             known = frozenset(values.lstrip("!-").split(" ")) if values != "-" else _NONE
             pair = (_NONE, known) if values[0] == "!" else (known, _NONE)
-            facts._belongs(path, slot, what, *pair)
+            facts._belongs(path, slot, what, *pair, unless)
         for path, slot, what, kept, refused, when, *_ in rows(directory / "probed.tsv"):
             if holds(when, era):
                 facts._belongs(path, slot, what, frozenset(kept.split(" ")), frozenset(refused.split(" ")))

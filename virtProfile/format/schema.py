@@ -298,13 +298,13 @@ class Allowing:
         self.name = slot[1:]
         self.path = path
         self._variants = variants
-        self._known: dict[str | None, bool] = {}
+        self._known: dict[str | None, tuple[Variant, ...]] = {}
 
-    def forbids(self, value: str | None) -> bool:
-        """Does libvirt drop or refuse what depends on it where the discriminator has the value?"""
+    def forbidding(self, value: str | None) -> tuple[Variant, ...]:
+        """By what libvirt drops or refuses what depends on it where the discriminator has the value."""
         known = self._known.get(value)
         if known is None:
-            known = any(variant.forbids(value) for variant in self._variants)
+            known = tuple(variant for variant in self._variants if variant.forbids(value))
             if len(self._known) < MAX_WORDS:  # words of the schema, not whatever a document says
                 self._known[value] = known
         return known

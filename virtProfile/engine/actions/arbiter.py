@@ -17,6 +17,7 @@ from virtProfile.format.element import (
     attributes,
     child,
     container,
+    forbids,
     resolve,
     resolve_all,
 )
@@ -264,7 +265,7 @@ class Arbiter:
         if before is not None and after is not None:
             self._drop(element, before, after, writer, leaf.slot)
         for part in leaf.node.variants.get(leaf.slot, ()):
-            if part.forbids(leaf.value) or (part.goes and old):
+            if forbids(part, leaf.value, element) or (part.goes and old):
                 self._drop_part(element, leaf.node, part, writer)
         for below in list(element.iterchildren("*")):  # a second source is UDP's, and no other's
             inner = leaf.node.child(below.tag)
@@ -303,12 +304,19 @@ class Arbiter:
                 if self.tree.stands(element) and not given:
                     self._drop_value(element, PRESENCE, writer)
 
-    def blocking(self, element: Element, leaf: Leaf, writer: Writer) -> tuple[str, list[Writer]] | None:
-        """(what, whose) of a part that stands, that the wanted variant does not allow, and that stays."""
+    def blocking(
+        self, element: Element, leaf: Leaf, writer: Writer, missing: int = 0
+    ) -> tuple[str, list[Writer]] | None:
+        """(what, whose) of a part that stands, that the wanted variant does not allow, and that stays.
+
+        :param element: of the leaf, or the last one on the way to it that is there
+        :param missing: how many elements are missing on that way
+        """
         for part in leaf.node.variants.get(leaf.slot, ()):
-            if not part.forbids(leaf.value):
+            what = part.what.removeprefix("../" * missing)
+            if missing and (what == part.what or part.unless) or not forbids(part, leaf.value, element):
                 continue
-            at, slot = resolve(element, part.what)
+            at, slot = resolve(element, what)
             if at is None:
                 continue
             owners = self.tree.subtree_owners(at) if slot == PRESENCE else self.tree.owners(at, slot)
@@ -329,18 +337,26 @@ class Arbiter:
                 at = None if at is None else at.getparent()
             if at is not None and place.tags:
                 at = container(at, place.tags)
-            if at is None or not place.forbids(at.get(place.name)):
+            if at is None:
                 continue
             value = at.get(place.name)
+            part = next((part for part in place.forbidding(value) if forbids(part, value, at)), None)
+            if part is None:
+                continue
             slot = place.slot
             owners = self.tree.owners(at, slot)
             if any(owner.origin == writer.origin for owner in owners):
                 continue  # its own doing, which lint tells
             if not writer.is_default or writer.hard:
                 name = "/".join((*place.path.split("/")[-1:], slot))
-                at, missing = self.reach(thing, leaf.tags)
-                rest = "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot))
+                tags = leaf.tags[:-1] if leaf.slot == PRESENCE and leaf.node.many else leaf.tags
+                at, missing = self.reach(thing, tags)
+                rest = "/".join((*leaf.tags[len(tags) - missing :], leaf.slot)).rstrip("/")
                 note = f"{name} is '{value}', which excludes it"
+                if part.unless and part.unless[:2] != "..":
+                    tag, _, condition = part.unless.partition("[")
+                    slot, _, words = condition[:-1].partition("=")
+                    note += f" without {tag}/{slot} '{words}'"
                 self.lose(at, rest, leaf.value, None, writer, owners, note)
                 self.losses[-1].final = True
             return True

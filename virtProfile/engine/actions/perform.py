@@ -33,7 +33,7 @@ from virtProfile.errors import CardinalityError, ProfileError
 from virtProfile.format.element import PRESENCE, TEXT, Element, container, in_words, parent_of, read
 from virtProfile.language.directives import attribute
 from virtProfile.language.profile import Kind, Multiple
-from virtProfile.language.wishes import Leaf
+from virtProfile.language.wishes import Leaf, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,8 +199,13 @@ class Actions:
         if missing:
             if not for_many and any(stage.node.many for stage in leaf.way[len(leaf.way) - missing :]):
                 return None
-            if not self.restorer.excluded(thing, leaf, writer):
+            varies = leaf.slot in leaf.node.variants
+            if varies and self._is_blocked(element, leaf, writer, missing):
+                lost.note(leaf, "")
+            elif not self.restorer.excluded(thing, leaf, writer):
                 element = self.restorer.make_chain(element, leaf, missing, writer)
+                if varies and for_many:
+                    self.arbiter.drop_variant(element, leaf, "", writer)
                 if leaf.slot != PRESENCE:
                     self.arbiter.write(element, leaf, writer)
                 self.effective.add(writer)
@@ -245,15 +250,21 @@ class Actions:
                 )
                 lost.note(leaf, old)
 
-    def _is_blocked(self, element: Element, leaf: Leaf, writer: Writer) -> bool:
-        """Does a part stay that the wanted variant does not allow? Then the variant is lost to it."""
-        found = self.arbiter.blocking(element, leaf, writer)
+    def _is_blocked(self, element: Element, leaf: Leaf, writer: Writer, missing: int = 0) -> bool:
+        """Does a part stay that the wanted variant does not allow? Then the variant is lost to it.
+
+        :param element: of the leaf, or the last one on the way to it that is there
+        :param missing: how many elements are missing on that way
+        """
+        found = self.arbiter.blocking(element, leaf, writer, missing)
         if found is None:
             return False
-        has, _ = read(element, leaf.slot, leaf.node)
-        self.arbiter.lose(
-            element, leaf.slot, leaf.value, has, writer, found[1], f"{found[0]} is there, which excludes it"
-        )
+        if missing and writer.is_default and not writer.hard:
+            return True  # a default leaves it
+        has = None if missing else read(element, leaf.slot, leaf.node)[0]
+        slot = "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot))
+        note = f"{found[0]} is there, which excludes it"
+        self.arbiter.lose(element, slot, leaf.value, has, writer, found[1], note)
         return True
 
     def _group(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
@@ -352,6 +363,10 @@ class Actions:
             return
         if self._list_excluded(thing, group, want, writer):
             return
+        if self.schema.belongs(group.node.path):
+            way = (*group.way, Stage(group.tag, group.node, None))
+            if self.arbiter.unfit(thing, Leaf(way, group.node, PRESENCE, None, want.line), writer):
+                return
         parent, node = self._container(thing, group, writer)
         self.restorer.create(parent, node, want, writer)
 

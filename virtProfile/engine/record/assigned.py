@@ -25,6 +25,7 @@ from virtProfile.format.element import (
     Element,
     attributes,
     child,
+    forbids,
     parent_of,
     read_part,
     resolve,
@@ -296,7 +297,7 @@ def variant_changed(
             ):
                 stand_aside(tree, below, writers, again)
     for part in node.variants.get(slot, ()):
-        if part.forbids(now) or not (part.goes or part.forbids(before or node.implied.get(slot))):
+        if part.forbids(now) or not (part.goes or forbids(part, before or node.implied.get(slot), element)):
             continue
         standing, at = resolve(element, part.what)
         if standing is None:
@@ -310,7 +311,11 @@ def variant_changed(
 
 def _has_values_back(tree: WorkTree, element: Element) -> bool:
     """Did it, or something in it, get a value back that the VM had? Then it is not what libvirt wrote."""
-    return any(part in tree.taken_back for part in element.iter("*"))
+    return any(
+        (text_of(part) if slot == TEXT else part.get(slot[1:])) is not None
+        for part in element.iter("*")
+        for slot in tree.taken_back.get(part, ())
+    )
 
 
 def respelled(tree: WorkTree, located: Located, writers: list[Writer]) -> None:

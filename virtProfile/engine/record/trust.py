@@ -376,12 +376,13 @@ class _Reach:
         return self._moves(path) or self._falls(path) or self._selected(path, written)
 
     def empties(self, node: Node | None, written: Written) -> bool:
-        """Does an action remove such an element, or all parts of one that is nothing but its parts?"""
+        """Does an action remove such an element, or all that there is of one?"""
         if node is None or self.removes(node.path, written):
             return node is not None
-        if node.many or written.attrs or written.text is not None or not written.children:
+        if node.many or written.text is not None or not (written.attrs or written.children):
             return False
-        return all(self.empties(child_node(node, part.tag), part) for part in written.children)
+        falls = all(self._falls(f"{node.path}/@{name}") for name in written.attrs)
+        return falls and all(self.empties(child_node(node, part.tag), part) for part in written.children)
 
     def makes(self, path: str) -> bool:
         """Does an action make such an element?"""
