@@ -136,3 +136,47 @@ def test_origins_are_above_the_hunk_where_the_margin_has_no_room() -> None:
     assert header.endswith("@@ cache 1.0")
     wide = run(words, terminal=True, COLUMNS="200").text
     assert next(line for line in wide.splitlines() if line.startswith("@@")).endswith(" @@")
+
+
+def test_what_unapply_does_is_shown_before(tmp_path: Path) -> None:
+    """As with apply: the difference, then the question; and what stays, as somebody changed it."""
+    text = (DATA / "applied.xml").read_text().replace("type='kvm'", "type='test'", 1)
+    text = text.replace("</name>", "</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>", 1)
+    driver = tmp_path / "driver.xml"
+    driver.write_text(f"<node>{text}</node>")
+    words = ["-c", f"test://{driver}", "vm", "--unapply", "all"]
+    done = run([*words, "--confirm"], b"n\n")
+    assert "-    <sound model='ac97'" in done.text and "discard='unmap'/>" in done.text
+    kept, _, asked = done.err.partition("Define 'vm' with the changed XML? (y/n): ")
+    assert "@cache stays 'unsafe': it was changed since 'cache' wrote 'none'" in kept
+    assert asked == "not defined\n"
+    shown = run([*words, "--print-diff"])
+    assert shown.text == done.text
+    plain = run(["--input", "applied.xml", "--unapply", "sound"])
+    assert "stays" not in plain.err  # of the profiles that go, not of others
+
+
+def test_a_secret_that_stays_is_not_shown(tmp_path: Path) -> None:
+    text = (DATA / "applied.xml").read_text()
+    entry = "<vr:on at='devices/graphics[@type=vnc]'><vr:graphics passwd='mine'/></vr:on>"
+    (tmp_path / "vm.xml").write_text(
+        text.replace(
+            "<vr:on at='devices/disk[target/@dev=vda]", entry + "<vr:on at='devices/disk[target/@dev=vda]"
+        )
+    )
+    done = run(["--input", str(tmp_path / "vm.xml"), "--unapply", "all"])
+    assert "@passwd stays '***': it was changed since 'cache' wrote '***'" in done.err
+    assert "hush" not in done.err and "mine" not in done.err
+
+
+def test_a_version_that_is_gone_is_named_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    """Taking back what reaches into the host needs the profile of the record."""
+    text = (DATA / "applied.xml").read_text()
+    entry = "<vr:on at='devices/disk[target/@dev=vda]/source'><vr:source file='/var/lib/libvirt/images/vm.qcow2'/><vr:was file='/a'/></vr:on>"
+    text = text.replace(
+        "<vr:on at='devices/disk[target/@dev=vda]", entry + "<vr:on at='devices/disk[target/@dev=vda]", 1
+    )
+    (tmp_path / "vm.xml").write_text(text.replace("name='cache' version='1.0'", "name='cache' version='7.7'"))
+    done = run(["--input", str(tmp_path / "vm.xml"), "--unapply", "all", "--profile-dir", "profiles"])
+    assert done.status and "profile 'cache' version '7.7' was not found" in done.err
+    assert "searched: profiles, " in done.err
