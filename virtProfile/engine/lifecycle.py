@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from virtProfile.format.document import Document
     from virtProfile.format.schema import Node, Schema
     from virtProfile.language.profile import Profile
-    from virtProfile.language.requests import Selected
+    from virtProfile.language.requests import Entry, Selected
     from virtProfile.language.store import Store
     from virtProfile.result import Result
 
@@ -64,8 +64,7 @@ def unapply(
     document = parse(xml, name=name)
     entries = read_list(document)
     known = read_record(document) or Record()
-    listed = {entry.request.name for entry in entries if not entry.exclude}
-    there = {*listed, *(recorded.name for recorded in known.profiles)}
+    there = _there(entries, known)
     everything = names == [ALL] and ALL not in there
     if everything:
         wanted = there
@@ -99,6 +98,21 @@ def unapply(
     result = run(call)
     result.warnings += tuple(_kept(document, known, wanted, call.context.domain_schema, result))
     return result
+
+
+def _there(entries: Iterable[Entry], known: Record) -> set[str]:
+    """What may be taken back: what is on the list and what the record has."""
+    listed = {entry.request.name for entry in entries if not entry.exclude}
+    return {*listed, *(recorded.name for recorded in known.profiles)}
+
+
+def listed_names(xml: str) -> list[str]:
+    """The profiles of a VM that `unapply` takes, sorted.
+
+    :raises ProfileError: the domain or its list cannot be read
+    """
+    document = parse(xml)
+    return sorted(_there(read_list(document), read_record(document) or Record()))
 
 
 def _kept(
