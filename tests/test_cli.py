@@ -502,6 +502,29 @@ def test_completion(tmp_path: Path) -> None:
     assert "desktop" in [one.strip() for one in complete("virt-profile --profile d")]
     assert any(one.startswith("--print-diff") for one in complete("virt-profile --print-d"))
     assert "test" in [one.strip() for one in complete("virt-profile -c test:///default te")]
+    # what the VM has, and nothing else
+    offered = {one.strip() for one in complete(f"virt-profile --input {DATA}/applied.xml --unapply ")}
+    assert offered == {"cache", "sound", "all"}
+    assert "cache" in [
+        one.strip() for one in complete(f"virt-profile --input {DATA}/applied.xml --upgrade c")
+    ]
+    # params of a profile, and their words
+    offered = {one.strip() for one in complete("virt-profile --profile gl-desktop,")}
+    assert offered == {
+        "gl-desktop,rendernode=",
+        "gl-desktop,priority=",
+        "gl-desktop,version=",
+        "gl-desktop,instance=",
+    }
+    assert complete("virt-profile --profile gpu-passthrough,functions=0-1,h") == [
+        "gpu-passthrough,functions=0-1,hide="
+    ]
+    flags = {one.strip() for one in complete("virt-profile --profile virtio-disk,drivers=")}
+    assert flags == {"virtio-disk,drivers=yes", "virtio-disk,drivers=no"}
+    models = {one.strip() for one in complete("virt-profile --profile iommu,model=")}
+    assert "iommu,model=intel" in models
+    assert complete("virt-profile --profile nope,") == [""]
+    assert "audit-disk-bus" in [one.strip() for one in complete("virt-profile vm --audit audit-d")]
 
 
 DOMCAPS = """<domainCapabilities>

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,53 @@ def test_patch_takes_what_is_piped(tmp_path: Path) -> None:
     assert "hush" not in text
 
 
+LINES = [
+    "# features: add acpi by one 1.0 (one.xml:3)",
+    "# disk vda: add driver/@cache 'none' by two 2 (two.xml:7)",
+    "# sound 1: add @model 'ich9', codec[1]/@type 'duplex' by one 1.0 (one.xml:3)",
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        (
+            [("set", "/domain/@type", "qemu", "kvm", 1)],
+            ["domain: set @type 'qemu' -> 'kvm' by p 1 (p.xml:1)"],
+        ),
+        (
+            [
+                ("add", "/domain/cpu", None, None, 1),
+                ("add", "/domain/cpu/numa/cell[@id='0']/@id", None, "0", 1),
+                ("add", "/domain/cpu/numa/cell[@id='0']/@cpus", None, "0-1", 3),
+                ("remove", "/domain/cpu/feature[@name='a/b]']/@policy", "require", None, 2),
+            ],
+            [
+                "cpu: add numa/cell[@id='0']/@cpus '0-1', remove feature[@name='a/b]']/@policy 'require'"
+                " by p 1 (p.xml:1, 2, 3)"
+            ],
+        ),
+        (
+            [
+                ("add", "/domain/devices/rng[2]", None, None, 4),
+                ("remove", "/domain/devices/disk[target/@dev='vda']/boot/@order", "1", None, 0),
+            ],
+            ["rng 2: add it by p 1 (p.xml:4)", "disk vda: remove boot/@order '1' by p 1 (p.xml)"],
+        ),
+    ],
+)
+def test_a_line_for_each_device(rows: list[Any], lines: list[str]) -> None:
+    changes = [
+        Change(op, path, before, after, Origin("p", "1", "add", "p.xml", line), ())
+        for op, path, before, after, line in rows
+    ]
+    assert list(diff.summaries(changes)) == lines
+
+
 def test_origins_before_the_diff_and_in_hunks() -> None:
     lines = diff.unified(RESULT).splitlines()
-    assert lines[1] == f"# add {CACHE} 'none' by two 2 (two.xml:7)"
-    assert lines[4:6] == ["--- Original XML", "+++ Altered XML"]
+    assert lines[:3] == LINES
+    assert lines[3:5] == ["--- Original XML", "+++ Altered XML"]
     assert [line.partition(" @@ ")[2] for line in lines if line.startswith("@@")] == [
         "(list of profiles), one 1.0, two 2",
         "one 1.0",

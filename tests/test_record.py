@@ -91,8 +91,21 @@ def test_another_text_of_the_version(digest: str) -> None:
 def test_a_profile_that_is_gone_is_taken_back_by_the_record_alone() -> None:
     text = applied("rng", "nics", "quiet")
     assert virtProfile.unapply(text, store=MemoryStore([])).xml == VM
-    with pytest.raises(PolicyError, match="version 1 of it is not in the store"):
+    with pytest.raises(PolicyError, match="version .1. was not found"):
         virtProfile.unapply(text, store=MemoryStore([]), trust="store")
+
+
+def test_what_was_changed_since_is_said_to_stay() -> None:
+    text = applied("rng", "nics")
+    head, _, devices = text.rpartition("</metadata>")
+    edited = devices.replace("model type='virtio'", "model type='rtl8139'").replace(
+        "/dev/random", "/dev/urandom"
+    )
+    result = unapply(f"{head}</metadata>{edited}")
+    assert "<rng" not in result.xml and "rtl8139" in result.xml  # what was added goes whole
+    (kept,) = [warning for warning in result.warnings if warning.code == "kept"]
+    assert kept.message.endswith("/model/@type stays 'rtl8139': it was changed since 'nics' wrote 'virtio'")
+    assert kept.severity == "info" and kept.profile == "nics"
 
 
 def test_an_application_that_replaces_the_list_withdraws() -> None:

@@ -157,7 +157,7 @@ def test_what_protects_or_identifies_is_not_taken_out(payload: str) -> None:
 def test_a_profile_that_does_not_exist_confirms_nothing() -> None:
     for payload in PAYLOADS:
         xml = forged("rng", payload).replace("name='rng'", "name='nowhere'")
-        with pytest.raises(PolicyError, match="not in the store"):
+        with pytest.raises(PolicyError, match="was not found"):
             virtProfile.unapply(xml, store=STORE, trust="store")
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from virtProfile.option import Option
 
-_VM = "the VM"
+_EVERYDAY = "everyday"
 _PROFILES = "the profiles"
 _CONTEXT = "what profiles may ask about (a connection provides it)"
 _OUTPUT = "output (the default is to define a DOMAIN, and to print a file or stdin)"
@@ -45,6 +45,10 @@ _FLEET = "fleets: many VMs in one call (nothing is written without --define or -
 _HOSTS = "about hosts"
 _SERVICE = "another machine's profiles"
 _OTHER = "other"
+#: In the order of ``--help``: what is used every day, what is written, what was applied; then the rest.
+GROUPS = (
+    _EVERYDAY, _PROFILES, _OUTPUT, _DEFINE, _LIFE, _ABOUT, _LIVE, _FLEET, _CONTEXT, _HOSTS, _SERVICE, _OTHER,
+)  # fmt: skip
 
 #: The options of the set "task": what the program does besides applying.
 _TASKS = ("--list", "--info", "--lint", "--test", "--learn", "--merge-capabilities")
@@ -100,12 +104,12 @@ def _resumed(option: str, text: str) -> Literal["", "failed"]:
 class ApplyOptions:
     """What a call is asked for: by a command line, or by a program that has none.
 
-    The order of the fields is that of ``--help``.
+    ``--help`` shows them by group, as `GROUPS` has them, and within a group in the order of the fields.
     """
 
     domain: str | None = operand(
         "DOMAIN",
-        group=_VM,
+        group=_EVERYDAY,
         help="a domain that libvirt knows, by name, id or UUID",
         completes="domain",
         excludes=("--input",),
@@ -113,7 +117,7 @@ class ApplyOptions:
     uris: tuple[str, ...] = each(
         "-c",
         "--connect",
-        group=_VM,
+        group=_EVERYDAY,
         help=(
             "connect to libvirt at URI, such as qemu:///system; without it libvirt's default;"
             " with --all it may be repeated"
@@ -124,7 +128,7 @@ class ApplyOptions:
     )
     inputs: tuple[str, ...] = each(
         "--input",
-        group=_VM,
+        group=_EVERYDAY,
         help=(
             "read the domain XML from FILE instead of asking libvirt for DOMAIN; '-' is stdin."
             " A directory, a pattern, or several are a fleet"
@@ -134,7 +138,7 @@ class ApplyOptions:
     )
     profile: tuple[str, ...] = each(
         "--profile",
-        group=_PROFILES,
+        group=_EVERYDAY,
         help=(
             "apply the profile NAME; may be repeated. Priorities above 99 override the VM"
             " definition. '--profile help' lists the profiles"
@@ -145,7 +149,7 @@ class ApplyOptions:
     )
     override: bool = flag(
         "--override",
-        group=_PROFILES,
+        group=_EVERYDAY,
         help="let each --profile that names no priority override the VM definition (priority=100)",
         reported=True,
         calls=("apply", "device", "hosts"),
@@ -238,7 +242,7 @@ class ApplyOptions:
     )
     print_diff: bool = flag(
         "--print-diff",
-        group=_OUTPUT,
+        group=_EVERYDAY,
         help="print what changes, each line with the profile that wants it",
         one_of="output",
         instead=_JSON_LINES,
@@ -285,7 +289,7 @@ class ApplyOptions:
     )
     start: bool = flag("--start", group=_DEFINE, help="start the domain after it was defined")
     confirm: bool = flag(
-        "--confirm", group=_DEFINE, help="show the difference and ask before defining", instead=_JSON_LINES
+        "--confirm", group=_EVERYDAY, help="show the difference and ask before defining", instead=_JSON_LINES
     )
     yes: bool = flag(
         "--yes",
@@ -299,7 +303,7 @@ class ApplyOptions:
     )
     status: bool = flag(
         "--status",
-        group=_LIFE,
+        group=_EVERYDAY,
         help=(
             "show which profiles apply to the VM, which have newer versions,"
             " and what was changed by hand since"
@@ -318,10 +322,10 @@ class ApplyOptions:
     )
     unapply: tuple[str, ...] = each(
         "--unapply",
-        group=_LIFE,
+        group=_EVERYDAY,
         help="take back what the profile NAME did to the VM, or what all did; may be repeated",
         metavar="NAME|all",
-        completes="profile",
+        completes="applied",
         one_of="life",
         excludes=("--profile", "--override", "--auto", "--no-record"),
         reported=True,
@@ -340,7 +344,7 @@ class ApplyOptions:
         group=_LIFE,
         help="bring the profile NAME, or all, to the newest version, after showing the difference",
         metavar="NAME",
-        completes="profile",
+        completes="applied",
         one_of="life",
         excludes=("--profile", "--override", "--auto", "--no-record"),
         reported=True,
@@ -353,7 +357,7 @@ class ApplyOptions:
             " without NAME by all rules; and by the profiles on its list"
         ),
         metavar="NAME",
-        completes="profile",
+        completes="rule",
         one_of="life",
         excludes=(
             "--profile",
@@ -425,10 +429,10 @@ class ApplyOptions:
             "--output",
         ),
     )
-    list: bool = flag("--list", group=_ABOUT, help="list the profiles", one_of="task")
+    list: bool = flag("--list", group=_EVERYDAY, help="list the profiles", one_of="task")
     info: str | None = value(
         "--info",
-        group=_ABOUT,
+        group=_EVERYDAY,
         help="show the profile NAME",
         metavar="NAME[,version=V]",
         completes="profile",
@@ -607,7 +611,7 @@ class ApplyOptions:
         "-d", "--debug", group=_OTHER, help="log to stderr, with tracebacks of errors", tasks=_TASKS
     )
     version: bool = flag("--version", group=_OTHER, help="print the version and exit")
-    help: bool = flag("-h", "--help", group=_OTHER, help="print this and exit")
+    help: bool = flag("-h", "--help", group=_EVERYDAY, help="print this and exit")
 
     @property
     def connect(self) -> str | None:
@@ -635,7 +639,7 @@ class ApplyOptions:
         return {row.word: row.plain(getattr(self, name)) for name, row in FIELDS if call in row.calls}
 
 
-#: All options, and DOMAIN, in the order of ``--help``, with the field of each.
+#: All options, and DOMAIN, with the field of each.
 FIELDS: tuple[tuple[str, Option], ...] = tuple(
     (name, row) for name, rows in rows_of(ApplyOptions).items() for row in rows
 )

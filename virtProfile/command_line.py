@@ -45,10 +45,12 @@ def parser_of(
     usage: str,
     description: str,
     epilog: str | None = None,
+    order: Sequence[str] = (),
     completer: Callable[[str], Any] | None = None,
 ) -> OptionParser:
     """The parser of options, which its namespace has by `Option.dest`.
 
+    :param order: of the groups in ``--help``; others follow as the rows name them
     :param completer: gives what completes a kind of value; only for a shell that asks
     """
     made = OptionParser(
@@ -61,7 +63,7 @@ def parser_of(
         add_help=False,
         allow_abbrev=False,
     )
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {title: made.add_argument_group(title) for title in order}
     for row in rows:
         if row.group not in groups:
             groups[row.group] = made.add_argument_group(row.group)

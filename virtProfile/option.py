@@ -65,7 +65,8 @@ class Option:
     :ivar group: the heading of ``--help`` that it is under
     :ivar words: the only values that it takes
     :ivar read: makes the value from the option's name and the word given with it
-    :ivar completes: what completes its value: "", "file", "directory", "profile", "connection", "domain"
+    :ivar completes: what completes its value: "", "file", "directory", "profile", "rule",
+        "applied" (a profile of the VM), "connection", "domain"
     :ivar one_of: the name of a set of options of which only one may be given
     :ivar excludes: options with which it cannot be given, besides those of its set
     :ivar needs: the option without which it has no effect, or several of which one is enough; `needs_hint`

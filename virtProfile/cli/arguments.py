@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from virtProfile.apply_options import ROWS, ApplyOptions
+from virtProfile.apply_options import GROUPS, ROWS, ApplyOptions
 from virtProfile.command_line import is_given, parser_of
 from virtProfile.errors import UsageError
 from virtProfile.language.requests import profile_wish
@@ -51,6 +51,7 @@ def parser(completer: Callable[[str], Any] | None = None) -> OptionParser:
         usage="%(prog)s [OPTIONS] [DOMAIN | --input FILE | < XML] [--profile NAME]…",
         description="Apply libvirt profiles, named and versioned pieces of domain XML, to a VM.",
         epilog=EXAMPLES,
+        order=GROUPS,
         completer=completer,
     )
 

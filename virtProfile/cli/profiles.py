@@ -7,12 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.errors import EXIT_DONE, EXIT_FAILED
-from virtProfile.show.groups import group
+from virtProfile.show.groups import group, grouped
 from virtProfile.show.profile import facts, parameters, told
-from virtProfile.show.terminal import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.language.profile import Problem
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None = None) -> int:
-    """All profiles of the search path, one a line: where it is from, and which one hides it."""
+    """All profiles of the search path, in groups; one that is not shipped with its directory."""
+    from virtProfile.language.search_path import shipped
+
     rows = store.listing()
     first = {(row.profile.name, row.profile.version): row for row in rows if not row.shadowed}
     hiding = [
@@ -52,13 +54,14 @@ def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None =
             ]
         )
         return EXIT_DONE
-    lines = table(
+    own = shipped()
+    lines = grouped(
         [
             (
+                group(row.profile),
                 row.profile.name,
                 row.profile.version,
-                str(row.directory),
-                row.profile.title + _remarks(row, by),
+                row.profile.title + _remarks(row, by, own),
             )
             for row, by in zip(rows, hiding, strict=True)
             if not row.profile.audit  # virt-profile-audit(7) describes them
@@ -68,8 +71,9 @@ def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None =
     return EXIT_DONE
 
 
-def _remarks(row: Listed, by: str) -> str:
-    remarks = [f"hidden by {by}"] if by else []
+def _remarks(row: Listed, by: str, own: Path) -> str:
+    remarks = [] if row.directory == own else [f"in {row.directory}"]
+    remarks += [f"hidden by {by}"] if by else []
     if row.profile.replaced_by:
         remarks.append(f"replaced by {row.profile.replaced_by}")
     if row.drop_ins and not by:

@@ -21,7 +21,7 @@ from virtProfile.errors import (
     VersionError,
 )
 from virtProfile.frozen import record
-from virtProfile.show.terminal import table
+from virtProfile.show.groups import REST, grouped
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
@@ -135,7 +135,14 @@ class Remote:
             out.json(rows)
             return
         with _readable("its list of profiles"):
-            lines = table([(row["name"], row["version"], row["title"] + _remark(row)) for row in rows])
+            lines = list(
+                grouped(
+                    [
+                        (row.get("group", REST), row["name"], row["version"], row["title"] + _remark(row))
+                        for row in rows
+                    ]
+                )
+            )
         out.write("".join(f"{line}\n" for line in lines))
 
     def show_info(self, out: Output, value: str, as_json: bool) -> None:

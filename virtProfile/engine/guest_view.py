@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from virtProfile.format.schema import Schema
 
 #: What people call a device whose element has another name.
-_DEVICES = {
+DEVICES = {
     "interface": "NIC",
     "video": "video card",
     "sound": "sound card",
@@ -191,7 +191,7 @@ def _device(device: Element) -> str:
     mac = child(device, "mac")
     if mac is not None and mac.get("address"):
         rest = mac.get("address", "")
-    return " ".join(filter(None, (f"the {_DEVICES.get(word, word)}", rest)))
+    return " ".join(filter(None, (f"the {DEVICES.get(word, word)}", rest)))
 
 
 def _feature_group(group: str, members: Sequence[tuple[Difference, str]]) -> Iterator[str]:
@@ -251,7 +251,7 @@ def _changed_device(
             )
         elif (at == "@model" or at == "model/@type") and before and after:
             if after == "none":
-                yield f"no {_DEVICES.get(device.tag, device.tag)} any more"
+                yield f"no {DEVICES.get(device.tag, device.tag)} any more"
             else:
                 parts.append(f"as {after} instead of {before}")
         elif before is not None or after is not None:
@@ -265,8 +265,8 @@ def _changed_device(
 
 def _device_before(tree: WorkTree, device: Element) -> str:
     """A device by the name that it had, and the one that it gets, if that is another."""
-    if device.tag in _DEVICES and device.tag != "interface":
-        return f"the {_DEVICES[device.tag]}"  # its name would be what changes
+    if device.tag in DEVICES and device.tag != "interface":
+        return f"the {DEVICES[device.tag]}"  # its name would be what changes
     target = child(device, "target")
     name = _device(device).removeprefix("the ")
     if target is None or not tree.original(target):

@@ -19,17 +19,20 @@ from virtProfile.errors import MissingContextError, ProfileError, UsageError, ne
 from virtProfile.format.document import parse
 from virtProfile.format.element import TEXT, Element, text_of
 from virtProfile.format.paths import Paths
+from virtProfile.format.secret_slots import is_secret
 from virtProfile.frozen import record, replace
 from virtProfile.host.context import Context
 from virtProfile.language.instances import base_of, is_among, resolve
 from virtProfile.language.requests import read_list, read_requests
 from virtProfile.language.store import OverlayStore
+from virtProfile.redaction import STARS, is_foreign
+from virtProfile.result import Warning
 
 if TYPE_CHECKING:
     from virtProfile.format.document import Document
-    from virtProfile.format.schema import Node
+    from virtProfile.format.schema import Node, Schema
     from virtProfile.language.profile import Profile
-    from virtProfile.language.requests import Selected
+    from virtProfile.language.requests import Entry, Selected
     from virtProfile.language.store import Store
     from virtProfile.result import Result
 
@@ -61,8 +64,7 @@ def unapply(
     document = parse(xml, name=name)
     entries = read_list(document)
     known = read_record(document) or Record()
-    listed = {entry.request.name for entry in entries if not entry.exclude}
-    there = {*listed, *(recorded.name for recorded in known.profiles)}
+    there = _there(entries, known)
     everything = names == [ALL] and ALL not in there
     if everything:
         wanted = there
@@ -93,7 +95,45 @@ def unapply(
         everything=everything,
         trust=Trust(trust),
     )
-    return run(call)
+    result = run(call)
+    result.warnings += tuple(_kept(document, known, wanted, call.context.domain_schema, result))
+    return result
+
+
+def _there(entries: Iterable[Entry], known: Record) -> set[str]:
+    """What may be taken back: what is on the list and what the record has."""
+    listed = {entry.request.name for entry in entries if not entry.exclude}
+    return {*listed, *(recorded.name for recorded in known.profiles)}
+
+
+def listed_names(xml: str) -> list[str]:
+    """The profiles of a VM that `unapply` takes, sorted.
+
+    :raises ProfileError: the domain or its list cannot be read
+    """
+    document = parse(xml)
+    return sorted(_there(read_list(document), read_record(document) or Record()))
+
+
+def _kept(
+    document: Document, known: Record, names: Collection[str], schema: Schema, result: Result
+) -> Iterator[Warning]:
+    """What stays though a profile wrote it, as it was changed by hand since."""
+    found = _drifts(document, known, schema)
+    changed = [change.path for change in result.changes if change.op in ("set", "remove")]
+    for name in sorted(names):
+        for drift in found.get(name, ()):
+            goes = any(drift.path == path or drift.path.startswith(f"{path}/") for path in changed)
+            if drift.has is None or goes:
+                continue
+            hidden = is_secret(drift.path) or is_foreign(drift.path)
+            has, written = (STARS, STARS) if hidden else (drift.has, drift.written)
+            yield Warning(
+                "kept",
+                f"{drift.path} stays '{has}': it was changed since '{name}' wrote '{written}'",
+                profile=name,
+                severity="info",
+            )
 
 
 def _automatic(known: Record) -> frozenset[str]:
@@ -265,13 +305,7 @@ def status(xml: str, *, store: Store, context: Context | None = None, name: str 
     document = parse(xml, name=name)
     entries = {listed.request.name: listed for listed in read_list(document)}
     known = read_record(document) or Record()
-    schema = (context or Context()).domain_schema
-    drift: dict[str, list[Drift]] = {}
-    if known.profiles:
-        paths = Paths(document.root, schema)
-        effort = Effort(len(document.elements))
-        for place in locate(document.root, schema, known, effort):
-            drift.setdefault(place.profile.name, []).extend(_drift(place, paths, effort))
+    drift = _drifts(document, known, (context or Context()).domain_schema)
     rows = []
     guest = _recommended(document)
     with store.one_look():
@@ -340,6 +374,17 @@ def _newest(store: Store, name: str, version: str | None) -> Profile | None:
         return resolve(store, name, version)[0]
     except ProfileError:
         return None
+
+
+def _drifts(document: Document, known: Record, schema: Schema) -> dict[str, list[Drift]]:
+    """What of the record is not as it was written, by profile."""
+    found: dict[str, list[Drift]] = {}
+    if known.profiles:
+        paths = Paths(document.root, schema)
+        effort = Effort(len(document.elements))
+        for place in locate(document.root, schema, known, effort):
+            found.setdefault(place.profile.name, []).extend(_drift(place, paths, effort))
+    return found
 
 
 def _drift(located: Located, paths: Paths, effort: Effort) -> Iterator[Drift]:

@@ -474,21 +474,28 @@ class OverlayStore:
 
     def __init__(self, profiles: Iterable[Profile], store: Store | None = None) -> None:
         self._profiles = {profile.name: profile for profile in profiles}
-        self._store: Store = ProfileStore(()) if store is None else store
+        self.behind: Store = ProfileStore(()) if store is None else store
 
     def get(self, name: str, version: str | None = None) -> Profile:
         found = self._profiles.get(name)
-        return self._store.get(name, version) if found is None else found
+        return self.behind.get(name, version) if found is None else found
 
     def resolve(self, name: str, version: str | None = None) -> tuple[Profile, list[Warning]]:
         found = self._profiles.get(name)
-        return self._store.resolve(name, version) if found is None else (found, [])
+        return self.behind.resolve(name, version) if found is None else (found, [])
 
     def automatic(self) -> list[Profile]:
-        return [self._profiles.get(profile.name, profile) for profile in self._store.automatic()]
+        return [self._profiles.get(profile.name, profile) for profile in self.behind.automatic()]
 
     def one_look(self) -> AbstractContextManager[None]:
-        return self._store.one_look()
+        return self.behind.one_look()
+
+
+def directories_of(store: Store) -> Sequence[Path]:
+    """Where a store looks for profiles; nothing of one that is not made of directories."""
+    while isinstance(store, OverlayStore):
+        store = store.behind
+    return store.directories if isinstance(store, ProfileStore) else ()
 
 
 def _untrusted(problem: Exception, path: str) -> bool:

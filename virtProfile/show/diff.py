@@ -2,12 +2,13 @@
 """The difference between input and output, each changed line with the profile that wants it.
 
 For a terminal the origins stand in a margin on the right. For a pipe the output
-is a unified diff that ``patch`` takes: who wants what stands in lines of
-``#`` before it, and behind the ``@@`` of each hunk.
+is a unified diff that ``patch`` takes: who wants what stands in a line of ``#`` for
+each device before it, and behind the ``@@`` of each hunk.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -261,7 +262,7 @@ def unified(result: Result, name: str = "", *, first: str = "") -> str:
     found = hunks(result, applies=True)
     if not found:
         return ""
-    rows = [f"# {_one_line(_told(change))}" for change in veil_result(result).changes]
+    rows = [f"# {_one_line(line)}" for line in summaries(veil_result(result).changes)]
     rows += [f"--- {name or ORIGINAL}", f"+++ {name or ALTERED}"]
     for hunk in found:
         rows.append(hunk.header())
@@ -274,10 +275,70 @@ def unified(result: Result, name: str = "", *, first: str = "") -> str:
     return "\n".join(rows) + "\n"
 
 
-def _told(change: Change) -> str:
+def summaries(changes: Iterable[Change]) -> Iterator[str]:
+    """One line for each device, or other part of the domain: what changes in it, and who wants it.
+
+    :param changes: as they may be shown
+    """
+    parts: dict[str, list[tuple[Change, str]]] = {}
+    for change in changes:
+        name, rest = _device(change.path)
+        parts.setdefault(name, []).append((change, rest))
+    for name, rows in parts.items():
+        yield f"{name}: {'; '.join(_by_origin(rows))}"
+
+
+def _by_origin(rows: Sequence[tuple[Change, str]]) -> Iterator[str]:
+    """The changes of one device, those of one profile together."""
+    groups: dict[tuple[str, str, str, str], list[tuple[Change, str]]] = {}
+    for change, rest in rows:
+        origin = change.origin
+        groups.setdefault((origin.profile, origin.version, origin.purpose, origin.file), []).append(
+            (change, rest)
+        )
+    for (profile, version, purpose, file), members in groups.items():
+        verbs: dict[str, list[str]] = {}
+        for change, rest in members:
+            if not any(_is_implied(change, other) for other, _ in members):
+                verbs.setdefault(change.op, []).append(_told(change, rest))
+        what = ", ".join(f"{verb} {', '.join(told)}" for verb, told in verbs.items())
+        lines = sorted({change.origin.line for change, _ in members} - {0})
+        place = f"{file}:{', '.join(map(str, lines))}" if lines else file
+        yield f"{what} by {profile} {version} ({f'{purpose}, ' if purpose else ''}{place})"
+
+
+def _is_implied(change: Change, other: Change) -> bool:
+    """Is it said by another change: an element by what is in it, a key by its path?"""
+    if change is other or change.op != other.op:
+        return False
+    if change.before is None and change.after is None:
+        return other.path.startswith(f"{change.path}/")
+    parent, _, slot = change.path.rpartition("/")
+    return parent.endswith(f"[{slot}='{change.after or change.before}']") and other.path.startswith(
+        f"{parent}/"
+    )
+
+
+def _told(change: Change, rest: str) -> str:
     values = [f"'{value}'" for value in (change.before, change.after) if value is not None]
-    what = f" {' -> '.join(values)}" if values else ""
-    return f"{change.op} {change.path}{what} by {change.origin}"
+    return " ".join(filter(None, (rest, " -> ".join(values)))) or "it"
+
+
+_STEPS = re.compile(r"/((?:[^/\[]|\[(?:[^\]']|'[^']*')*\])+)")
+_KEY = re.compile(r"='([^']*)'")
+
+
+def _device(path: str) -> tuple[str, str]:
+    """The name of the device that a path leads to, "disk vda", and the way on from there."""
+    steps: list[str] = _STEPS.findall(path)[1:]
+    hull = steps[:1] == ["devices"] and len(steps) > 1
+    steps = steps[hull:]
+    if not steps or steps[0].startswith("@"):
+        return "domain", "/".join(steps)
+    tag, sign, predicate = steps[0].partition("[")
+    keys = _KEY.findall(predicate)
+    name = " ".join((tag, *keys)) if keys else f"{tag} {predicate[:-1]}" if sign else tag
+    return name, "/".join(steps[1:])
 
 
 def _one_line(text: str) -> str:

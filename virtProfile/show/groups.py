@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from virtProfile.language.profile import Action, Profile, Snippet
+from virtProfile.show.terminal import table
 
 BUNDLES, APPLICATIONS, REST = "Bundles", "What applications write", "Other devices"
 #: A bundle requires at least so many profiles.
@@ -46,6 +47,23 @@ def group(profile: Profile) -> str:
     ]
     leaves = Counter(title for path in paths if (title := _group_of(path)))
     return max(leaves, key=leaves.__getitem__, default=REST)  # of equal ones the first
+
+
+def grouped(rows: Sequence[tuple[str, str, str, str]]) -> Iterator[str]:
+    """The lines of a list of profiles: each group below its title.
+
+    :param rows: group, name, version and what is said of a profile
+    """
+    lines = table([row[1:] for row in rows])
+    titles = list(dict.fromkeys((*GROUPS, *(row[0] for row in rows))))
+    first = True
+    for title in titles:
+        below = [line for row, line in zip(rows, lines, strict=True) if row[0] == title]
+        if below:
+            yield from () if first else ("",)
+            first = False
+            yield f"{title}:"
+            yield from (f"  {line}" for line in below)
 
 
 def _group_of(path: tuple[str, ...]) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.language.attributes import words
+from virtProfile.show.profile_words import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> 
         "versions": list(versions),
         "title": profile.title,
         "description": profile.description,
+        "changes": in_words(profile),
         "file": profile.file,
         "line": profile.line,
         "digest": profile.digest,
@@ -80,6 +82,9 @@ def told(facts: Mapping[str, Any]) -> Iterator[str]:
     from virtProfile.language.context_needs import spoken
 
     file = facts["file"]
+    if facts.get("changes"):  # an older service tells none
+        yield "changes:"
+        yield from (f"  {line}" for line in facts["changes"])
     rows = [
         ("name", facts["name"]),
         ("version", facts["version"] + _others(facts)),

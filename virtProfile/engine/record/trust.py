@@ -26,6 +26,7 @@ from virtProfile.format.guarded import guarded_value, protecting
 from virtProfile.format.schema import DATA, Node
 from virtProfile.language.generators import reach as branches_of
 from virtProfile.language.instances import base_of
+from virtProfile.language.store import directories_of
 
 if TYPE_CHECKING:
     from virtProfile.format.schema import Schema
@@ -45,13 +46,17 @@ class Judge:
         self._schema = schema
         self._trust = trust
         self._known: dict[str, _Reach | str] = {}
+        self._missing = False
 
     @property
     def hint(self) -> str:
         """What to do about parts that may not be taken back."""
         if self._trust is Trust.STORE:
-            return "put these versions of the profiles where profiles are found, or use virt-profile --yes"
-        return "look at the record in the metadata; --yes takes it back as it stands"
+            hint = "put these versions of the profiles where profiles are found, or use virt-profile --yes"
+        else:
+            hint = "look at the record in the metadata; --yes takes it back as it stands"
+        searched = ", ".join(map(str, directories_of(self._store))) if self._missing else ""
+        return f"{hint}; searched: {searched}" if searched else hint
 
     def value_before(
         self, recorded: Recorded, entry: Entry, node: Node, slot: str, value: str | None, element: Element
@@ -117,9 +122,10 @@ class Judge:
         except (ProfileError, LookupError, ValueError, PermissionError):
             profile = None
         if profile is None or profile.version != recorded.version:
-            return f"version {recorded.version} of it is not in the store"
+            self._missing = True
+            return f"profile '{recorded.name}' version '{recorded.version}' was not found"
         if not recorded.digest or not profile.digest.startswith(recorded.digest):
-            return f"version {recorded.version} in the store differs from the recorded one"
+            return f"profile '{recorded.name}' version '{recorded.version}' differs from the recorded one"
         return _Reach(profile, self._schema)
 
 

@@ -11,9 +11,10 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import holds
+from virtProfile.engine.selection.param_hints import with_params
 from virtProfile.engine.selection.taint import Taint, secret_params
 from virtProfile.engine.tree.names import Names
-from virtProfile.errors import MissingContextError, ProfileError
+from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
 from virtProfile.format.document import local
 from virtProfile.format.element import Element, child, child_node
 from virtProfile.format.schema import ForeignNode
@@ -356,11 +357,17 @@ class Conditions:
             if verdict is None or not verdict.holds:
                 return None
             if action.each is not None:
-                return None, None, self._targets(action, verdict)
+                try:
+                    return None, None, self._targets(action, verdict)
+                except ProfileSyntaxError as problem:
+                    raise with_params(problem, action, chosen) from None
             if action.select is not None:
                 return None, self._selection(action, chosen), None
             assert verdict.branches is not None
-            return compiled_action(action, self.schema, verdict.branches), None, None
+            try:
+                return compiled_action(action, self.schema, verdict.branches), None, None
+            except ProfileSyntaxError as problem:
+                raise with_params(problem, action, chosen) from None
         if action.select is not None:
             return None, self._selection(action, chosen), None
         return compiled_action(action, self.schema), None, None
