@@ -114,13 +114,30 @@ def on_define_domain(argv: Sequence[str], stdin: IO[str], stdout: IO[str], envir
     given = _flags(argv)
     if "domain" not in given:
         raise UsageError("onDefineDomain needs --domain XML", hint="KubeVirt's sidecar-shim gives it")
+    return _for_vmi(given["domain"], given.get("vmi") or "{}", stdout, environ)
+
+
+def mutate_domain(argv: Sequence[str], stdin: IO[str], stdout: IO[str], environ: Mapping[str, str]) -> int:
+    """KubeVirt's domain hook, as `virtProfile.kubevirt` calls it: a JSON object with ``domain`` and
+    ``vmi`` on stdin, which may be larger than an argument, the new XML on stdout.
+    """
     try:
-        vmi = json.loads(given.get("vmi") or "{}")
+        given = json.load(stdin)
+        domain, vmi = str(given["domain"]), str(given["vmi"] or "{}")
+    except (ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"no domain and VMI on stdin: {problem}") from None
+    return _for_vmi(domain, vmi, stdout, environ)
+
+
+def _for_vmi(domain: str, text: str, stdout: IO[str], environ: Mapping[str, str]) -> int:
+    """Apply what a VMI asks for to its domain."""
+    try:
+        vmi = json.loads(text)
         annotations = (vmi.get("metadata") or {}).get("annotations") or {}
-        text = annotations.get(ANNOTATION, environ.get(VARIABLE, ""))
+        asked = annotations.get(ANNOTATION, environ.get(VARIABLE, ""))
     except (ValueError, AttributeError) as problem:
-        raise UsageError(f"--vmi is not a VMI: {problem}") from None
-    result = apply_to(given["domain"], wishes(text), environ, "--domain")
+        raise UsageError(f"the VMI cannot be read: {problem}") from None
+    result = apply_to(domain, wishes(asked), environ, "domain")
     _tell(result)
     stdout.write(result.xml)
     stdout.flush()
@@ -255,6 +272,7 @@ Hook = Callable[[Sequence[str], IO[str], IO[str], Mapping[str, str]], int]
 HOOKS: dict[str, tuple[Hook, int]] = {
     # name: what to do, and the exit status of an error
     "on-define-domain": (on_define_domain, _FAILED),
+    "mutate-domain": (mutate_domain, _FAILED),
     "before-vm-start": (before_vm_start, _STOP),
     "qemu": (qemu, _FAILED),
 }
