@@ -139,14 +139,14 @@ def _subject(
     gone = difference.op == "remove" and not tree.stands(element)
     if gone and difference.owners[0].origin.action != "remove":
         return None
-    tags = [local(element.tag)]
+    tags = [element.tag]
     device = element
     while True:
         parent = tree.removed[device][0] if device in tree.removed else device.getparent()
         if parent is None or parent is tree.root:
             break
         if parent.tag != "devices":
-            tags.insert(0, local(parent.tag))
+            tags.insert(0, parent.tag)
             device = parent
             continue
         if gone:
@@ -159,10 +159,10 @@ def _subject(
     if _in_new_thing(tree, element, paths) and (node.many or difference.after != "none"):
         return None
     if parent is None or parent is tree.root:
-        path = "/".join(tags)
-        group = next((prefix for prefix in _LISTS if path.startswith(prefix.rstrip("/"))), tags[0])
+        path = "/".join([local(tag) for tag in tags])
+        group = next((prefix for prefix in _LISTS if path.startswith(prefix.rstrip("/"))), local(tags[0]))
         return group, path
-    return device, "/".join(tags[1:])
+    return device, "/".join([local(tag) for tag in tags[1:]])
 
 
 def _is_seen(schema: Schema, tag: str) -> bool:

@@ -7,6 +7,7 @@ constraint, and keeps the book: what lost to whom, which wishes had an effect.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Asked
@@ -333,8 +334,8 @@ class Arbiter:
             places = leaf.allowing = self.schema.allowing(leaf.full, depth)
         for place in places:
             at: Element | None = thing
-            for _ in range(place.up):
-                at = None if at is None else at.getparent()
+            if place.up:
+                at = next(islice(thing.iterancestors(), place.up - 1, None), None)
             if at is not None and place.tags:
                 at = container(at, place.tags)
             if at is None:

@@ -540,9 +540,10 @@ class Actions:
         if group.node.key_class == "O" or is_foreign(group.node):
             return
         found = candidates(thing, group)
+        naming = group.node.key_class == "E" and len(found) > 1
         for element in found:
             for want in group.wants:
-                if len(found) == 1 or not _would_name(element, want):
+                if not (naming and want.keys and _would_name(element, want)):
                     self._default_thing(element, want, writer)
 
     def _default_elsewhere(
@@ -563,7 +564,7 @@ class Actions:
         gaps: list[tuple[Element, int, Leaf]] = []
         differing: list[tuple[Element, Leaf]] = []
         for tags, leaves in want.places:
-            element, missing = self.arbiter.reach(thing, tags)
+            element, missing = self.arbiter.reach(thing, tags) if tags else (thing, 0)
             for leaf in leaves:
                 state = State.GAP if missing else state_on(element, leaf)
                 if state is State.GAP:
@@ -590,7 +591,9 @@ class Actions:
                     element, missing = self.arbiter.reach(thing, leaf.tags)  # some were made since
                     there = made[leaf.tags] = self.restorer.make_chain(element, leaf, missing, writer)
                 element = there
-            if leaf.slot != PRESENCE:
+            if leaf.unit is None and leaf.value and leaf.slot != PRESENCE:
+                self.tree.set(element, leaf.slot, leaf.value, writer)
+            elif leaf.slot != PRESENCE:
                 self.arbiter.write(element, leaf, writer)
             self.effective.add(writer)
         for group in want.groups:
@@ -599,15 +602,14 @@ class Actions:
 
 def _chooses(want: Want, leaf: Leaf) -> bool:
     """Does a value of a default say which things are meant, beside others that it wishes for?"""
-    chooser = leaf in want.binding or (not leaf.tags and leaf.slot in leaf.node.dependents)
-    return chooser and len(want.leaves) + len(want.groups) > 1
+    if len(want.leaves) + len(want.groups) == 1:
+        return False
+    return leaf in want.binding or (not leaf.tags and leaf.slot in leaf.node.dependents)
 
 
 def _would_name(thing: Element, want: Want) -> bool:
     """Would the wish give a thing its identity, which only one of several can have?"""
-    return want.node.key_class == "E" and any(
-        leaf_state(thing, leaf) is State.GAP for leaf in want.keys.values()
-    )
+    return any(leaf_state(thing, leaf) is State.GAP for leaf in want.keys.values())
 
 
 def _count(want: Want) -> int:

@@ -129,33 +129,31 @@ class Fixpoint:
             for name in [name for name in state.selected if name not in wishes]:
                 del state.selected[name]  # nobody asks for it any more
                 flipped.append(name)
-            level = [chosen for chosen in wishes.values() if chosen.name not in done]
+            level = [name for name in wishes if name not in done]
             if not level:
                 return flipped
-            top = max(chosen.priority for chosen in level)
-            level = sorted(
-                (chosen for chosen in level if chosen.priority == top), key=lambda chosen: chosen.name
-            )
+            top = max([wishes[name].priority for name in level])
+            level = sorted([name for name in level if wishes[name].priority == top])
             changed = False
-            decided = [(chosen, self._judge(state, chosen)) for chosen in level]
+            decided = [(name, wishes[name], self._judge(state, wishes[name])) for name in level]
             verdicts = [
                 (chosen, number, self._verdict(state, chosen, action, number))
-                for chosen, holds in decided
+                for _, chosen, holds in decided
                 if holds
                 for number, action in enumerate(chosen.profile.actions)
                 if action.kind is not Kind.CHECK and self.conditions.is_dynamic(action)
             ]
-            for chosen, holds in decided:
-                done.add(chosen.name)
-                known = state.selected.get(chosen.name)
-                if holds and known != chosen:
-                    state.selected[chosen.name] = chosen
+            done.update(level)
+            for name, chosen, holds in decided:
+                known = state.selected.get(name)
+                if holds and known is not chosen and known != chosen:
+                    state.selected[name] = chosen
                 elif not holds and known is not None:
-                    del state.selected[chosen.name]
+                    del state.selected[name]
                 else:
                     continue
                 changed = True
-                flipped.append(chosen.name)
+                flipped.append(name)
             for chosen, number, verdict in verdicts:
                 old = state.verdicts.get((chosen.name, number))
                 if old is None or old.key() != verdict.key():

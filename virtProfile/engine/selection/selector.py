@@ -190,6 +190,21 @@ class Selector:
                         fact = "the VM's metadata excludes it"
                         self._barred[name] = Skipped(name, chosen.profile.version, "excluded", fact)
                     del found[name]
+        if any(name in selected and chosen.profile.requires for name, chosen in found.items()):
+            self._add_required(found, named, selected, priorities)
+        return found
+
+    def _add_required(
+        self,
+        found: dict[str, Selected],
+        named: Iterable[str],
+        selected: Mapping[str, Selected],
+        priorities: Mapping[str, int],
+    ) -> None:
+        """Add what those that apply require, and what that requires.
+
+        :param named: those that somebody asks for by name
+        """
         bases = {base_of(name) for name in named}
         open_names = [name for name in found if name in selected and found[name].profile.requires]
         while open_names:
@@ -203,7 +218,6 @@ class Selector:
                     found[profile.name] = Selected(profile, priority, "requires", {}, None)
                     if profile.name in selected:
                         open_names.append(profile.name)
-        return found
 
     def is_excluded(self, name: str) -> bool:
         """Does the profile not apply, by the VM's metadata or this time?"""

@@ -130,6 +130,7 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
                     break
             at = parent
     shapes: dict[Any, Element] = {}
+    speller = _Speller(tree, within)
     node = schema.root.child("devices")
     assert node is not None
     facts = _facts_of(node)
@@ -139,10 +140,10 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
             shapes[element] = element
         else:
             shape: list[Any] = []
-            _spell(tree, element, below, within, shape)
+            speller.spell(element, below, shape)
             shapes.setdefault(tuple(shape), element)
     left_out = [device for device in devices.iterchildren("*") if device not in touched]
-    form = _form(tree, schema, devices, shapes.values(), within)
+    form = _form(tree.root, schema, devices, shapes.values(), speller)
     if form in _valid:
         return [], left_out
     kept = set(shapes.values())
@@ -174,33 +175,34 @@ def forget() -> None:
 
 
 def _form(
-    tree: WorkTree, schema: Schema, devices: Element, kept: Iterable[Element], within: Container[Element]
+    root: Element, schema: Schema, devices: Element, kept: Iterable[Element], speller: _Speller
 ) -> tuple[Any, ...]:
     """What decides whether what is validated is valid, and whether anything is lacking in it.
 
     It has all elements and names of attributes, words of closed lists, and every value that a profile
     wrote. An element of which nothing is known stands for itself.
     """
-    root = _facts_of(schema.root)
+    facts = _facts_of(schema.root)
     form: list[Any] = [schema]
-    form += [item if item[0] in root.deciding else item[0] for item in tree.root.items()]
-    for part in tree.root.iterchildren("*"):
+    written = root in speller.edited
+    form += [item if written or item[0] in facts.deciding else item[0] for item in root.items()]
+    for part in root.iterchildren("*"):
         tag = part.tag
-        below = root.child(tag)
+        below = facts.child(tag)
         if part is devices:
             form.append(below)
             form += devices.items()
         elif below is None:
             form.append(part)
         else:
-            _spell(tree, part, below, within, form, whole=True)
-    facts = root.child("devices")
+            speller.spell(part, below, form, whole=True)
+    of_devices = facts.child("devices")
     for device in kept:
-        below = None if facts is None else facts.child(device.tag)
+        below = None if of_devices is None else of_devices.child(device.tag)
         if below is None:
             form.append(device)
         else:
-            _spell(tree, device, below, within, form, whole=True)
+            speller.spell(device, below, form, whole=True)
     return tuple(form)
 
 
@@ -210,68 +212,70 @@ def _stood_in(tree: WorkTree, element: Element) -> Element | None:
     return removed[0] if removed is not None else grave.parent if grave is not None else None
 
 
-def _spell(
-    tree: WorkTree,
-    element: Element,
-    facts: _Facts,
-    within: Container[Element],
-    shape: list[Any],
-    whole: bool = False,
-) -> None:
-    """Add to `shape` what decides whether a device is valid: all but the free values that it came with.
+class _Speller:
+    """Spells out what decides whether an element is valid.
 
     Words of a closed list decide between variants, and so does every value that
     a profile wrote; a path or an address that stood there does not, nor does what
     nobody touched and has one form in all variants.
-
-    :param within: the elements in which something changed
-    :param whole: also what nobody touched and has one form
     """
-    shape.append(facts)
-    if facts.anything and whole:
-        shape.append(element if element in within else None)
-        return
-    kept = tree.edited.get(element)
-    deciding = facts.deciding
-    if kept is None and element in tree.document.index:
-        if not whole and element in within:
-            changed = [inner for inner in element.iterchildren("*") if inner in within]
-            if all([inner.tag in facts.uniform for inner in changed]):
-                # It was valid, and is if what changed inside it is.
-                shape.append(...)
-                for inner in changed:
-                    below = facts.child(inner.tag)
-                    assert below is not None
-                    _spell(tree, inner, below, within, shape)
-                shape.append(None)
-                return
-        if deciding:
-            shape += [item if item[0] in deciding else item[0] for item in element.items()]
+
+    def __init__(self, tree: WorkTree, within: Container[Element]) -> None:
+        """:param within: the elements in which something changed"""
+        self._index = tree.document.index
+        self.edited = tree.edited
+        self._within = within
+
+    def spell(self, element: Element, facts: _Facts, shape: list[Any], whole: bool = False) -> None:
+        """Add an element, with all that is in it, to `shape`.
+
+        :param whole: also what nobody touched and has one form
+        """
+        shape.append(facts)
+        within = self._within
+        if whole and facts.anything:
+            shape.append(element if element in within else None)
+            return
+        kept = self.edited.get(element)
+        deciding = facts.deciding
+        if kept is None and element in self._index:
+            if not whole and element in within:
+                changed = [inner for inner in element.iterchildren("*") if inner in within]
+                if all([inner.tag in facts.uniform for inner in changed]):
+                    # It was valid, and is if what changed inside it is.
+                    shape.append(...)
+                    for inner in changed:
+                        below = facts.child(inner.tag)
+                        assert below is not None
+                        self.spell(inner, below, shape)
+                    shape.append(None)
+                    return
+            if deciding:
+                shape += [item if item[0] in deciding else item[0] for item in element.items()]
+            else:
+                shape += element.keys()
+            decides = facts.text
         else:
-            shape += element.keys()
-        decides = facts.text
-    else:
-        before: Mapping[Any, str] = {} if kept is None else kept[0]
-        shape += [
-            item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-            for item in element.items()
-        ]
-        decides = True
-    if facts.text is not None:
-        text = text_of(element)
-        if text is not None:
-            shape.append((text if decides else "",))
-    for inner in element:
-        tag = inner.tag
-        if isinstance(tag, str):
+            before: Mapping[Any, str] = {} if kept is None else kept[0]
+            shape += [
+                item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
+                for item in element.items()
+            ]
+            decides = True
+        if facts.text is not None:
+            text = text_of(element)
+            if text is not None:
+                shape.append((text if decides else "",))
+        for inner in element.iterchildren("*") if len(element) else ():
+            tag = inner.tag
             below = facts.child(tag)
             if below is None:
                 shape.append(inner)
             elif not whole and inner not in within and tag in facts.uniform:
                 shape.append(below)
             else:
-                _spell(tree, inner, below, within, shape, whole)
-    shape.append(None)
+                self.spell(inner, below, shape, whole)
+        shape.append(None)
 
 
 def incomplete(

@@ -293,7 +293,7 @@ class WorkTree:
 
     def set(self, element: Element, slot: str, value: str, writer: Writer) -> None:
         """Write a value; `writer` is its only owner from now on."""
-        if element not in self.edited or self._floor is not None:
+        if self._floor is not None or (element in self._index and element not in self.edited):
             self._keep(element)
         log = self._log
         if slot == TEXT:
