@@ -7,6 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from virtProfile.language import xpath_cost
+from virtProfile.language.expression import Expression
+
 
 class TooMany(BaseException):
     """What was counted does not come to an end."""
@@ -43,3 +46,47 @@ def growth(run: Callable[[int], Callable[[], object]], size: int, limit: int = 2
         run(number)()
     one, two = (calls(run(number), limit) for number in (size, 2 * size))
     return two / one
+
+
+def work(run: Callable[[], object]) -> int:
+    """How many lines are run, so that loops count too, and what expressions look at.
+
+    An expression at the root of a domain may come to every element: so many are counted for it,
+    for one at an element of an ``each=`` one.
+    """
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename == xpath_cost.__file__:
+            return None  # a document is measured as soon as its size alone does not tell enough
+        count += 1
+        return trace
+
+    evaluate = Expression._evaluate
+
+    def counted(self: Expression, at: Any, environment: Any) -> Any:
+        nonlocal count
+        root = getattr(at, "root", at)
+        if getattr(at, "element", None) is None:
+            count += sum(1 for _ in root.iter())
+        return evaluate(self, at, environment)
+
+    before = sys.gettrace()
+    Expression._evaluate = counted  # type: ignore[method-assign]
+    sys.settrace(trace)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+        Expression._evaluate = evaluate  # type: ignore[method-assign]
+    return count
+
+
+def steepness(run: Callable[[int], Callable[[], object]], size: int) -> float:
+    """What twice as much more costs over what as much more costs, from a size on: 2 where work is
+    linear, 4 where it is the square. What is the same for every size does not count.
+    """
+    run(1)()  # what is kept for the process
+    one, two, four = (work(run(number)) for number in (size, 2 * size, 4 * size))
+    return (four - two) / max(1, two - one)

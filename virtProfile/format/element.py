@@ -217,6 +217,13 @@ def child(element: Element, tag: str) -> Element | None:
     return None
 
 
+def is_empty(element: Element) -> bool:
+    """Is there nothing in it: no attribute, text, child? lxml's ``len()`` would count all children."""
+    return (
+        not element.attrib and next(element.iterchildren(), None) is None and text_of(element) is None
+    )
+
+
 def text_of(element: Element) -> str | None:
     """The element's own text without surrounding white space; None if there is none."""
     text = element.text

@@ -25,6 +25,9 @@ _NUMBER, _NAME = 32, 256
 #: libxml2 looks for a text in a text from each place on: so many characters count as a step more.
 _LOOKED_AT = 16
 
+#: Characters of the shortest attribute.
+_ATTRIBUTE = 5
+
 _NO_TEXT = frozenset({"count", "not", "boolean", "position", "last", "true", "false", "and", "or"})
 _NAMES = frozenset({"local-name", "name", "namespace-uri"})
 #: They take the context's string-value where they have no argument.
@@ -96,7 +99,11 @@ class Size:
 
     def count(self, test: str) -> float:
         """How many nodes of a name or node test there can be."""
-        if self.counts is None or test[-1:] in ("*", ")"):
+        if test == "@*":
+            return max(1.0, self.chars / _ATTRIBUTE if self.counts is None else self.counts[test])
+        if test == "*":
+            return float(self.elements)
+        if self.counts is None or test[-1:] == ")":
             return 2.0 * self.elements  # its texts are nodes too
         return float(max(1, self.counts[test]))
 

@@ -8,6 +8,8 @@ writers: its `Absence` is asked after each later action.
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.actions import single
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtProfile.engine.actions.step import Step
+    from virtProfile.engine.tree.names import Name
     from virtProfile.engine.tree.work_tree import WorkTree
     from virtProfile.format.schema import Node, Schema
     from virtProfile.language.profile import Action, Snippet
@@ -69,9 +72,12 @@ class Actions:
         #: what was carried out, in order
         self.steps: list[Step] = []
         #: actions for elements that are not there yet
-        self._late: list[Unit] = []
-        #: the tree's mark when these were looked for
-        self._reached = -1
+        self._late: dict[Unit, bool] = {}
+        self._late_by_name: dict[Name | None, list[tuple[int, Unit]]] | None = None
+        #: how the tree stood when these were looked for, and by which names
+        self._reached: tuple[int, object] = (-1, None)
+        self._reached_names: Names | None = None
+        self._known_names: Names | None = None
 
     def act(self, step: Step) -> None:
         """Carry out one action.
@@ -86,29 +92,63 @@ class Actions:
 
     def _each(self, step: Step) -> None:
         """Carry out an action for the elements that are there; for the others when they come."""
-        self._late = [unit for unit in self._late if unit.step is not step]
-        names = Names(self.tree)
-        for name, want in step.targets or ():
-            thing = names.find(name)
-            if thing is not None:
-                self._unit(Unit(step, name, want, thing))
-            elif step.action.kind == Kind.REMOVE and self.remover.join_removal(name, want, step.writer):
-                continue
-            else:
-                self._late.append(Unit(step, name, want, None))
+        self._late = {unit: True for unit in self._late if unit.step is not step}
+        self._late_by_name = None
+        names = self._names()
+        with self.remover.selections_together(step.writer):
+            for name, want in step.targets or ():
+                thing = names.find(name)
+                if thing is not None:
+                    self._unit(Unit(step, name, want, thing))
+                elif step.action.kind == Kind.REMOVE and self.remover.join_removal(name, want, step.writer):
+                    continue
+                else:
+                    self._late[Unit(step, name, want, None)] = True
 
     def reach_late(self) -> None:
         """Let actions for each element reach those that were made since."""
-        while self._late and self.tree.mark() != self._reached:
-            self._reached = self.tree.mark()
-            names = Names(self.tree)
-            waiting, self._late = self._late, []
-            for unit in waiting:
+        while self._late and self.tree.mark() != self._reached[0]:
+            before, known = self._reached, self._reached_names
+            self._reached, self._reached_names = self.tree.stamp(), self._names()
+            names = self._reached_names
+            made = self.tree.made_since(before) if names is known else None
+            for _, units in groupby(self._waiting(names, made), lambda unit: id(unit.step)):
+                self._reach(list(units), names)
+
+    def _waiting(self, names: Names, made: Sequence[Element] | None) -> list[Unit]:
+        """What waits for elements, in order.
+
+        :param made: the elements that are new; None where others may be there again too
+        """
+        if made is None:
+            return list(self._late)
+        if self._late_by_name is None:
+            self._late_by_name = {}
+            for number, unit in enumerate(self._late):
+                self._late_by_name.setdefault(self._whole_name(unit.name), []).append((number, unit))
+        wanted = [None, *(names.of(element) for element in made)]
+        found = [row for name in wanted for row in self._late_by_name.get(name, ()) if row[1] in self._late]
+        return [unit for _, unit in sorted(found, key=itemgetter(0))]
+
+    @staticmethod
+    def _whole_name(name: Name | None) -> Name | None:
+        """A name; None for one of a part of something that was made, which may be there any time."""
+        return None if isinstance(name, tuple) and len(name) == 3 else name
+
+    def _names(self) -> Names:
+        """The names of what stands now."""
+        if self._known_names is None or not self._known_names.keep_up():
+            self._known_names = Names(self.tree)
+        return self._known_names
+
+    def _reach(self, units: Sequence[Unit], names: Names) -> None:
+        """Carry out what waited, of one step, for the elements that are there now."""
+        with self.remover.selections_together(units[0].step.writer):
+            for unit in units:
                 assert unit.name is not None, "only what has an each= waits"
                 unit.thing = names.find(unit.name)
-                if unit.thing is None:
-                    self._late.append(unit)
-                else:
+                if unit.thing is not None:
+                    del self._late[unit]
                     self._unit(unit)
 
     def _unit(self, unit: Unit) -> None:
@@ -153,6 +193,10 @@ class Actions:
     def hits(self, absence: Absence) -> list[Hit]:
         """Everything that a `remove` matches now."""
         return self.remover.hits(absence)
+
+    def barring(self, made: Element) -> Absence | None:
+        """The `remove` that matches an element that was just made."""
+        return self.remover.barring(made)
 
     def build(self, parent: Element, snippet: Snippet, writer: Writer) -> Element:
         """A new element as a snippet spells it, not yet in the tree."""
@@ -519,7 +563,7 @@ class Actions:
             for want in [] if step.want is None else [step.want]:
                 self._reach_new(want, things, step.writer)
             if step.targets:
-                names = Names(self.tree)
+                names = self._names()
                 for name, want in step.targets:
                     thing = names.find(name)
                     if thing is not None and thing in things:

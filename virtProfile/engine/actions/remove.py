@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import (
@@ -24,6 +25,7 @@ from virtProfile.format.element import (
     child_node,
     container,
     in_words,
+    is_empty,
     parent_of,
     read,
     text_of,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from virtProfile.engine.actions.arbiter import Arbiter
     from virtProfile.engine.tree.names import Name
     from virtProfile.format.schema import Node
-    from virtProfile.language.wishes import Leaf, Want
+    from virtProfile.language.wishes import Group, Leaf, Want
 
 
 #: Attributes that hold the number of a size (format/data/units.tsv).
@@ -72,6 +74,51 @@ class Hit:
         self.slots = slots  # the values that make it match
 
 
+class Written:
+    """What was written since a mark, and where in the tree that is.
+
+    A `remove` has a say only where something was written: so it is judged there, and not on
+    all devices anew for each one that an action reaches.
+    """
+
+    __slots__ = ("slots", "made", "around", "_inside")
+
+    def __init__(self, slots: set[tuple[Element, str]]) -> None:
+        self.slots = slots
+        self.made = {element for element, slot in slots if slot == PRESENCE}
+        #: the elements that were written to, and all that they are in
+        self.around: set[Element] = set()
+        self._inside: dict[Element, list[Element]] = {}
+        for element, _ in slots:
+            at: Element | None = element
+            while at is not None and at not in self.around:
+                self.around.add(at)
+                parent = at.getparent()
+                if parent is not None:
+                    self._inside.setdefault(parent, []).append(at)
+                at = parent
+
+    def is_new(self, element: Element) -> bool:
+        """Is it a new element, or in one?"""
+        return element in self.made or any(above in self.made for above in element.iterancestors())
+
+    def candidates(self, thing: Element, group: Group) -> list[Element]:
+        """`match.candidates`, as far as something was written in them."""
+        parent = container(thing, group.tags)
+        if parent is None:
+            return []
+        if self.is_new(parent):
+            return list(parent.iterchildren(group.tag))
+        inside = self._inside.get(parent, ())
+        found = [
+            element for element in inside if element.tag == group.tag and element.getparent() is parent
+        ]
+        if not found or (len(found) == 1 and group.node.key_class != "O"):
+            return found
+        there = parent.iterchildren(group.tag)
+        return list(there) if group.node.key_class == "O" else [one for one in there if one in self.around]
+
+
 class Remover:
     """Takes things away and minds that they stay away."""
 
@@ -79,6 +126,12 @@ class Remover:
         self.arbiter = arbiter
         self.tree = arbiter.tree
         self.absences: list[Absence] = []
+        #: of those that are about one element: by the element, with their numbers
+        self._about: dict[Element, list[int]] = {}
+        #: the numbers of all others
+        self._general: list[int] = []
+        #: are selections minded later, for all elements of a step at once?
+        self._later = False
 
     def remove(self, absence: Absence) -> None:
         """Take away what matches and may go, and mind that it stays away."""
@@ -93,7 +146,18 @@ class Remover:
         if not lost:
             self.arbiter.effective.add(writer)
         self._join_removals(absence)
+        if absence.thing is None:
+            self._general.append(len(self.absences))
+        else:
+            self._about.setdefault(absence.thing, []).append(len(self.absences))
         self.absences.append(absence)
+
+    def forget_since(self, count: int) -> None:
+        """Mind no more than the first `count` absences."""
+        for number in range(len(self.absences) - 1, count - 1, -1):
+            thing = self.absences[number].thing
+            (self._general if thing is None else self._about[thing]).pop()
+        del self.absences[count:]
 
     def _gone(self, element: Element) -> bool:
         at: Element | None = element
@@ -153,7 +217,7 @@ class Remover:
     def _prune(self, element: Element, writer: Writer) -> None:
         """An emptied parent without attributes goes too."""
         while element is not self.tree.root:
-            if len(element) or element.attrib or text_of(element) is not None:
+            if not is_empty(element):
                 return
             owners = self.tree.claims.get(element, {}).get(PRESENCE, [])
             if any(owner.priority >= writer.priority for owner in owners if owner is not THE_DEFINITION):
@@ -185,22 +249,41 @@ class Remover:
         self.arbiter.effective.add(writer)
         return True
 
-    def hits(self, absence: Absence) -> list[Hit]:
-        """Everything that matches now."""
+    def hits(self, absence: Absence, written: Written | None = None) -> list[Hit]:
+        """Everything that matches now.
+
+        :param written: what does not match for the sake of that may be left out
+        """
         if absence.select is not None:
             return [_selected(found) for found in absence.select(self.tree.root)]
         assert absence.want is not None
         hits: list[Hit] = []
         thing = absence.thing
         if thing is None:
-            self._hits_in(self.tree.root, absence.want, hits, set(), True)
+            self._hits_in(self.tree.root, absence.want, hits, set(), True, written)
         elif self._gone(thing):
             pass
         elif _whole(absence.want):
             hits.append(Hit(thing, PRESENCE, {(thing, PRESENCE)}))
         else:
-            self._hits_in(thing, absence.want, hits, set(), True)
+            self._hits_in(thing, absence.want, hits, set(), True, written)
         return hits
+
+    def barring(self, made: Element) -> Absence | None:
+        """The `remove` that matches an element that was just made, the first of them."""
+        written = Written({(made, PRESENCE)})
+        for absence in self._concerned(written):
+            if any(hit.element is made for hit in self.hits(absence, written)):
+                return absence
+        return None
+
+    def _concerned(self, written: Written) -> list[Absence]:
+        """The absences that may match for the sake of what was written, in their order."""
+        numbers = set(self._general)
+        if self._about:
+            near = written.around | {part for new in written.made for part in new.iter("*")}
+            numbers.update(number for element in near for number in self._about.get(element, ()))
+        return [self.absences[number] for number in sorted(numbers)]
 
     def _hits_in(
         self,
@@ -209,13 +292,14 @@ class Remover:
         hits: list[Hit],
         context: set[tuple[Element, str]],
         outermost: bool = False,
+        written: Written | None = None,
     ) -> None:
         if outermost:
             for leaf in want.leaves:
                 if leaf_state(thing, leaf) is State.HOLDS:
                     hits.append(_leaf_hit(thing, leaf))
         for group in want.groups:
-            there = candidates(thing, group)
+            there = candidates(thing, group) if written is None else written.candidates(thing, group)
             if group.node.key_class == "O":
                 for run in runs(there, group):
                     hits.extend(Hit(element, PRESENCE, {(element, PRESENCE)}) for element in run)
@@ -226,22 +310,43 @@ class Remover:
                         if holds(element, inner):
                             hits.append(Hit(element, PRESENCE, context | _slots(element, inner)))
                     elif all(leaf_state(element, leaf) is State.HOLDS for leaf in inner.leaves):
-                        self._hits_in(element, inner, hits, context | _slots(element, inner))
+                        slots = _slots(element, inner)
+                        # What is written here makes all in it match, where nothing was written too.
+                        below = None if written is None or not slots.isdisjoint(written.slots) else written
+                        self._hits_in(element, inner, hits, context | slots, written=below)
+
+    @contextmanager
+    def selections_together(self, writer: Writer) -> Iterator[None]:
+        """Each selection of a `remove` is evaluated once for all that `writer` does meanwhile."""
+        mark, self._later = self.tree.mark(), True
+        try:
+            yield
+        finally:
+            self._later = False
+        general = [self.absences[number] for number in self._general]
+        self._mind(mark, writer, [absence for absence in general if absence.select is not None])
 
     def mind_absences(self, mark: int, writer: Writer) -> None:
         """Take back what `writer` just wrote against a stronger `remove`."""
-        if self.tree.mark() == mark:
+        if self.absences:
+            self._mind(mark, writer, None)
+
+    def _mind(self, mark: int, writer: Writer, absences: Sequence[Absence] | None) -> None:
+        """:param absences: None for all, but for selections that are minded later"""
+        if self.tree.mark() <= mark or absences == []:
             return
-        for absence in self.absences:
-            if absence.writer is writer:
+        slots = set(self.tree.written_since(mark))
+        if not slots:
+            return
+        written = Written(slots)
+        for absence in self._concerned(written) if absences is None else absences:
+            if absence.writer is writer or (absences is None and self._later and absence.select is not None):
                 continue
-            written = None
-            for hit in self.hits(absence):
-                if (hit.element, hit.slot) in absence.kept:
-                    continue
-                if written is None:
-                    written = set(self.tree.written_since(mark))
-                self._give_way(hit, written, mark, absence, writer)
+            found = [hit for hit in self.hits(absence, written) if (hit.element, hit.slot) not in absence.kept]
+            for hit in found:
+                self._give_way(hit, slots, mark, absence, writer)
+            if found:
+                slots = set(self.tree.written_since(mark))
 
     def _give_way(
         self,
@@ -288,7 +393,7 @@ class Remover:
         """Take new elements back that are empty now; who stays, and the path from there."""
         while element in made:
             parent = element.getparent()
-            if parent is None or len(element) or element.attrib or text_of(element) is not None:
+            if parent is None or not is_empty(element):
                 break
             step = self._step(element)
             self.tree.discard(element)

@@ -85,7 +85,7 @@ class Whole:
             self._done.append((unit, len(arbiter.losses)))
             return
         self.tree.undo_since(mark)
-        del self.remover.absences[absences:]
+        self.remover.forget_since(absences)
         arbiter.put_intents(intents)
         if not was_effective:
             arbiter.effective.discard(writer)

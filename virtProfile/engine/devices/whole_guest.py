@@ -15,6 +15,7 @@ from lxml import etree
 
 from virtProfile.engine.devices.storage import Sizes, sizes
 from virtProfile.engine.devices.virtinst_classes import spaced
+from virtProfile.engine.devices.virtinst_paths import devices_by_number
 from virtProfile.engine.tree.ownership import Writer
 from virtProfile.errors import CompletionError, MissingContextError
 from virtProfile.format.element import PRESENCE, TEXT, Element, attributes, child, parent_of, text_of
@@ -108,7 +109,8 @@ class Sketch:
         conn = connection(self.work.context, root)
         import virtinst
 
-        guest = virtinst.Guest(conn, parsexml=spaced(text))
+        with devices_by_number():
+            guest = virtinst.Guest(conn, parsexml=spaced(text))
         os = self.work.context.guest_os(root)
         if os is not None:
             guest.set_os_name(os.id)

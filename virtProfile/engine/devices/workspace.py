@@ -183,15 +183,15 @@ class Workspace:
 
     def allowed(self, made: Element, device: Element, cause: Writer, needed: bool = True) -> bool:
         """Does no profile want away what was just made? Else it is unmade, and an error if it is needed."""
-        for absence in self.actions.absences:
-            if any(hit.element is made for hit in self.actions.hits(absence)):
-                who = absence.writer.origin
-                fact = f"it needs {name_of(made)}, which {who.profile} removes ({who.file}:{who.line})"
-                self.tree.discard(made)
-                if needed:
-                    self.fail(device, cause, fact, "apply only one of the two profiles")
-                return False
-        return True
+        absence = self.actions.barring(made)
+        if absence is None:
+            return True
+        self.tree.discard(made)
+        if needed:
+            who = absence.writer.origin
+            fact = f"it needs {name_of(made)}, which {who.profile} removes ({who.file}:{who.line})"
+            self.fail(device, cause, fact, "apply only one of the two profiles")
+        return False
 
     def fail(self, device: Element, cause: Writer, fact: str, hint: str) -> None:
         """The device cannot work."""

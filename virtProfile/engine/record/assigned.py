@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from virtProfile.engine.record.companions import is_companion, written_beside
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from virtProfile.format.schema import Node
 
 _DATA = Path(__file__).parent / "data"
+#: What says what a thing without a key is.
+_WHAT = ("type", "bus")
 
 
 @cache
@@ -80,10 +82,49 @@ def void_address(tag: str, slot: str) -> set[str]:
     return {device for device, below, name in _buses() if name == slot and tag == (below or device)}
 
 
-def replaces(located: Located, parent: Element, written: Written) -> Element | None:
+class Alike:
+    """The children of a tag that stand in a parent, by what no two of them can both be."""
+
+    __slots__ = ("_all", "_by_key", "_parts")
+
+    def __init__(self, parent: Element, tag: str, node: Node) -> None:
+        self._parts = [part for part in node.key if part[:1] == "@"]
+        self._all = list(parent.iterchildren(tag))
+        self._by_key: dict[tuple[str | None, ...], list[Element]] = {}
+        for standing in self._all:
+            key = (
+                tuple(read_part(standing, part, node) for part in self._parts)
+                if self._parts
+                else tuple(standing.get(name) for name in _WHAT)
+            )
+            self._by_key.setdefault(key, []).append(standing)
+
+    def of(self, written: Written) -> list[Element]:
+        """Those that could not stand beside what was written, in document order."""
+        has = written.attrs
+        if self._parts:
+            return self._by_key.get(tuple(has.get(part[1:]) for part in self._parts), [])
+        if all(name in has for name in _WHAT):
+            return self._by_key.get(tuple(has[name] for name in _WHAT), [])
+        return [one for one in self._all if all(has.get(name, one.get(name)) == one.get(name) for name in _WHAT)]
+
+
+#: Tables of a call that asks for the same parent and tag again and again.
+Tables: TypeAlias = "dict[tuple[Element, str], Alike]"
+
+
+def _alike(parent: Element, tag: str, node: Node, tables: Tables) -> Alike:
+    found = tables.get((parent, tag))
+    if found is None:
+        found = tables[parent, tag] = Alike(parent, tag, node)
+    return found
+
+
+def replaces(located: Located, parent: Element, written: Written, tables: Tables) -> Element | None:
     """What libvirt wrote in the place of a removed element, None where nothing stands for it.
 
     :param located: the entry of the record, located
+    :param tables: of what stood when first asked
     """
     node = located.node
     if written.tag == "address" and parent.getparent() is not None:
@@ -93,31 +134,30 @@ def replaces(located: Located, parent: Element, written: Written) -> Element | N
     test = _readded().get(node.path)
     if test is None:
         return None
-    for standing in parent.iterchildren(written.tag):
-        if (
-            node.many
-            and not node.singles
-            and (located.entry.beside or not _same_key(standing, node, written))
-        ):
-            continue
-        if standing.xpath(test):
+    if not node.many or node.singles:
+        there = list(parent.iterchildren(written.tag))
+    elif located.entry.beside:
+        return None
+    else:
+        there = _alike(parent, written.tag, node, tables).of(written)
+    for standing in there:
+        if standing.getparent() is parent and standing.xpath(test):
             return standing
     return None
 
 
-def stood_beside(tree: WorkTree, node: Node, written: Written, parent: Element) -> bool:
+def stood_beside(tree: WorkTree, node: Node, written: Written, parent: Element, tables: Tables) -> bool:
     """Does something stand that is like what was removed, so that libvirt will add none in its place?
 
     What libvirt did add in its place does not count.
+
+    :param tables: of the finished tree
     """
     if node.path not in _readded() or not node.many or node.singles:
         return False
-    added = [standing for standing, _ in tree.assigned]
-    return any(
-        _same_key(standing, node, written)
-        for standing in parent.iterchildren(written.tag)
-        if all(standing is not other for other in added)
-    )
+    there = _alike(parent, written.tag, node, tables).of(written)
+    added = {standing for standing, _ in tree.assigned} if there else ()
+    return any(standing not in added for standing in there)
 
 
 def twin_aside(
@@ -137,16 +177,6 @@ def twin_aside(
             and attributes(standing) == attributes(element)
         ):
             stand_aside(tree, standing, writers, lambda: element.get(slot[1:]) == now)
-
-
-def _same_key(standing: Element, node: Node, written: Written) -> bool:
-    """Could the two not stand beside each other?"""
-    parts = [part for part in node.key if part[:1] == "@"]
-    if not parts:
-        return all(
-            written.attrs.get(name, standing.get(name)) == standing.get(name) for name in ("type", "bus")
-        )
-    return all(read_part(standing, part, node) == written.attrs.get(part[1:]) for part in parts)
 
 
 def stand_aside(tree: WorkTree, standing: Element, writers: list[Writer], again: Callable[[], bool]) -> None:

@@ -21,6 +21,7 @@ from virtProfile.format.secret_slots import SECRET_TAGS, SecretValues, is_secret
 from virtProfile.result import Warning
 
 if TYPE_CHECKING:
+    from virtProfile.engine.record.assigned import Tables
     from virtProfile.engine.record.locate import Located
     from virtProfile.engine.record.withdraw import TakenBack
     from virtProfile.format.paths import Paths
@@ -186,6 +187,7 @@ class _Entries:
         #: profile -> the elements of the definition that it gave another variant
         self.changed: dict[str, list[Element]] = {}
         self._numbers: dict[tuple[Element, str], dict[Element, int]] = {}
+        self._alike: Tables = {}
         self._numbers_before: dict[tuple[Element, str], dict[Element, int]] = {}
         self._order = {element: number for number, element in enumerate(tree.root.iter("*"))}
 
@@ -435,7 +437,9 @@ class _Entries:
         place = self.paths.place(parent)
         node = self.paths.node(parent)
         kind = None if node is None else child_node(node, element.tag)
-        beside = kind is not None and stood_beside(self.tree, kind, written, parent)
+        beside = kind is not None and stood_beside(
+            self.tree, kind, written, parent, self._alike
+        )
         hidden_slots = tuple(dict.fromkeys(hidden))
         entry = Entry("del", place, written, None, number, False, hidden_slots, names[1:], beside)
         self._put(names[0], parent, entry)

@@ -210,6 +210,7 @@ class _Work:
         self._places: set[tuple[int | None, ...]] | None = None
         self._standing: dict[tuple[Element, str], _Standing] = {}
         self._likes: dict[tuple[Element, str], list[Element]] = {}
+        self._alike: assigned.Tables = {}
         #: values that were put back: (element, node, slot, before, now, writers)
         self.changed: list[tuple[Element, Node, str, str | None, str, list[Writer]]] = []
         #: removed elements in whose place something stands: (entry, parent, that, writers)
@@ -421,7 +422,7 @@ class _Work:
     def removed(self, located: Located, writers: list[Writer]) -> None:
         parent, written = located.parent, located.entry.written
         assert parent is not None
-        standing = assigned.replaces(located, parent, written)
+        standing = assigned.replaces(located, parent, written, self._alike)
         if standing is not None and self.tree.in_source(standing):
             self.replace(located, parent, standing, writers)
             return

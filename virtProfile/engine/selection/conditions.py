@@ -539,20 +539,17 @@ class Conditions:
         """A value with its ``{…}`` worked out."""
         environment: Environment = self._environment_of(chosen)
         parts = []
-        tainted = False
+        doubts = []
         for part in _parts(text):
             if isinstance(part, str):
                 parts.append(part)
             else:
                 expression = self._compile(part.text, chosen, file, line, part.column, bound)
-                value, from_secret = self._taint.text(
-                    expression, at, environment, secret_params(chosen.profile)
-                )
-                parts.append(value)
-                tainted = tainted or from_secret
+                doubt = self._taint.text(expression, at, environment, secret_params(chosen.profile))
+                parts.append(doubt.value)
+                doubts.append(doubt)
         made = "".join(parts)
-        if tainted:
-            self._taint.note(made)
+        self._taint.made(made, doubts)
         return made
 
 

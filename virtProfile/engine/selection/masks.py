@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
-from virtProfile.engine.tree.work_tree import WorkTree, source_position
+from virtProfile.engine.tree.work_tree import WorkTree, put_back
 from virtProfile.format.element import PRESENCE, TEXT, Element
 
 if TYPE_CHECKING:
@@ -154,9 +154,10 @@ class Masks:
         parent = tree.removed[element][0]
         if element.getparent() is not None:
             return
-        index = tree.document.index
-        position = source_position(element, parent, index) if element in index else len(parent)
-        parent.insert(position, element)
+        if element in tree.document.index:
+            put_back(element, parent, tree.document)
+        else:
+            parent.append(element)
         undo.append(("remove", parent, element))
 
 

@@ -8,7 +8,7 @@ soon as the secrets of the document are others. That something is there says no 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,30 @@ _Place = tuple[Element, str, str]
 _QUOTED = re.compile(r"'[^']*'")
 
 
+class Doubt:
+    """What an expression gave, and whether that comes from a secret, as far as that was judged."""
+
+    __slots__ = ("expression", "at", "environment", "value", "tainted", "within")
+
+    def __init__(
+        self, expression: Expression, at: At, environment: Environment, value: str, tainted: bool = False
+    ) -> None:
+        self.expression = expression
+        self.at = at
+        self.environment = environment
+        self.value = value
+        self.tainted = tainted
+        #: the value that it became a part of
+        self.within = ""
+
+    def differs(self) -> bool:
+        """Does the expression give another value, or another error, than it did?"""
+        try:
+            return self.expression.text(self.at, self.environment) != self.value
+        except ProfileError as problem:
+            return problem.message != self.value
+
+
 class Taint:
     """Watches the expressions of one call.
 
@@ -40,16 +64,23 @@ class Taint:
         self._may_have = any(word in document for word in WORDS)
         #: of documents that stay as they are for now; None: none does
         self._known: dict[Element, list[_Place]] | None = None
+        #: what is to be judged before one of them changes, by the secrets that it may come from
+        self._doubts: dict[tuple[Element, bool], list[Doubt]] = {}
 
     @contextmanager
     def steady(self) -> Iterator[None]:
-        """While this lasts no document changes: each is looked through once, not for each expression."""
+        """While this lasts no document changes: each is looked through once, not for each expression,
+        and its secrets are others once for all of them."""
         outer = self._known
         self._known = {} if outer is None else outer
         try:
             yield
         finally:
-            self._known = outer
+            try:
+                if outer is None:
+                    self._settle()
+            finally:
+                self._known = outer
 
     def _places(self, root: Element) -> list[_Place]:
         if self._known is None:
@@ -61,7 +92,7 @@ class Taint:
 
     def text(
         self, expression: Expression, at: At, environment: Environment, secret_params: Collection[str]
-    ) -> tuple[str, bool]:
+    ) -> Doubt:
         """The expression as part of a value, and whether it comes from a secret.
 
         :raises ProfileError: as `Expression.text`, without what comes from a secret
@@ -78,10 +109,38 @@ class Taint:
             raise type(problem)(
                 _QUOTED.sub("'***'", problem.message), hint=problem.hint, where=problem.where
             ) from None
-        tainted = tainted or self._differs(expression, at, environment, value)
+        doubt = Doubt(expression, at, environment, value, tainted)
         if tainted:
             self.note(value)
-        return value, tainted
+        elif self._may_have and self._known is not None:
+            uses_definition = "$definition" in expression.uses
+            if _reaches(expression.text_, self._reachable(at, environment, uses_definition)):
+                self._doubts.setdefault((at.root, uses_definition), []).append(doubt)
+        elif self._differs(expression, at, environment, value):
+            doubt.tainted = True
+            self.note(value)
+        return doubt
+
+    def made(self, value: str, doubts: Sequence[Doubt]) -> None:
+        """A value was made of the values of expressions."""
+        if any(doubt.tainted for doubt in doubts):
+            self.note(value)
+        elif self._doubts:
+            for doubt in doubts:
+                doubt.within = value
+
+    def _settle(self) -> None:
+        """Judge what was put off."""
+        doubts, self._doubts = self._doubts, {}
+        for (_, uses_definition), alike in doubts.items():
+            places = self._reachable(alike[0].at, alike[0].environment, uses_definition)
+            with _others(places):
+                for doubt in alike:
+                    doubt.tainted = doubt.differs()
+            for doubt in alike:
+                if doubt.tainted:
+                    self.note(doubt.value)
+                    self.note(doubt.within)
 
     def note(self, value: str) -> None:
         """A value that was made of a secret."""
@@ -92,16 +151,18 @@ class Taint:
         """Does it give another value, or another error, where the document's secrets are others?"""
         if not self._may_have:
             return False
-        places = self._places(at.root)
-        if "$definition" in expression.uses:
-            places = [*places, *self._places(environment.surroundings.value_of("definition")[0])]
+        places = self._reachable(at, environment, "$definition" in expression.uses)
         if not _reaches(expression.text_, places):
             return False
         with _others(places):
-            try:
-                return expression.text(at, environment) != value
-            except ProfileError as problem:
-                return problem.message != value
+            return Doubt(expression, at, environment, value).differs()
+
+    def _reachable(self, at: At, environment: Environment, uses_definition: bool) -> list[_Place]:
+        """The secrets that an expression may come to."""
+        places = self._places(at.root)
+        if uses_definition:
+            places = [*places, *self._places(environment.surroundings.value_of("definition")[0])]
+        return places
 
 
 def _reaches(text: str, places: Iterable[_Place]) -> bool:

@@ -8,6 +8,7 @@ of these it is. What is inside of it is found by its steps from there.
 
 from __future__ import annotations
 
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,12 +29,14 @@ class Names:
 
     def __init__(self, tree: WorkTree) -> None:
         self._tree = tree
+        self._stamp = tree.stamp()
         self._made: dict[_Maker, list[Element]] = {}
         self._known: dict[Element, tuple[_Maker, int]] = {}
         places: dict[_Maker, list[tuple[list[int], Element]]] = {}
+        numbers = _Numbers()
         for element, writer in tree.created.items():
             if not self._stays(element):
-                place = _place(element, tree.root)
+                place = _place(element, tree.root, numbers)
                 if place is not None:
                     places.setdefault(self._maker(element, writer), []).append((place, element))
         for maker, alike in places.items():
@@ -41,6 +44,23 @@ class Names:
             self._made[maker] = [element for _, element in alike]
             for number, (_, element) in enumerate(alike):
                 self._known[element] = (maker, number)
+
+    def keep_up(self) -> bool:
+        """Learn the names of what was made since; where more than that happened it cannot."""
+        fresh = self._tree.made_since(self._stamp)
+        if fresh is None:
+            return False
+        for element in fresh:
+            if self._stays(element):
+                continue
+            maker = self._maker(element, self._tree.created[element])
+            alike = self._made.setdefault(maker, [])
+            if alike and not _is_right_behind(element, alike[-1]):
+                return False
+            self._known[element] = (maker, len(alike))
+            alike.append(element)
+        self._stamp = self._tree.stamp()
+        return True
 
     def _stays(self, element: Element) -> bool:
         """Is it the same object in all renderings?"""
@@ -77,16 +97,43 @@ class Names:
         return found[number] if number < len(found) else None
 
 
-def _place(element: Element, root: Element) -> list[int] | None:
+def _is_right_behind(element: Element, other: Element) -> bool:
+    """Does an element follow the other one, with few between them at most?"""
+    behind = element.itersiblings(preceding=True)
+    return any(sibling is other for sibling in islice(behind, _FEW))
+
+
+#: So many children of one parent are looked for one by one; for more, all of them are numbered.
+_FEW = 8
+
+
+class _Numbers:
+    """How manieth elements are among the children of their parents, while nothing changes."""
+
+    def __init__(self) -> None:
+        self._asked: dict[Element, int] = {}
+        self._all: dict[Element, dict[Element, int]] = {}
+
+    def of(self, element: Element, parent: Element) -> int:
+        asked = self._asked[parent] = self._asked.get(parent, 0) + 1
+        if asked <= _FEW:
+            return parent.index(element)
+        table = self._all.get(parent)
+        if table is None:
+            table = self._all[parent] = {child: number for number, child in enumerate(parent)}
+        return table[element]
+
+
+def _place(element: Element, root: Element, numbers: _Numbers) -> list[int] | None:
     """How manieth each is on the way from the root to the element; None where it is in no tree now.
 
     What was made is little beside what stands there: the tree is not walked for it.
     """
-    numbers = []
+    place = []
     while element is not root:
         parent = element.getparent()
         if parent is None:
             return None
-        numbers.append(parent.index(element))
+        place.append(numbers.of(element, parent))
         element = parent
-    return numbers[::-1]
+    return place[::-1]

@@ -437,6 +437,23 @@ class WorkTree:
             elif entry[0] == "revive":
                 yield entry[1], PRESENCE
 
+    def stamp(self) -> tuple[int, Any]:
+        """How the tree stands now, for `made_since`."""
+        return len(self._log), self._log[-1] if self._log else None
+
+    def made_since(self, stamp: tuple[int, Any]) -> list[Element] | None:
+        """The elements made since; None where anything was taken back, removed or came back too."""
+        mark, last = stamp
+        if not 0 <= mark <= len(self._log) or (mark and self._log[mark - 1] is not last):
+            return None
+        made = []
+        for entry in self._log[mark:]:
+            if entry[0] == "insert":
+                made.append(entry[2])
+            elif entry[0] in ("remove", "revive"):
+                return None
+        return made
+
     def undo_slots(self, mark: int, slots: Container[tuple[Element, str]]) -> None:
         """Take back those writes since `mark` that set one of `slots`."""
         kept: list[tuple[Any, ...]] = []
@@ -547,7 +564,7 @@ class WorkTree:
         grave: Grave = self.graves.pop(element)
         parent = grave.parent
         self._keep(parent)
-        parent.insert(source_position(element, parent, self._index), element)
+        put_back(element, parent, self.document)
         self.revived[element] = grave
         if parent in self._index:
             self.reshaped[parent] = True
@@ -593,11 +610,26 @@ def _written(element: Element, slot: str) -> bool:
     return text_of(element) is not None if slot == TEXT else element.get(slot[1:]) is not None
 
 
-def source_position(element: Element, parent: Element, index: dict[Element, int]) -> int:
-    """Where among the children of `parent` an element of the input stood."""
-    order = index[element]
-    position = 0
-    for number, sibling in enumerate(parent):
-        if sibling in index and index[sibling] < order:
-            position = number + 1
-    return position
+def put_back(element: Element, parent: Element, document: Document) -> None:
+    """Put an element of the input back among the children of `parent`, where it stood."""
+    before = _stood_before(element, parent, document)
+    follower = before.getnext() if before is not None else next(parent.iterchildren(), None)
+    if follower is None:
+        parent.append(element)
+    else:
+        follower.addprevious(element)
+
+
+def _stood_before(element: Element, parent: Element, document: Document) -> Element | None:
+    """The sibling that the input has before an element, the nearest that stands there now.
+
+    Elements of the input keep their order, so it is looked for from the element on and not among all.
+    """
+    elements = document.elements
+    for number in range(document.index[element] - 1, -1, -1):
+        sibling = elements[number]
+        if sibling is parent:
+            return None
+        if sibling.getparent() is parent:
+            return sibling
+    return None
