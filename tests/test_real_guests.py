@@ -62,7 +62,13 @@ def test_a_guest_without_its_disk_is_noticed(beside_a_daemon: list[str], tmp_pat
     """What the test above would see of a conversion that does not boot."""
     empty = tmp_path / "empty.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(empty), "16M"], check=True)
-    command = ["env", "VIRT_PROFILE_BOOT_SECONDS=20", sys.executable, str(TESTS / "realguests.py"), str(empty)]
+    command = [
+        "env",
+        "VIRT_PROFILE_BOOT_SECONDS=20",
+        sys.executable,
+        str(TESTS / "realguests.py"),
+        str(empty),
+    ]
     done = subprocess.run([*beside_a_daemon, *command], capture_output=True, text=True)
     assert done.returncode == 1
     assert "no login within 20 seconds" in done.stdout

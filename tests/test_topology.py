@@ -598,11 +598,16 @@ def test_caches_are_filled_whole() -> None:
     assert made.threads == 2
     # what is left over goes where it leaves the most whole
     six = chiplets(4, 4, 1)
-    assert used_caches(six, plan([six], Demand(6, GIB), Wishes(reserve=0, used=frozenset({12, 13})))) == {0: 4, 3: 2}
+    assert used_caches(six, plan([six], Demand(6, GIB), Wishes(reserve=0, used=frozenset({12, 13})))) == {
+        0: 4,
+        3: 2,
+    }
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 2), st.integers(1, 40), st.integers(0, 2))
-def test_never_more_caches_than_needed(caches: int, cores: int, threads: int, vcpus: int, reserve: int) -> None:
+def test_never_more_caches_than_needed(
+    caches: int, cores: int, threads: int, vcpus: int, reserve: int
+) -> None:
     node = chiplets(caches, cores, threads)
     try:
         made = plan([node], Demand(vcpus, GIB), Wishes(reserve=reserve))
@@ -638,7 +643,9 @@ def test_memory_is_divided_in_whole_pages() -> None:
     made = plan(two_nodes(((GIB, 100),)), Demand(4, 97 * GIB), wishes)
     assert sorted(cell.memory for cell in made.cells) == [48 * GIB, 49 * GIB]
     # by the page that the VM itself asks for
-    domain_xml = domain(4, 97 * GIB, "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>")
+    domain_xml = domain(
+        4, 97 * GIB, "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>"
+    )
     demand = read_demand(parse(domain_xml).root)
     made = plan(two_nodes(), demand, Wishes(nodes=2))
     assert [cell.memory for cell in made.cells] == [49 * GIB, 48 * GIB]
