@@ -28,7 +28,11 @@ from virtProfile.live.connection import Connection  # noqa: E402
 PAGE = library.ROOT / "docs" / "compatibility.md"
 BASES = {"pc": "x86_64", "q35": "x86_64", "sketch": "x86_64", "virt": "aarch64", "s390x": "s390x"}
 #: What only some hosts have; with nothing known of the host, libvirt's schema judges alone.
-SPECIAL = {"sev": "needs an EPYC host with SEV"}
+SPECIAL = {
+    "sev": "needs an EPYC host with SEV",
+    "sev-snp": "needs an EPYC host with SEV-SNP",
+    "tdx": "needs a Xeon host with TDX",
+}
 #: What an existing VM may be told that it cannot have: a device without its bus, a VM without UEFI.
 REFUSALS = ("completion", "cardinality", "cycle")
 VMS = {path.stem: path.read_text() for path in sorted((library.ROOT / "tests/data/vms").glob("*.xml"))}

@@ -23,6 +23,9 @@ from library import NAMES, apply, context, profiles, wish
 import virtProfile
 from virtProfile import ProfileError
 from virtProfile.authoring.lint import lint_files
+from virtProfile.language.attributes import expressions
+from virtProfile.language.parser import parse_profiles
+from virtProfile.language.profile import Snippet
 
 EFFECTS = library.DATA / "effects.tsv"
 VMS = {path.stem: path.read_text() for path in sorted((library.ROOT / "tests/data/vms").glob("*.xml"))}
@@ -71,7 +74,7 @@ def test_the_list_of_the_library() -> None:
         iothreads-per-disk cpu-host-passthrough cpu-host-model cpu-baseline-v2 cpu-baseline-v3
         dedicated-cpu hugepages-2m hugepages-1g numa-2-nodes networking-nfv realtime nested-virt
         gpu-passthrough virtiofs-share sev usb3 usb-tablet watchdog pvpanic no-usb pinned-machine
-        desktop no-spice no-secureboot audio usb-device iommu virtio-mem looking-glass windows-virtio-prepare
+        desktop no-spice no-secureboot sev-snp tdx windows-arm hyperv-host-model audio usb-device iommu virtio-mem looking-glass windows-virtio-prepare
         windows-11 windows-server linux-server linux-desktop high-performance
         like-virt-manager like-nova like-ovirt like-kubevirt"""
     assert set(wanted.split()) <= set(NAMES)
@@ -111,6 +114,71 @@ def test_no_profile_is_long_without_a_reason() -> None:
         if path.name.endswith(".test.xml") or path.name.startswith("audit-"):
             continue
         assert len(lines) <= 80 or lines[1].startswith("<!-- More than 80 lines: "), path.name
+
+
+#: Where all lists of one kind of thing are written once: other words for "any".
+KINDS_OF_NICS = ("network", "bridge", "ethernet", "direct", "user", "udp", "null", "server", "client", "internal")
+
+
+def test_no_profile_lists_devices_one_by_one() -> None:
+    """No target name is spelled out, and no expression goes through the types of interfaces that it takes.
+
+    Types that a thing does not apply to are another matter, and stand inside ``not(…)``.
+    """
+    problems = []
+    for path in sorted(library.SHIPPED.glob("*.xml")):
+        if path.name.endswith(".test.xml"):
+            continue
+        for profile in parse_profiles(path.read_text(), str(path)).profiles:
+            tests = [match.test or "" for match in profile.matches]
+            branches = [branch for one in (*profile.matches, *profile.actions) for branch in one.branches]
+            for action in profile.actions:
+                tests += [text for _, text in expressions(action)]
+            for text in tests:
+                positive = without_negations(text)
+                taken = {
+                    word for word in re.findall(r"@type\s*=\s*'([^']*)'", positive) if word in KINDS_OF_NICS
+                }
+                if "interface" in positive and len(taken) > 1:
+                    problems.append(f"{profile.name}: interfaces of types {', '.join(sorted(taken))}")
+                problems += [
+                    f"{profile.name}: {name}" for name in re.findall(r"@dev\s*=\s*'((?:vd|sd|hd|xvd)[a-z]+)'", text)
+                ]
+            for branch in branches:
+                problems += [f"{profile.name}: target {name}" for name in targets(branch)]
+            types = [
+                dict(below.attrs).get("type")
+                for action in profile.actions
+                for branch in action.branches
+                for below in (branch, *branch.children)
+                if below.tag == "interface"
+            ]
+            if len({one for one in types if one in KINDS_OF_NICS}) > 1:
+                problems.append(f"{profile.name}: a branch for each type of interface")
+    assert not problems
+
+
+def without_negations(text: str) -> str:
+    """An expression without what stands inside of ``not(…)``."""
+    while (found := re.search(r"\bnot\(", text)) is not None:
+        depth, end = 1, found.end()
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        text = text[: found.start()] + text[end:]
+    return text
+
+
+def targets(branch: Snippet) -> list[str]:
+    """The target names of disks that a branch spells out."""
+    own = [dict(branch.attrs).get("dev", "")] if branch.tag == "target" else []
+    found = [name for name in own if re.fullmatch("(vd|sd|hd|xvd)[a-z]+", name)]
+    return found + [name for below in branch.children for name in targets(below)]
+
+
+@pytest.mark.parametrize(("text", "left"), [("a[not(b) and c]", "a[ and c]"), ("not(a(b)) or not(c)", " or ")])
+def test_without_negations(text: str, left: str) -> None:
+    assert without_negations(text) == left
 
 
 @pytest.mark.parametrize("name", ["q35", "pc", "uefi", "uefi-secureboot", "no-secureboot", "pinned-machine"])

@@ -563,3 +563,136 @@ def test_it_is_taken_back(name: str, vcpus: int, nodes: str, store: ProfileStore
     )
     pins = [pin.get("cpuset") for pin in parse(moved.xml).root.iterfind("cputune/vcpupin")]
     assert len(set(pins)) == vcpus
+
+
+# --- caches, pages, and what the other VMs of the host have ------------------------------
+
+
+def chiplets(caches: int, cores: int, threads: int, **more: Any) -> Node:
+    """A node of so many caches, each shared by so many cores; threads numbered as Linux does on EPYC."""
+    total = caches * cores
+    made = [tuple(core + total * thread for thread in range(threads)) for core in range(total)]
+    shared = [
+        frozenset(cpu for core in made[at * cores : (at + 1) * cores] for cpu in core) for at in range(caches)
+    ]
+    return Node(0, 512 * GIB, (), (), tuple(made), tuple(shared), **more)
+
+
+def used_caches(node: Node, made: Plan) -> dict[int, int]:
+    """How many CPUs of which cache the vCPUs have."""
+    found: dict[int, int] = {}
+    for _, cpu in made.pins:
+        at = next(at for at, cache in enumerate(node.caches) if cpu in cache)
+        found[at] = found.get(at, 0) + 1
+    return found
+
+
+def test_caches_are_filled_whole() -> None:
+    three = chiplets(8, 3, 1)
+    assert used_caches(three, plan([three], Demand(12, GIB))) == {1: 3, 2: 3, 3: 3, 4: 3}
+    # the emulator's core is of a cache that is broken already
+    assert plan([three], Demand(12, GIB), Wishes(used=frozenset({23}))).emulator == (21,)
+    eight = chiplets(2, 8, 2)
+    made = plan([eight], Demand(16, GIB))
+    assert used_caches(eight, made) == {1: 16}
+    assert made.threads == 2
+    # what is left over goes where it leaves the most whole
+    six = chiplets(4, 4, 1)
+    assert used_caches(six, plan([six], Demand(6, GIB), Wishes(reserve=0, used=frozenset({12, 13})))) == {
+        0: 4,
+        3: 2,
+    }
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 2), st.integers(1, 40), st.integers(0, 2))
+def test_never_more_caches_than_needed(
+    caches: int, cores: int, threads: int, vcpus: int, reserve: int
+) -> None:
+    node = chiplets(caches, cores, threads)
+    try:
+        made = plan([node], Demand(vcpus, GIB), Wishes(reserve=reserve))
+    except TopologyError:
+        return
+    check((node,), Demand(vcpus, GIB), Wishes(reserve=reserve), made)
+    needed = -(-vcpus // made.threads)
+    # the reserved cores break one cache where they fit in it
+    broken = -(-reserve // cores)
+    assert len(used_caches(node, made)) <= -(-needed // cores) + broken
+
+
+def test_the_caches_of_capabilities() -> None:
+    text = document("2n8c2t").replace(
+        "</topology>",
+        "</topology><cache><bank id='0' level='2' cpus='0'/><bank id='1' level='3' cpus='0-3'/>"
+        "<bank id='0' level='3' cpus='4-7'/></cache>",
+        1,
+    )
+    nodes = read_host(parse(text).root)
+    told = {cache for node in nodes for cache in node.caches}
+    assert told and all(cache <= {0, 1, 2, 3} or cache <= {4, 5, 6, 7} for cache in told)
+    assert all(cache <= node.cpus for node in nodes for cache in node.caches)
+
+
+def two_nodes(pages: tuple[tuple[int, int], ...] = ()) -> list[Node]:
+    cores = [tuple((cpu,) for cpu in range(at, at + 8)) for at in (0, 8)]
+    return [Node(at, 128 * GIB, pages, ((1 - at, 20),), cores[at]) for at in (0, 1)]
+
+
+def test_memory_is_divided_in_whole_pages() -> None:
+    wishes = Wishes(nodes=2, hugepages=GIB)
+    made = plan(two_nodes(((GIB, 100),)), Demand(4, 97 * GIB), wishes)
+    assert sorted(cell.memory for cell in made.cells) == [48 * GIB, 49 * GIB]
+    # by the page that the VM itself asks for
+    domain_xml = domain(
+        4, 97 * GIB, "<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>"
+    )
+    demand = read_demand(parse(domain_xml).root)
+    made = plan(two_nodes(), demand, Wishes(nodes=2))
+    assert [cell.memory for cell in made.cells] == [49 * GIB, 48 * GIB]
+    # an odd number of KiB, and a page that it is no multiple of
+    made = plan(two_nodes(), Demand(4, GIB + 1), Wishes(nodes=2))
+    assert [cell.memory for cell in made.cells] == [GIB // 2 + 1, GIB // 2]
+    with pytest.raises(TopologyError, match="no multiple of the 1048576 KiB page"):
+        plan(two_nodes(((GIB, 100),)), Demand(4, 97 * GIB + 1024), wishes)
+
+
+OTHERS = (
+    "<domain type='kvm'><name>a</name><cputune><vcpupin vcpu='0' cpuset='0-1'/>"
+    "<emulatorpin cpuset='2'/></cputune></domain>",
+    "<domain type='kvm'><name>b</name><vcpu cpuset='0-7'>2</vcpu><iothreads>1</iothreads>"
+    "<cputune><iothreadpin iothread='1' cpuset='4,^5'/></cputune></domain>",
+)
+
+
+def test_used_auto_takes_what_others_are_pinned_to(store: ProfileStore) -> None:
+    wish = {"name": "mirror-topology", "params": {"used": "auto", "reserve": "0"}}
+    known = Context(capabilities=(document("1n8c"),), others=OTHERS)
+    result = virtProfile.apply(domain(4), [wish], store=store, context=known)
+    pins = parse(result.xml).root.findall("cputune/vcpupin")
+    assert [pin.get("cpuset") for pin in pins] == ["3", "5", "6", "7"]
+    assert virtProfile.apply(result.xml, store=store, context=known).xml == result.xml
+    with pytest.raises(MissingContextError, match="used=auto") as caught:
+        virtProfile.apply(domain(4), [wish], store=store, context=Context(capabilities=(document("1n8c"),)))
+    assert "-c URI" in caught.value.hint
+
+
+def test_used_auto_asks_the_connection(tmp_path: Path) -> None:
+    """The other VMs, and not the one itself; nobody is asked who does not say it."""
+    pytest.importorskip("libvirt")
+    from virtProfile.live.call_context import context
+    from virtProfile.live.connection import Connection
+
+    with Connection("test:///default") as connection:
+        for text in OTHERS:
+            connection.define(
+                text.replace("type='kvm'", "type='test'").replace(
+                    "<name>", "<memory>1024</memory><os><type arch='i686'>hvm</type></os><name>", 1
+                )
+            )
+        own = connection.find("b").xml
+        assert context(Context(), own, "b", connection, None).pinned_elsewhere == {0, 1, 2}
+        fresh = context(Context(), domain(4), "t4", connection, None)
+        assert fresh.pinned_elsewhere == {0, 1, 2, 4}
+        given_files = Context(capabilities=(document("1n8c"),))
+        with pytest.raises(MissingContextError):
+            context(given_files, own, "b", connection, None).pinned_elsewhere  # noqa: B018

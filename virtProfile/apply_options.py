@@ -170,7 +170,7 @@ class ApplyOptions:
             "pin vCPUs, memory and I/O threads after the host's topology, and show it to the guest:"
             " the profile mirror-topology"
         ),
-        metavar="[nodes=N][,policy=prefer|require|isolate][,reserve=CORES][,hugepages=SIZE][,used=CPUSET]",
+        metavar="[nodes=N][,policy=prefer|require|isolate][,reserve=CORES][,hugepages=SIZE][,used=CPUSET|auto]",
     )
     profile_dir: tuple[str, ...] = each(
         "--profile-dir",

@@ -276,3 +276,14 @@ def test_what_clashes_all_the_while_is_the_reason() -> None:
     assert fixpoint.run() is None
     problem = fixpoint.unstable()
     assert [[side.value for side in one.values] for one in problem.conflicts] == [["c", "d"]]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_a_skipped_profile_required_leaves_the_tree(whole: bool) -> None:
+    """b applies in the first round and brings c; a then keeps b out, and nobody asks for c any more."""
+    fixpoint = fixpoint_of(
+        [TITLE, match("not(title)") + "<requires profile='c'/>", DESCRIPTION], [0, 0, 0], whole=whole, asked="ab"
+    )
+    state = stable(fixpoint)
+    assert set(state.selected) == {"a"}
+    assert "<description>" not in written(fixpoint.tree)

@@ -7,11 +7,12 @@ fills the context from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from virtProfile.errors import MissingContextError
 from virtProfile.format.schema import Schema
 from virtProfile.frozen import record
 
@@ -43,6 +44,8 @@ class Context(_Open):
     :param qemu_version: as libvirt gives it (7002022), or None
     :param sources: text of a document -> the file it is from, for messages
     :param daemon: the kind of libvirt daemon, "system" or "session", or None
+    :param others: the definitions of the other VMs of the host, read when something asks for them; None where
+        they are not known
     """
 
     schema: Schema | None = None
@@ -52,6 +55,7 @@ class Context(_Open):
     qemu_version: int | None = None
     sources: Mapping[str, str] = MappingProxyType({})
     daemon: str | None = None
+    others: Iterable[str] | None = None
 
     @property
     def domain_schema(self) -> Schema:
@@ -67,6 +71,21 @@ class Context(_Open):
         from virtProfile.host.documents import Documents
 
         return Documents(self.capabilities, self.domcapabilities, self.sources)
+
+    @cached_property
+    def pinned_elsewhere(self) -> frozenset[int]:
+        """The CPUs to which other VMs of the host pin something.
+
+        :raises MissingContextError: the other VMs are not known
+        """
+        from virtProfile.host.topology import pinned_by
+
+        if self.others is None:
+            raise MissingContextError(
+                "used=auto needs the other VMs of the host, which are not known",
+                hint="give the VM by name with -c URI, or the CPUs themselves, such as used=0-3,8",
+            )
+        return frozenset().union(*(pinned_by(text) for text in self.others))
 
     def guest_os(self, domain: etree._Element) -> GuestOS | None:
         """What libosinfo knows of the domain's OS; None where nobody names one.

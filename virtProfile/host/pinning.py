@@ -48,6 +48,8 @@ MAX_SETS = 5_000
 MAX_ORDERS = 720
 #: Smaller VMs that are tried to say what would fit.
 MAX_TRIED = 512
+#: More threads than any core has.
+MAX_THREADS = 1 << 16
 #: Nodes that are looked at for one plan, and once more for all that would fit: real hosts
 #: need some thousands, only documents that nobody's libvirt wrote need more.
 MAX_WORK = 200_000
@@ -128,10 +130,13 @@ def plan(host: Sequence[Node], demand: Demand, wishes: Wishes | None = None) -> 
     """Lay a VM over a host.
 
     As few nodes as hold it (or as many as are wished, or as the VM has cells);
-    of those the nearest to each other, then the emptiest, then the lowest. vCPUs
-    in the order node, core, thread, which is QEMU's numbering of sockets, cores
+    of those the nearest to each other, then the emptiest, then the lowest. On a node
+    whole caches of the third level are filled first, so that as few as possible are shared
+    with others. vCPUs
+    in the order node, cache, core, thread, which is QEMU's numbering of sockets, cores
     and threads: what is a sibling in the guest is one on the host. Threads are as
-    many a core on every node, the most that divide the vCPUs.
+    many a core on every node, the most that divide the vCPUs. Memory is divided in
+    whole pages, the first cells having what is left over.
 
     :raises TopologyError: it does not fit: what is missing, and as hint what would fit
     """
@@ -194,13 +199,13 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work
         return f"the host has {len(usable)} usable"
     if demand.cells:
         cells = demand.cells
-    elif demand.vcpus % count or demand.memory % count:
-        what = f"{demand.vcpus} vCPUs" if demand.vcpus % count else f"{demand.memory} KiB"
-        return f"{what} do not divide by {count}"
+    elif demand.vcpus % count:
+        return f"{demand.vcpus} vCPUs do not divide by {count}"
     else:
         per = demand.vcpus // count
+        shares = _shares(demand.memory, count, wishes.hugepages or demand.page)
         cells = tuple(
-            GuestCell(tuple(range(at * per, (at + 1) * per)), demand.memory // count) for at in range(count)
+            GuestCell(tuple(range(at * per, (at + 1) * per)), share) for at, share in enumerate(shares)
         )
     page = wishes.hugepages
     if page is not None and any(cell.memory % page for cell in cells):
@@ -220,6 +225,17 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work
                 return found
             reason = reason or found
     return reason or _GIVEN_UP
+
+
+def _shares(memory: int, count: int, page: int | None) -> list[int]:
+    """Memory in KiB divided in whole pages; in whole MiB where the page is not known and it does not divide."""
+    if not memory % count and not (memory // count) % (page or 1):
+        return [memory // count] * count
+    pages, rest = divmod(memory, page or 1024)
+    share, more = divmod(pages, count)
+    shares = [(share + (at < more)) * (page or 1024) for at in range(count)]
+    shares[0] += rest
+    return shares
 
 
 def _sets(usable: Sequence[Node], count: int, wishes: Wishes, work: _Work) -> Iterator[tuple[Node, ...]]:
@@ -268,14 +284,14 @@ def _lay(
             continue
         for narrow in (False, True):
             for holder in range(len(nodes)):
-                reserved = _reserve(free[holder], wishes.reserve, narrow)
+                reserved = _reserve(nodes[holder], free[holder], wishes.reserve, narrow)
                 if reserved is None:
                     continue
                 left = [
                     [core for core in cores if at != holder or core not in reserved]
                     for at, cores in enumerate(free)
                 ]
-                pins = _pin(left, cells, threads)
+                pins = _pin(nodes, left, cells, threads)
                 if pins is not None:
                     return _made(nodes, cells, demand, wishes, pins, reserved, threads, work)
     return _shortage(nodes, cells, free, wishes)
@@ -301,26 +317,59 @@ def _whole_groups(vcpus: Sequence[int], threads: int) -> bool:
     )
 
 
-def _reserve(cores: Sequence[tuple[int, ...]], count: int, narrow: bool) -> list[tuple[int, ...]] | None:
+def _reserve(
+    node: Node, cores: Sequence[tuple[int, ...]], count: int, narrow: bool
+) -> list[tuple[int, ...]] | None:
+    """Cores for the emulator, where they break the fewest caches; None where there are too few."""
     if count > len(cores):
         return None
-    return sorted(cores, key=lambda core: (len(core) if narrow else 0, core))[:count]
+    if not narrow:
+        return _chosen(node, cores, count)
+    return sorted(cores, key=lambda core: (len(core), core))[:count]
 
 
 def _pin(
-    left: Sequence[Sequence[tuple[int, ...]]], cells: Sequence[GuestCell], threads: int
+    nodes: Sequence[Node],
+    left: Sequence[Sequence[tuple[int, ...]]],
+    cells: Sequence[GuestCell],
+    threads: int,
 ) -> list[tuple[int, int]] | None:
     """(vcpu, CPU) of every vCPU; None where a node has too few cores that wide."""
     pins: list[tuple[int, int]] = []
-    for cores, cell in zip(left, cells, strict=True):
+    for node, cores, cell in zip(nodes, left, cells, strict=True):
         wide = [core for core in cores if len(core) >= threads]
         wanted = len(cell.vcpus) // threads
         if len(wide) < wanted:
             return None
-        chosen = sorted(sorted(wide, key=lambda core: (len(core) > threads, core))[:wanted])
+        chosen = _chosen(node, wide, wanted, threads)
         cpus = [cpu for core in chosen for cpu in core[:threads]]
         pins += zip(cell.vcpus, cpus, strict=True)
     return sorted(pins)
+
+
+def _chosen(
+    node: Node, cores: Sequence[tuple[int, ...]], wanted: int, threads: int = MAX_THREADS
+) -> list[tuple[int, ...]]:
+    """So many of a node's cores, cache by cache: the fullest whole, the last one the smallest that suffices.
+
+    Of one cache those first that are no wider than `threads`. Where the host tells no caches, the node is one.
+    """
+    groups: dict[int, list[tuple[int, ...]]] = {}
+    for core in cores:
+        of = next((at for at, cache in enumerate(node.caches) if core[0] in cache), len(node.caches))
+        groups.setdefault(of, []).append(core)
+    found: list[tuple[int, ...]] = []
+    while wanted:
+        enough = [at for at, group in groups.items() if len(group) >= wanted]
+        if enough:
+            at = min(enough, key=lambda at: (len(groups[at]), at))
+        else:
+            at = max(groups, key=lambda at: (len(groups[at]), -at))
+        group = sorted(groups.pop(at), key=lambda core: (len(core) > threads, core))[:wanted]
+        found += group
+        wanted -= len(group)
+    place = {core: at for at, cache in enumerate(node.caches) for core in found if core[0] in cache}
+    return sorted(found, key=lambda core: (place.get(core, len(node.caches)), core))
 
 
 def _shortage(

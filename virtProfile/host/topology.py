@@ -6,16 +6,21 @@ Read before `topology` lays the one over the other.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.errors import CompletionError, InvalidDomainError, UsageError
+from virtProfile.format.document import parse
 from virtProfile.format.element import child, text_of
 from virtProfile.format.values import parse_cpuset, to_bytes
 from virtProfile.frozen import record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lxml import etree
 
+_PINS = ("vcpupin", "emulatorpin", "iothreadpin")
 POLICIES = ("prefer", "require", "isolate")
 
 
@@ -28,7 +33,8 @@ class Node:
     """A NUMA node with its cores: CPUs that share one, lowest number first.
 
     Sizes are in KiB; `memory` is None where the document does not tell it. `pages`
-    are (size, number of all, free or not); `distances` are (node, value).
+    are (size, number of all, free or not); `distances` are (node, value). `caches`
+    are the CPUs of each cache of the third level, where the document tells them.
     """
 
     id: int
@@ -36,6 +42,7 @@ class Node:
     pages: tuple[tuple[int, int], ...]
     distances: tuple[tuple[int, int], ...]
     cores: tuple[tuple[int, ...], ...]
+    caches: tuple[frozenset[int], ...] = ()
 
     @property
     def cpus(self) -> frozenset[int]:
@@ -54,7 +61,8 @@ class GuestCell:
 class Demand:
     """What a VM asks for: memory in KiB; `cells` are those it has already.
 
-    `levels` are the levels of its CPU topology besides sockets, cores and threads.
+    `levels` are the levels of its CPU topology besides sockets, cores and threads;
+    `page` is the size of the huge pages that it asks for, None for none or the host's own.
     """
 
     vcpus: int
@@ -62,6 +70,7 @@ class Demand:
     iothreads: tuple[int, ...] = ()
     cells: tuple[GuestCell, ...] = ()
     levels: tuple[str, ...] = ()
+    page: int | None = None
 
 
 @record
@@ -143,7 +152,8 @@ def read_host(capabilities: etree._Element) -> tuple[Node, ...]:
     """
     host = child(capabilities, "host")
     cells = None if host is None else host.find("topology/cells")
-    found = [] if cells is None else [_node(cell) for cell in cells.iterchildren("cell")]
+    caches = [] if host is None else _caches(host)
+    found = [] if cells is None else [_node(cell, caches) for cell in cells.iterchildren("cell")]
     if not any(node.cores for node in found):
         raise TopologyError(
             "the capabilities do not have the host's CPU topology",
@@ -152,7 +162,13 @@ def read_host(capabilities: etree._Element) -> tuple[Node, ...]:
     return tuple(sorted(found, key=lambda node: node.id))
 
 
-def _node(cell: etree._Element) -> Node:
+def _caches(host: etree._Element) -> list[frozenset[int]]:
+    """The CPUs of each cache of the third level: what cores share of the host's caches."""
+    banks = [bank for bank in host.iterfind("cache/bank") if bank.get("level") == "3"]
+    return sorted({_cpus(bank.get("cpus") or "") for bank in banks}, key=sorted)
+
+
+def _node(cell: etree._Element, caches: Sequence[frozenset[int]]) -> Node:
     memory = child(cell, "memory")
     pages = [
         (_kib(page.get("size"), page.get("unit")), _int(text_of(page))) for page in cell.iterchildren("pages")
@@ -177,6 +193,7 @@ def _node(cell: etree._Element) -> Node:
         tuple(pages),
         tuple((_int(distance.get("id")), _int(distance.get("value"))) for distance in distances),
         tuple(sorted(cores)),
+        tuple(cache & known for cache in caches if cache & known),
     )
 
 
@@ -228,13 +245,30 @@ def read_demand(domain: etree._Element) -> Demand:
     topology = domain.find("cpu/topology")
     written = set() if topology is None else {str(name) for name in topology.attrib}
     levels = tuple(sorted(written - {"sockets", "cores", "threads"}))
+    page = domain.find("memoryBacking/hugepages/page")
+    paged = None if page is None else to_bytes(page.get("size") or "", page.get("unit"), "KiB")
     return Demand(
         vcpus,
         sum(cell.memory for cell in cells) if cells else size - extra if size > extra else size,
         tuple(sorted(numbers)),
         cells,
         levels,
+        paged // 1024 if paged and paged >= 1024 else None,
     )
+
+
+def pinned_by(text: str) -> frozenset[int]:
+    """The CPUs to which a VM pins vCPUs, the emulator or I/O threads; where it floats says nothing.
+
+    :raises ProfileError: it is no domain
+    """
+    root = parse(text).root
+    pins = [pin.get("cpuset") or "" for pin in root.iterfind("cputune/*") if pin.tag in _PINS]
+    found: set[int] = set()
+    for cpus in pins:
+        with suppress(ValueError):  # what libvirt took is a set of CPUs
+            found |= parse_cpuset(cpus)
+    return frozenset(found)
 
 
 def _cell(cell: etree._Element) -> GuestCell:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from virtProfile.host.context import Context
 
 
+#: For the CPUs that others have: those to which the other VMs of the host are pinned.
+AUTO = "auto"
+
+
 def branches_of(snippet: Snippet, root: etree._Element, context: Context, where: str) -> tuple[Snippet, ...]:
     """What a source stands for on this domain, in this context.
 
@@ -40,7 +44,10 @@ def branches_of(snippet: Snippet, root: etree._Element, context: Context, where:
 
 
 def _mirror(snippet: Snippet, root: etree._Element, context: Context) -> tuple[Snippet, ...]:
-    wishes = read_wishes(**{name: value.strip() for name, value in snippet.attrs})
+    words = {name: value.strip() for name, value in snippet.attrs}
+    if words.get("used") == AUTO:
+        words["used"] = format_cpuset(context.pinned_elsewhere)
+    wishes = read_wishes(**words)
     host = read_host(context.documents.capabilities_for(root))
     return snippets(plan(host, read_demand(root), wishes), snippet.line)
 

@@ -70,6 +70,12 @@ def context(
         found = replace(found, qemu_version=connection.qemu_version())
     if said.daemon is None:
         found = replace(found, daemon=connection.daemon)
+    if said.others is None and not said.capabilities:  # of another host: its VMs are not these
+        root = parse(text, name=name).root
+        found = replace(
+            found,
+            others=connection.definitions_beside(root.findtext("name") or "", root.findtext("uuid") or ""),
+        )
     if schema == "host" or schema is None and connection.is_local:
         found = replace(found, schema=host_schema(needed=schema is not None))
     return found

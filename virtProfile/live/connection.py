@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,23 @@ class Domain:
     persistent: bool
     managed_save: bool
     handle: Any
+
+
+class _Later(Sequence[str]):
+    """Texts that are asked for when somebody looks at them, and once."""
+
+    def __init__(self, ask: Callable[[], list[str]]) -> None:
+        self._ask = ask
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return self._ask()
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._texts[at]
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 class Connection:
@@ -232,6 +250,10 @@ class Connection:
             except self._libvirt.libvirtError as problem:
                 if problem.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:  # it has just gone
                     raise _error(problem) from problem
+
+    def definitions_beside(self, name: str, uuid: str) -> Sequence[str]:
+        """The XML of all other domains, as `others` gives it; asked for when first needed, and then kept."""
+        return _Later(lambda: [xml for _, xml in self.others(name, uuid)])
 
     def known(self, name: str | None, uuid: str | None) -> bool:
         """Is a domain of that name or UUID defined?"""

@@ -186,10 +186,10 @@ class Workspace:
         absence = self.actions.barring(made)
         if absence is None:
             return True
+        who, what = absence.writer.origin, name_of(made)
         self.tree.discard(made)
         if needed:
-            who = absence.writer.origin
-            fact = f"it needs {name_of(made)}, which {who.profile} removes ({who.file}:{who.line})"
+            fact = f"it needs {what}, which {who.profile} removes ({who.file}:{who.line})"
             self.fail(device, cause, fact, "apply only one of the two profiles")
         return False
 

@@ -126,9 +126,12 @@ class Fixpoint:
         done: set[str] = set()
         while True:
             wishes = self.selector.candidates(state.selected, priorities)
-            for name in [name for name in state.selected if name not in wishes]:
+            dropped = [name for name in state.selected if name not in wishes]
+            for name in dropped:
                 del state.selected[name]  # nobody asks for it any more
                 flipped.append(name)
+            if dropped:  # nor may it stay in the tree, where nothing else changes in this round
+                self._render(state)
             level = [name for name in wishes if name not in done]
             if not level:
                 return flipped
