@@ -8,6 +8,7 @@ depend on virtinst, move it to where Python finds it.
 
 import glob
 import os
+import sys
 
 from setuptools import setup
 
@@ -29,8 +30,22 @@ def manual_pages():
     return [("share/man/man" + section, pages) for section, pages in sections.items()]
 
 
+def schemas():
+    """The schema of profiles for editors, in both syntaxes."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from virtProfile.authoring.editor_schema import compact, editor_schema
+
+    os.makedirs("build/schema", exist_ok=True)
+    text = editor_schema()
+    for name, content in (("profile.rng", text), ("profile.rnc", compact(text))):
+        with open(os.path.join("build/schema", name), "w", encoding="utf-8") as stream:
+            stream.write(content)
+    return [*glob.glob("build/schema/*"), *glob.glob("contrib/editors/*.xml")]
+
+
 setup(
     data_files=[
+        ("share/virt-profile/schema", schemas()),
         ("share/virt-profile/profiles", glob.glob("profiles/*.xml")),
         ("share/virt-profile/profiles/tests", glob.glob("profiles/tests/*.xml")),
         ("share/doc/virt-profile/examples", glob.glob("examples/*")),

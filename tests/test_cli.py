@@ -241,7 +241,16 @@ ELSEWHERE = {
     "--osinfo": "test_context_from_files",
     "--update-results": "test_reports_into_files",
     "--sarif": "test_reports_into_files",
+    "--print-schema": "test_print_schema",
 }
+
+
+def test_print_schema() -> None:
+    assert b"<grammar xmlns=" in run(["--print-schema"]).out[:400]
+    assert run(["--print-schema=rng"]).out == run(["--print-schema"]).out
+    assert b"start = (\\profile | \\profiles)" in run(["--print-schema", "rnc"]).out
+    wrong = run(["--print-schema=xsd"])
+    assert wrong.status == 2 and "is not rng or rnc" in wrong.err
 
 
 def test_reports_into_files(tmp_path: Path) -> None:
@@ -277,7 +286,7 @@ def test_manual_page_names_the_same_options() -> None:
     told = {flag for row in rows for flag in re.findall(r"``(--?[a-z-]+)``", row)}
     assert told == {flag for option in OPTIONS for flag in option.flags}
     used = {flag.rstrip("-") for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
-    assert used - told <= {"--all", "--name"}  # virsh's, in an example
+    assert used - told <= {"--all", "--name", "--noout", "--relaxng"}  # of virsh and xmllint, in examples
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "man").glob("*.rst")), ids=lambda page: page.name)

@@ -51,7 +51,7 @@ GROUPS = (
 )  # fmt: skip
 
 #: The options of the set "task": what the program does besides applying.
-_TASKS = ("--list", "--info", "--lint", "--test", "--learn", "--merge-capabilities")
+_TASKS = ("--list", "--info", "--lint", "--test", "--learn", "--merge-capabilities", "--print-schema")
 #: What writes reports for other programs.
 _REPORTING_TASKS = ("--lint", "--test")
 _REPORTING = (*_REPORTING_TASKS, "--audit")
@@ -89,6 +89,14 @@ def read_qemu_version(option: str, text: str) -> int:
         return int(text)
     major, minor, micro = (*(int(part) for part in parts), 0, 0)[:3]
     return major * 1_000_000 + minor * 1000 + micro
+
+
+def _syntax(option: str, text: str) -> Literal["rng", "rnc"]:
+    if text not in ("", "rng", "rnc"):
+        raise UsageError(
+            f"{option}={text} is not rng or rnc", hint="rnc is the compact syntax, which Emacs reads"
+        )
+    return "rnc" if text == "rnc" else "rng"
 
 
 def _resumed(option: str, text: str) -> Literal["", "failed"]:
@@ -495,6 +503,14 @@ class ApplyOptions:
         metavar="BEFORE AFTER NAME",
         completes="file",
         one_of="task",
+    )
+    print_schema: Literal["rng", "rnc"] | None = maybe(
+        "--print-schema",
+        group=_ABOUT,
+        help="print the RelaxNG of the profile language for editors, with rnc in the compact syntax",
+        metavar="rng|rnc",
+        one_of="task",
+        read=_syntax,
     )
     all: bool = flag("--all", group=_FLEET, help="every domain of each --connect")
     output: str | None = value(

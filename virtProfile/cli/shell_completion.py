@@ -12,7 +12,7 @@ from virtProfile.cli.arguments import parser
 from virtProfile.errors import ProfileError
 
 if TYPE_CHECKING:
-    from virtProfile.language.profile import Param, Profile
+    from virtProfile.language.profile import Action, Match, Param, Profile
     from virtProfile.language.store import ProfileStore
 
 
@@ -105,7 +105,8 @@ def param_words(profile: Profile, param: Param) -> list[str]:
 
 def _texts(profile: Profile) -> Iterator[str]:
     """What may hold expressions in a profile."""
-    for owner in (*profile.matches, *profile.actions):
+    owners: tuple[Match | Action, ...] = (*profile.matches, *profile.actions)
+    for owner in owners:
         for text in (owner.test, getattr(owner, "when", None), getattr(owner, "each", None)):
             if text:
                 yield text

@@ -36,6 +36,12 @@ def carry_out(options: ApplyOptions, out: Output, talk: Talk, caller: HasStore) 
         from virtProfile.cli.proving import prove
 
         return prove(out, options, caller.store_beside)
+    if options.print_schema is not None:
+        from virtProfile.authoring.editor_schema import compact, editor_schema
+
+        text = editor_schema()
+        out.write(compact(text) if options.print_schema == "rnc" else text)
+        return EXIT_DONE
     if options.learn:
         from virtProfile.cli.learn import show
         from virtProfile.live.call_context import given

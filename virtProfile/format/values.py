@@ -215,6 +215,16 @@ class ValueType:
             for part in pattern[1:]:
                 self._collect(part, words, resolve)
 
+    @property
+    def is_free(self) -> bool:
+        """May it be any text?"""
+        return self._free
+
+    @property
+    def data(self) -> list[tuple[str, dict[str, str]]]:
+        """Its datatypes by their names in XML Schema, with their params."""
+        return self._data
+
     def check(self, value: str) -> str:
         """What is wrong with a value, as one fact; "" where nothing is."""
         if self._free or value in self.values:
