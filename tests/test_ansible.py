@@ -68,10 +68,10 @@ class CallbackModule(CallbackBase):
 '''
 
 
-def play(
+def command(
     tmp_path: Path, tasks: list[dict[str, Any]], hosts: dict[str, dict[str, str]], *words: str
-) -> list[Any]:
-    """Run tasks; gives (host, result, failed) of each, in order."""
+) -> list[str]:
+    """What runs tasks, once their book and inventory are written."""
     (tmp_path / "callbacks").mkdir(exist_ok=True)
     (tmp_path / "callbacks" / "json_lines.py").write_text(CALLBACK)
     book = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
@@ -79,15 +79,24 @@ def play(
     common = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     inventory = {"all": {"hosts": {name: {**common, **more} for name, more in hosts.items()}}}
     (tmp_path / "inventory.json").write_text(json.dumps(inventory))
-    done = subprocess.run(
-        [PLAYBOOK, "-i", tmp_path / "inventory.json", tmp_path / "book.yml", *words],
-        capture_output=True,
-        text=True,
-        env=environ(tmp_path),
-    )
-    rows = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    assert rows, done.stdout + done.stderr
+    return [str(PLAYBOOK), "-i", str(tmp_path / "inventory.json"), str(tmp_path / "book.yml"), *words]
+
+
+def outcome(text: str) -> list[Any]:
+    """(host, result, failed) of each task, in order, from what a play printed."""
+    rows = [json.loads(line[7:]) for line in text.splitlines() if line.startswith("RESULT ")]
+    assert rows, text
     return [(row["host"], row["result"], row["failed"]) for row in rows]
+
+
+def play(
+    tmp_path: Path, tasks: list[dict[str, Any]], hosts: dict[str, dict[str, str]], *words: str
+) -> list[Any]:
+    """Run tasks; gives (host, result, failed) of each, in order."""
+    done = subprocess.run(
+        command(tmp_path, tasks, hosts, *words), capture_output=True, text=True, env=environ(tmp_path)
+    )
+    return outcome(done.stdout or done.stderr)
 
 
 def module(**more: Any) -> dict[str, Any]:

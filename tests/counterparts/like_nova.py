@@ -22,7 +22,8 @@ import virtProfile
 from virtProfile import Context, ProfileStore
 
 TOP = Path(__file__).resolve().parent.parent.parent
-RESULT = TOP / ".cache" / "counterparts" / "nova.json"
+PLACE = TOP / ".cache" / "counterparts"
+RESULT = PLACE / "nova-34.json"
 
 #: What tells siblings of one name apart, by XPath.
 KEYS = {
@@ -55,8 +56,12 @@ def _reason(where: str, why: str, *names: str) -> Reason:
     return Reason(where, why, frozenset(names))
 
 
-PLACED = ("numa-1", "numa-2", "huge", "locked", "dedicated", "dedicated-require", "dedicated-numa-2")
-PLACED = (*PLACED, "dedicated-isolate", "mixed", "realtime")
+PLACED = ("numa-1", "numa-2", "huge", "locked", "dedicated", "dedicated-require") + (
+    "dedicated-numa-2",
+    "dedicated-isolate",
+    "mixed",
+    "realtime",
+)
 REASONS = [
     # Every domain.
     _reason(r"/sysinfo/system/entry\[(serial|version)\].*", "Nova's own version, and the serial number of its host"),
@@ -70,7 +75,7 @@ REASONS = [
     _reason(r"/vcpu/@cpuset", "cpu_shared_set of nova.conf", "*"),
     # Properties, each with what it sets; like-nova has no part in them.
     _reason(r"/os/type/@machine", "hw_machine_type; like-nova,machine=q35", "q35", "uefi", "secure-boot"),
-    _reason(r"/os/(@firmware|firmware/.*|loader/@secure)", "hw_firmware_type; profiles uefi, uefi-secureboot", "uefi", "secure-boot"),
+    _reason(r"/(os/(@firmware|(firmware|loader|nvram)/.*)|features/smm/.*)", "hw_firmware_type; profiles uefi, uefi-secureboot", "uefi", "secure-boot"),
     _reason(r"/os/bootmenu/@enable", "hw:boot_menu", "boot-menu"),
     _reason(r"/devices/disk\[.*\]/(target/@bus|address/@.*)", "hw_disk_bus; profiles sata-disk, virtio-scsi", "disk-scsi", "disk-sata", "disk-ide"),
     _reason(r"/devices/controller\[scsi\]/@.*", "hw_scsi_model; profile virtio-scsi", "disk-scsi"),
@@ -100,15 +105,20 @@ REASONS = [
 
 
 @functools.cache
-def result() -> dict[str, Any]:
+def result(release: int = 34) -> dict[str, Any]:
     """What ``nova_domains.py`` wrote."""
-    found: dict[str, Any] = json.loads(RESULT.read_text())
+    found: dict[str, Any] = json.loads((PLACE / f"nova-{release}.json").read_text())
     return found
 
 
-def rows() -> list[dict[str, Any]]:
+def rows(release: int = 34) -> list[dict[str, Any]]:
     """The combinations for which Nova wrote a domain."""
-    return [row for row in result()["combinations"] if "xml" in row]
+    return [row for row in result(release)["combinations"] if "xml" in row]
+
+
+def releases() -> list[int]:
+    """The releases of Nova that were asked."""
+    return sorted(int(path.stem.split("-")[1]) for path in PLACE.glob("nova-*.json"))
 
 
 @functools.cache
@@ -171,11 +181,11 @@ def sketch(xml: str) -> str:
     return etree.tostring(root, encoding="unicode")
 
 
-def differences(row: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
+def differences(row: dict[str, Any], release: int = 34) -> list[tuple[str, str | None, str | None]]:
     """Path, value by `like-nova`, value by Nova."""
     made = virtProfile.apply(
         sketch(row["xml"]),
-        ["like-nova"],
+        [{"name": "like-nova", "params": {"release": str(release)}}],
         store=store(),
         context=Context(osinfo=GUESTS.get(row["image"])),
         record=False,
@@ -230,10 +240,11 @@ def placement(xml: str) -> Placement:
 def host() -> tuple[dict[int, str], dict[int, frozenset[int]]]:
     """The node and the siblings of each CPU of the fixture's host."""
     root = etree.fromstring(result()["capabilities"])
-    node, siblings = {}, {}
+    node: dict[int, str] = {}
+    siblings: dict[int, frozenset[int]] = {}
     for cell in root.findall("host/topology/cells/cell"):
         for cpu in cell.findall("cpus/cpu"):
-            node[int(cpu.get("id"))] = cell.get("id")
+            node[int(cpu.get("id"))] = str(cell.get("id"))
             siblings[int(cpu.get("id"))] = cpus(cpu.get("siblings"))
     return node, siblings
 

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from unittest import mock
 
 from nova import context, objects
-from nova.objects import fields
 from nova.tests.fixtures import libvirt as fakelibvirt
 from nova.tests.unit.virt.libvirt import test_driver
 from nova.virt import fake, hardware
