@@ -2,7 +2,7 @@
 """Writes what the documents take from the code: ./dev docs
 
 The rooms and the flow in DESIGN.md, the API reference in docs/api.md, the index of docs/decisions,
-the arguments of the Ansible module that mirror options.
+the arguments of the Ansible module that mirror options, what profiles were measured to bring.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ sys.path.insert(0, str(TOP))
 import virtProfile  # noqa: E402
 from virtProfile.apply_options import ansible_arguments  # noqa: E402
 from virtProfile.client import Client  # noqa: E402
+from virtProfile.show.measured import Measured, figure, read  # noqa: E402
 
 WIDTH = 100
 DECISIONS = TOP / "docs" / "decisions"
@@ -256,10 +257,74 @@ def _literal(value: object) -> str:
     return repr(value) if isinstance(value, bool) else json.dumps(value)
 
 
+# --- docs/presets.md ---------------------------------------------------------------
+
+
+PRESETS_HEAD = """# What profiles bring, measured
+
+Made from virtProfile/show/data/measured.tsv by `./dev docs`; `./dev measure` measures. `virt-profile --info
+NAME` has the same figures.
+
+A small Linux guest (Debian's kernel, busybox, fio, iperf3, OpenSSL in an initramfs) with two virtual CPUs
+and 1 GiB is started anew for each run, on a raw file of 1 GiB that the host has not in its cache.
+`virt-profile` put the profile on the same VM, with `--override` where it converts. Runs with and without take
+turns, and who begins changes. fio goes past the guest's cache; iperf3 runs over a tap device and a bridge in
+a network namespace of their own, without vhost where the host has none. "Start to a service" is the time from
+the call of libvirt to the line on the serial console that says that the guest's HTTP server answers.
+
+The ratio is with / without within a pair: the median, and in brackets the lowest and the highest. It is
+called a difference where the median is off by 5 % at least and so many pairs agree as chance brings in fewer
+than 5 of 100 measurements (sign test: 7 of 7, 8 of 9). The row "(nothing)" is the VM beside itself.
+"""
+NOT_MEASURED = """## Not measured
+
+* `hugepages-1g`, `realtime`, `networking-nfv`, `numa-2-nodes`, `mirror-topology`: they need a host that was
+  prepared at boot, or has several NUMA nodes.
+* `high-performance` and other bundles: what they consist of is measured by itself.
+* `windows-hyperv` on Windows, which is not free to run. On KVM a Linux guest takes its place: it uses the
+  same switches where KVM's own interface is hidden from it.
+* What needs KVM (`cpu-host-passthrough`, `dedicated-cpu`, `hugepages-2m`, `windows-hyperv`) says nothing
+  where QEMU emulates the CPU, and is left out there.
+"""
+
+
+def _measured_row(row: Measured) -> str:
+    words = {"better": "**better**", "worse": "**worse**", "none": "no difference", "few": "too few pairs"}
+    cells = (
+        row.profile if row.version == "-" else f"{row.profile} {row.version}",
+        row.beside,
+        row.what,
+        figure(row.without),
+        f"{figure(row.with_profile)} {row.unit}",
+        f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})",
+        words[row.verdict],
+        f"{row.pairs}, {row.date}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def presets() -> str:
+    """What was measured, a table for each host."""
+    lines = [PRESETS_HEAD]
+    found = read()
+    missing = "Nothing was measured yet: `./dev measure` does, in about 25 minutes.\n"
+    for host in dict.fromkeys(row.host for row in found):
+        lines += [f"## {host}", ""]
+        lines += ["| profile | beside | measured | without | with | ratio | verdict | pairs, date |"]
+        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += [_measured_row(row) for row in found if row.host == host]
+        gains = {row.profile for row in found if row.host == host and row.verdict == "better"}
+        tried = dict.fromkeys(row.profile for row in found if row.host == host and row.version != "-")
+        none = [f"`{name}`" for name in tried if name not in gains]
+        lines += ["", f"Without gain on this host: {', '.join(none) or 'none of them'}.", ""]
+    return "\n".join([*lines, *([] if found else [missing]), NOT_MEASURED])
+
+
 #: document: what it is to hold
 DOCUMENTS: dict[Path, Callable[[], str]] = {
     TOP / "DESIGN.md": design,
     TOP / "docs" / "api.md": api,
+    TOP / "docs" / "presets.md": presets,
     DECISIONS / "README.md": decisions,
     ANSIBLE: ansible,
 }

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.language.attributes import words
+from virtProfile.show.measured import Measured, measured
+from virtProfile.show.measured import told as told_of_measurements
 from virtProfile.show.profile_words import in_words
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def facts(profile: Profile, versions: Sequence[str], wanted: Sequence[Need]) -> 
             for need in wanted
         ],
         "actions": [{"line": action.line, "action": _sentence(action)} for action in profile.actions],
+        "measured": [row.to_dict() for row in measured(profile.name, profile.version, profile.digest)],
     }
 
 
@@ -120,6 +123,7 @@ def told(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "actions:"
         for action in facts["actions"]:
             yield f"  line {action['line']}: {action['action']}"
+    yield from told_of_measurements([Measured.of(row) for row in facts["measured"]], facts["version"])
     text = (facts["description"] or "").strip()
     if text:
         yield ""

@@ -437,9 +437,7 @@ class _Entries:
         place = self.paths.place(parent)
         node = self.paths.node(parent)
         kind = None if node is None else child_node(node, element.tag)
-        beside = kind is not None and stood_beside(
-            self.tree, kind, written, parent, self._alike
-        )
+        beside = kind is not None and stood_beside(self.tree, kind, written, parent, self._alike)
         hidden_slots = tuple(dict.fromkeys(hidden))
         entry = Entry("del", place, written, None, number, False, hidden_slots, names[1:], beside)
         self._put(names[0], parent, entry)
