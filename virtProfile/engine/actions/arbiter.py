@@ -330,9 +330,11 @@ class Arbiter:
                 at = next(islice(thing.iterancestors(), place.up - 1, None), None)
             if at is not None and place.tags:
                 at = container(at, place.tags)
-            if at is None or not place.forbids(at.get(place.name)):
+            if at is None:
                 continue
             value = at.get(place.name)
+            if not place.forbids(value):
+                continue
             slot = place.slot
             owners = self.tree.owners(at, slot)
             if any(owner.origin == writer.origin for owner in owners):
