@@ -28,7 +28,6 @@ def curve(domain: Callable[[int], str]) -> list[dict[str, object]]:
         applied = virtProfile.apply(text, PROFILES, store=store).xml
         operations: dict[str, Callable[[], object]] = {
             "apply": lambda text=text: virtProfile.apply(text, PROFILES, store=store),
-            "complete": lambda text=text: virtProfile.apply(text, PROFILES, store=store, complete=True),
             "again": lambda text=applied: virtProfile.apply(text, PROFILES, store=store),
             "status": lambda text=applied: virtProfile.status(text, store=store),
             "unapply": lambda text=applied: virtProfile.unapply(text, "all", store=store),

@@ -446,7 +446,7 @@ class Reader:
 
 @cache
 def _sha256() -> Callable[[bytes], Any]:
-    """SHA-256 without OpenSSL, which takes 3 ms to load: a twentieth of a process that applies one profile."""
+    """SHA-256 without OpenSSL, whose loading is a twentieth of a process that applies one profile."""
     for name in ("_sha2", "_sha256"):  # of Python 3.12 and newer, of older ones
         try:
             return import_module(name).sha256  # type: ignore[no-any-return]
@@ -482,7 +482,7 @@ def digest(profile: Profile) -> str:
         *((profile.namespaces,) if profile.namespaces else ()),
         *(("audit",) if profile.audit else ()),
     )
-    return _sha256()(repr(said).encode()).hexdigest()
+    return str(_sha256()(repr(said).encode()).hexdigest())
 
 
 def _said(branches: tuple[Snippet, ...]) -> tuple[Any, ...]:
