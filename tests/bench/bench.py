@@ -32,6 +32,7 @@ from pathlib import Path
 from devices import curve
 from lxml import etree
 from standing import status
+from startup import startup
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent.parent
@@ -265,8 +266,12 @@ def in_process(runs: int) -> list[dict[str, object]]:
                     "x_lxml": ratio,
                 }
                 if guest is not None:
-                    _, theirs, ratio = pairs(ours, lambda: guest(text), max(5, runs // 2))
+                    few = max(5, runs // 2)
+                    _, theirs, ratio = pairs(ours, lambda: guest(text), few)
                     row |= {"virtinst_ms": theirs * 1e3, "x_virtinst": ratio}
+                    recorded = lambda: virtProfile.apply(text, names, store=store)  # noqa: E731
+                    mine, _, ratio = pairs(recorded, lambda: guest(text), few)
+                    row |= {"record_ms": mine * 1e3, "record_x_virtinst": ratio}
                 rows.append(row)
     return rows
 
@@ -418,6 +423,7 @@ def main() -> None:
     completed = completion(options.runs)
     standing = status(domain(30), PROFILES)
     sizes = curve(domain)
+    started = startup(domain(30), PROFILES[0], options.runs)
     outside = processes(options.runs)
     if options.json:
         everything = {
@@ -426,6 +432,7 @@ def main() -> None:
             "completion": completed,
             "status": standing,
             "devices": sizes,
+            "startup": started,
             "processes": outside,
         }
         print(json.dumps(everything, indent=1))
@@ -445,6 +452,9 @@ def main() -> None:
     )
     for row in sizes:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))
+    print("start-up: CPU milliseconds of one profile on a file, of Python and lxml; its slowest imports")
+    print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in started.items() if key != "imports"))
+    print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in started["imports"].items()))
     print("whole process: virt-profile --input --print-xml beside peers on the same file")
     for row in outside:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))

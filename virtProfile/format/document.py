@@ -123,7 +123,7 @@ class Document:
         found = self._spans.get(element)
         if found is None:
             starts = self._starts or self.starts
-            found = self._spans[element] = Span(self.text, starts[self.index[element]])
+            found = self._spans[element] = Span(self.text, starts[(self._index or self.index)[element]])
         return found
 
     def line(self, element: etree._Element) -> int:

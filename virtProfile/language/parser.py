@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from virtProfile.errors import ProfileError, ProfileSyntaxError, nearest
 from virtProfile.format.document import VIRTUNED_NS, local, parse
@@ -30,6 +32,9 @@ from virtProfile.language.profile import (
 )
 from virtProfile.language.requests import NAME, profile_wish
 from virtProfile.language.template import is_plain, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESERVED_PARAMS = frozenset({"priority", "version", "include", "instance"})
 
@@ -439,10 +444,21 @@ class Reader:
 # --- digests ------------------------------------------------------------------
 
 
-def digest(profile: Profile) -> str:
-    """SHA-256 of what a profile says: not of its file, lines, comments or white space."""
+@cache
+def _sha256() -> Callable[[bytes], Any]:
+    """SHA-256 without OpenSSL, whose loading is a twentieth of a process that applies one profile."""
+    for name in ("_sha2", "_sha256"):  # of Python 3.12 and newer, of older ones
+        try:
+            return import_module(name).sha256  # type: ignore[no-any-return]
+        except (ImportError, AttributeError):
+            continue
     from hashlib import sha256
 
+    return sha256
+
+
+def digest(profile: Profile) -> str:
+    """SHA-256 of what a profile says: not of its file, lines, comments or white space."""
     said = (
         profile.name,
         profile.version,
@@ -466,7 +482,7 @@ def digest(profile: Profile) -> str:
         *((profile.namespaces,) if profile.namespaces else ()),
         *(("audit",) if profile.audit else ()),
     )
-    return sha256(repr(said).encode()).hexdigest()
+    return str(_sha256()(repr(said).encode()).hexdigest())
 
 
 def _said(branches: tuple[Snippet, ...]) -> tuple[Any, ...]:

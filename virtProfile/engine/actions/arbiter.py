@@ -341,8 +341,9 @@ class Arbiter:
             if at is None:
                 continue
             value = at.get(place.name)
-            part = next((part for part in place.forbidding(value) if forbids(part, value, at)), None)
-            if part is None:
+            forbidding = place.forbidding(value)
+            part = forbidding and next((part for part in forbidding if forbids(part, value, at)), None)
+            if not part:
                 continue
             slot = place.slot
             owners = self.tree.owners(at, slot)

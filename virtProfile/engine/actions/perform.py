@@ -625,6 +625,13 @@ class Actions:
                 self.effective.add(writer)
             else:
                 self._hold_default(element, leaf, writer)
+        if gaps:
+            self._fill_gaps(thing, gaps, writer)
+        for group in want.groups:
+            self._default_group(thing, group, writer)
+
+    def _fill_gaps(self, thing: Element, gaps: Sequence[tuple[Element, int, Leaf]], writer: Writer) -> None:
+        """:param gaps: (nearest element, how many are missing below it, leaf)"""
         made: dict[tuple[str, ...], Element] = {}
         for element, missing, leaf in gaps:
             if self._is_no_gap(thing, element, missing, leaf, writer):
@@ -632,7 +639,8 @@ class Actions:
             if missing:
                 there = made.get(leaf.tags)
                 if there is None:
-                    element, missing = self.arbiter.reach(thing, leaf.tags)  # some were made since
+                    if made:  # maybe some of those on the way
+                        element, missing = self.arbiter.reach(thing, leaf.tags)
                     there = made[leaf.tags] = self.restorer.make_chain(element, leaf, missing, writer)
                 element = there
             if leaf.unit is None and leaf.value and leaf.slot != PRESENCE:
@@ -640,8 +648,6 @@ class Actions:
             elif leaf.slot != PRESENCE:
                 self.arbiter.write(element, leaf, writer)
             self.effective.add(writer)
-        for group in want.groups:
-            self._default_group(thing, group, writer)
 
 
 def _chooses(want: Want, leaf: Leaf) -> bool:

@@ -252,7 +252,7 @@ def _topology(work: Workspace) -> None:
 
 def _boot(work: Workspace) -> None:
     """Boot orders are unique, and not said in two ways."""
-    if not any(element.tag == "boot" for element in work.tree.claims):
+    if "boot" not in [element.tag for element in work.tree.claims]:
         return  # no profile has a say in it
     orders: dict[str, Element] = {}
     for device, boot in _boots(work):

@@ -24,14 +24,14 @@ _HUB_PORTS = 8
 
 def usb_ports(work: Workspace, fresh: dict[Element, Writer], controllers: Controllers) -> None:
     """Add a controller where no port is free for a device of a profile."""
-    users = work.users_of("usb")
     there = [
         controller
         for controller in work.devices.iterchildren("controller")
         if controller.get("type") == "usb"
     ]
-    if not there or any(controller.get("model") == "none" for controller in there):
+    if not fresh or not there or any(controller.get("model") == "none" for controller in there):
         return
+    users = work.users_of("usb")
     indices = {decimal(controller.get("index")) or 0 for controller in there}
     model = next((controller.get("model") for controller in there if controller.get("model")), None)
     model = model if model and not model.startswith("ich9-uhci") else implied_model("usb", work.family or "")

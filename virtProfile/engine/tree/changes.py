@@ -60,8 +60,9 @@ def differences(tree: WorkTree) -> list[Difference]:
     for element, grave in tree.graves.items():
         if tree.stands(grave.parent):
             found.extend(_taken(tree, element, grave.writers))
+    all_stand = not (tree.removed or tree.graves)
     for element, (before, text) in tree.edited.items():
-        if not tree.stands(element):
+        if not all_stand and not tree.stands(element):
             continue
         now = attributes(element)
         if now != before:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.work_tree import WorkTree
@@ -32,6 +33,9 @@ class Splice:
         self.end = end
         self.text = text
         self.element = element
+
+
+_PLACE = attrgetter("start", "end")
 
 
 class Written:
@@ -111,14 +115,14 @@ class _Writer:
         touched = dict.fromkeys([*tree.edited, *tree.reshaped])
         index = self.document.index
         for element in touched:
-            if element not in index or not tree.stands(element):
+            if element not in index or self.gone and not tree.stands(element):
                 continue
             before = tree.edited.get(element)
             if before is not None:
                 self._start_tag(element, before[0])
             if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
                 self._content(element)
-        self.splices.sort(key=lambda splice: (splice.start, splice.end))
+        self.splices.sort(key=_PLACE)
         parts = []
         position = 0
         for splice in self.splices:

@@ -207,7 +207,8 @@ class WorkTree:
     def accountable(self, element: Element, slot: str) -> list[Writer]:
         """Who answers for a value that is not as the input has it: who wants it so, else
         whose former doing was taken back."""
-        owners = self.owners(element, slot)
+        claimed = self.claims.get(element)
+        owners = claimed[slot] if claimed is not None and slot in claimed else self.owners(element, slot)
         if THE_DEFINITION in owners:
             owners = [owner for owner in owners if owner is not THE_DEFINITION]
         if owners or self._floor is None:
