@@ -7,13 +7,16 @@ The number in front of a name is that of docs/tests-of-the-round-trip.md, which 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import library
 import pytest
 from lxml import etree
+from probing import DISCRIMINATORS
 from strategies import MemoryStore
 from test_define_roundtrip import CELL, DIMM, DISK, SPICE, add, define, devices, round_trip, vm
+from test_variants import every_case
 
 import virtProfile
 from virtProfile.errors import CompletionError, PolicyError
@@ -61,6 +64,11 @@ CASES = {
         vm(),
         add("<memtune><hard_limit unit='GiB'>2</hard_limit></memtune>"),
         "memtune/hard_limit = 2097152",
+    ),
+    "1: cells where there were none": (
+        vm(),
+        add("<cpu><numa><cell id='0' cpus='0-1' memory='1' unit='GiB'/></numa></cpu>"),
+        "memory = 1048576 and cpu/numa/cell/@memory = 1048576",
     ),
     "2: from SATA to virtio": (
         vm(DISK),
@@ -234,6 +242,14 @@ def test_right_value_through_define_and_back(embedded_qemu: Any, name: str) -> N
     round_trip(embedded_qemu, text, wish, store)
 
 
+def test_cells_do_not_change_the_memory_of_the_vm() -> None:
+    """1: libvirt would make <memory> the sum of the cells, which no profile below 100 changes."""
+    cell = "<cpu><numa><cell id='0' cpus='0-1' memory='{}' unit='MiB'/></numa></cpu>"
+    with pytest.raises(CompletionError, match="cells of <numa> have 1048576 KiB and <memory> says 524288"):
+        virtProfile.apply(vm(), ["p"], store=profile(add(cell.format(1024))))
+    assert virtProfile.apply(vm(), ["p"], store=profile(add(cell.format(512)))).changes
+
+
 #: A shipped profile and a VM: nothing is ever pending after a define.
 SETTLED = [
     (name, text)
@@ -387,3 +403,26 @@ def test_a_record_puts_no_file_where_select_never_led(embedded_qemu: Any) -> Non
     assert forged.count("vda") > first.count("vda")
     with pytest.raises(PolicyError, match="the profile cannot have removed it"):
         virtProfile.unapply(forged, store=store, trust="store")
+
+
+def test_the_list_of_tests_names_tests_that_are_there() -> None:
+    tests = Path(__file__).parent
+    text = (tests.parent / "docs" / "tests-of-the-round-trip.md").read_text()
+    assert [int(number) for number in re.findall(r"(?m)^\| (\d+) \|", text)] == list(range(1, 30))
+    named = re.findall(r"`((?:unit/)?test_\w+\.py)(?:::(test_\w+))?`", text)
+    assert len(named) > 60
+    for file, name in named:
+        assert f"def {name}(" in (tests / file).read_text() if name else (tests / file).is_file(), (
+            file,
+            name,
+        )
+    listed = set(
+        re.findall(
+            r"`test_round_trip_instances\.py::test_right_value_through_define_and_back` \((\d+)\)", text
+        )
+    )
+    assert {name.partition(":")[0] for name in CASES} == listed
+    (count,) = re.findall(
+        r"`test_variants\.py::test_variants` \(([\d,]+) cases: each pair of values of (\d+)", text
+    )
+    assert count == (f"{len(every_case()):,}", str(len(DISCRIMINATORS)))
