@@ -226,10 +226,8 @@ def needs_kvm(handle: Any, text: str) -> None:
 def test_right_value_through_define_and_back(embedded_qemu: Any, name: str) -> None:
     text, action, holds = CASES[name]
     needs_kvm(embedded_qemu, text)
-    if action[:1] == "<":
-        wish, store = {"name": "p", "priority": 120}, profile(action)
-    else:
-        wish, store = library.wish(action, priority=120), library.store()
+    store: Any = profile(action) if action[:1] == "<" else library.store()
+    wish = {"name": "p", "priority": 120} if action[:1] == "<" else library.wish(action, priority=120)
     here = define(embedded_qemu, define(embedded_qemu, text))
     defined = define(embedded_qemu, virtProfile.apply(here, [wish], store=store).xml)
     for _ in range(2):
@@ -279,7 +277,7 @@ def test_windows_11_and_then_virtio_disk(embedded_qemu: Any) -> None:
     )
     text = define(embedded_qemu, first.xml)
 
-    def where(document: str) -> tuple[str, str]:
+    def where(document: str) -> tuple[Any, Any]:
         (disk,) = etree.fromstring(document).xpath("devices/disk[@device = 'disk']")
         return disk.find("target").get("bus"), disk.find("address").get("type")
 

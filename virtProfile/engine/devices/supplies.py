@@ -122,7 +122,7 @@ def _cells(work: Workspace) -> None:
         work.write(memory, "@unit", "KiB", source)
         work.write(memory, TEXT, str(total), source)
         return
-    fact = f"the cells of <numa> have {total} KiB and <memory> says {said}: libvirt takes the sum of the cells"
+    fact = f"the cells of <numa> have {total} KiB and <memory> says {said}: libvirt takes the sum"
     work.refuse(fact, writer, "give the cells the memory that the VM has, or --override lets the profile win")
 
 

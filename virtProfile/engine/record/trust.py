@@ -452,7 +452,7 @@ def _around(root: Element, steps: list[str], parent: Element | None) -> Element:
         standing = []
     around = root
     for number, tag in enumerate(steps):
-        around = etree.SubElement(around, tag, standing[number].attrib if standing else {})
+        around = etree.SubElement(around, tag, attributes(standing[number]) if standing else {})
         if standing and tag != "devices":
             further = standing[number + 1 : number + 2]
             around.text = standing[number].text
