@@ -129,12 +129,14 @@ def alike(element: Any, other: Any) -> bool:
     )
 
 
-def is_one_of_its_key(element: Any) -> bool:
-    """Is it of a kind of which no two have the same key?"""
-    node = SCHEMA.root
-    for tag in [one.tag for one in element.iterancestors()][-2::-1] + [element.tag]:
-        node = None if node is None else node.child(tag)
-    return node is not None and node.key_class == "E"
+def meant(text: str) -> Any:
+    """What a document says; libvirt puts controllers in an order of its own."""
+    root = etree.fromstring(text.encode())
+    devices = root.find("devices")
+    if devices is not None:
+        controllers = devices.findall("controller")
+        devices.extend(sorted(controllers, key=lambda one: sorted(one.attrib.items())))
+    return meaning(etree.tostring(root, encoding="unicode"))
 
 
 def edit(chance: random.Random, kind: str, element: Any, other: Any) -> None:
@@ -208,8 +210,6 @@ class Life:
         kind = self.chance.choice(EDITS)
         if kind == "duplicate" and not alike(here[way], there[way]):
             return  # the copy would have what a profile wrote, and be a person's own from now on
-        if kind == "duplicate" and is_one_of_its_key(here[way]):
-            return  # libvirt takes no two USB controllers of index 0, nor two disks of a name
         valid = not SCHEMA.validate(one)
         edit(self.chance, kind, here[way], there[way])
         if valid and SCHEMA.validate(one):
@@ -220,7 +220,7 @@ class Life:
     def check(self) -> None:
         """Everything taken back is the VM without profiles."""
         back = virtProfile.unapply(self.applied, store=self.store)
-        assert meaning(back.xml) == meaning(self.plain), "I7"
+        assert meant(back.xml) == meant(self.plain), "I7"
 
 
 @cache

@@ -28,7 +28,7 @@ from virtProfile.engine.devices.virtinst_classes import (
     taken,
 )
 from virtProfile.engine.devices.workspace import Maker, Workspace
-from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
+from virtProfile.engine.tree.ownership import COMPLETER, THE_DEFINITION, Writer
 from virtProfile.errors import MissingContextError
 from virtProfile.format.buses import DRIVES, bus_of, name_of, written_slot
 from virtProfile.format.element import TEXT, Element, attributes, child, place, text_of
@@ -76,8 +76,6 @@ class Completion:
             return
         devices = child(tree.root, "devices")
         if devices is None and self.whole:
-            from virtProfile.engine.devices.whole_guest import COMPLETER
-
             devices = tree.root.makeelement("devices")
             tree.insert(tree.root, place(tree.root, self.schema.root, "devices"), devices, COMPLETER)
         if devices is None:
@@ -114,8 +112,6 @@ class _Steps:
             if device.tag in ("disk", "hostdev"):
                 self.work.homeless[device] = writer
         if whole:
-            from virtProfile.engine.devices.whole_guest import COMPLETER
-
             for device in self.work.devices.iterchildren("disk"):
                 if child(device, "address") is None:
                     self.work.homeless.setdefault(device, COMPLETER)

@@ -28,6 +28,7 @@ def supply(work: Workspace, fresh: dict[Element, Writer]) -> None:
     supply_threads(work)
     settle_threads(work)
     _memory(work, {device: writer for device, writer in fresh.items() if device.tag == "memory"})
+    _cells(work)
     if work.family in X86:
         _ioapic(work)
 
@@ -100,6 +101,29 @@ def _memory(work: Workspace, fresh: dict[Element, Writer]) -> None:
         if target is not None and child(target, "node") is None and dimm.get("model") != "virtio-pmem":
             node = work.add(target, "node", dimm, owner)
             work.put(node, TEXT, cells[0].get("id", "0"), dimm, owner)
+
+
+def _cells(work: Workspace) -> None:
+    """libvirt makes ``<memory>`` the sum of the cells: where a VM gets its first ones, both say the same."""
+    root = work.tree.root
+    memory, cells = child(root, "memory"), root.findall("cpu/numa/cell")
+    writers = [wished(work, cell, "@memory") for cell in cells]
+    writer = next((owner for owner in writers if owner is not None), None)
+    if memory is None or writer is None or any(work.tree.original(cell) for cell in cells):
+        return
+    if any(cell.get("memory") is None for cell in cells):
+        return
+    total, said = sum(_size(cell, "@memory") for cell in cells), _size(memory)
+    devices = sum(_size(dimm.find("target/size")) for dimm in work.devices.iterchildren("memory"))
+    if said in (total, total + devices):
+        return
+    if all(writer.priority > owner.priority for owner in work.tree.owners(memory, TEXT)):
+        source = work.purpose("for the cells of NUMA", writer)
+        work.write(memory, "@unit", "KiB", source)
+        work.write(memory, TEXT, str(total), source)
+        return
+    fact = f"the cells of <numa> have {total} KiB and <memory> says {said}: libvirt takes the sum"
+    work.refuse(fact, writer, "give the cells the memory that the VM has, or --override lets the profile win")
 
 
 # --- what the machine needs ----------------------------------------------------------

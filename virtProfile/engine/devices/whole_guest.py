@@ -16,20 +16,15 @@ from lxml import etree
 from virtProfile.engine.devices.storage import Sizes, sizes
 from virtProfile.engine.devices.virtinst_classes import spaced
 from virtProfile.engine.devices.virtinst_paths import devices_by_number
-from virtProfile.engine.tree.ownership import Writer
+from virtProfile.engine.tree.ownership import COMPLETER
 from virtProfile.errors import CompletionError, MissingContextError
 from virtProfile.format.element import PRESENCE, TEXT, Element, attributes, child, parent_of, text_of
 from virtProfile.format.values import to_bytes
-from virtProfile.language.profile import MIN_PRIORITY
-from virtProfile.result import Origin
-from virtProfile.version import VERSION
 
 if TYPE_CHECKING:
     from virtProfile.engine.devices.workspace import Workspace
     from virtProfile.format.schema import Node
 
-#: In whose name all of it is written.
-COMPLETER = Writer(Origin("virt-profile", VERSION, "complete", "--complete", 0), MIN_PRIORITY, False, True)
 #: Never taken from virtinst: random, libvirt's to make, or not of the machine.
 _NOT_TAKEN = frozenset(("uuid", "genid", "metadata", "devices/interface/mac"))
 _ROUNDS = 12

@@ -241,7 +241,8 @@ def bus_changed(
     words = _buses().get((device.tag, below, slot))
     if words is None or words and not words & {before, now}:
         return
-    if words and writers[0].priority <= DEFINITION_PRIORITY:
+    filled = before is None and device.tag == "disk"  # its name says what bus it is on
+    if (words or filled) and writers[0].priority <= DEFINITION_PRIORITY:
         return  # the address is the definition's: a weaker profile took it from nobody
     address = child(device, "address")
     if address is not None and tree.in_source(address):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.record.assigned import stood_beside
 from virtProfile.engine.record.companions import Implied
+from virtProfile.engine.record.locate import names_of_thing
 from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written
-from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION, Writer
+from virtProfile.engine.tree.ownership import BOOKKEEPER, COMPLETER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.element import PRESENCE, TEXT, Element, child, child_node, parent_of, text_of
 from virtProfile.format.element import attributes as attributes_of
@@ -335,6 +336,10 @@ class _Entries:
             for below in element.iterchildren("*"):
                 self._added(below)
             return
+        named = names_of_thing(element, self.paths.node(parent))
+        if any(self.tree.owners(element, slot) == [COMPLETER] for slot in named):
+            self._kept(element)  # completion named a disk of the VM
+            return
         self.brought.setdefault(names[0], []).append(element)
         hidden: list[str] = []
         written = self._written(element, names[0], hidden, "")
@@ -343,7 +348,7 @@ class _Entries:
         self._put(names[0], element, entry)
 
     def _kept(self, element: Element) -> None:
-        """What a completed sketch keeps: of its parts each is recorded by itself, the machine is not."""
+        """What a completed VM keeps: of its parts each is recorded by itself, the machine is not."""
         if element is self.machine:
             return
         others: dict[tuple[str, ...], list[_Row]] = {}

@@ -433,9 +433,9 @@ def _most_of_it(score: tuple[int, int]) -> bool:
 
 
 def keyed(located: Located) -> bool:
-    """Was all of the key written that tells the element from its like?"""
+    """Was all of the key written that tells the element from its like? A size has many spellings."""
     node = located.node
-    if node.key_class not in ("E", "N") or not node.key:
+    if node.key_class not in ("E", "N") or not node.key or any(part in node.unit for part in node.key):
         return False
     return all(_written_part(located.entry.written, part) is not None for part in node.key)
 
@@ -450,6 +450,19 @@ def _written_part(written: Written, part: str) -> str | None:
     return written.text if slot == TEXT else written.attrs.get(slot[1:])
 
 
+def names_of_thing(element: Element, above: Node | None) -> list[str]:
+    """The slots of a part of a thing that hold what the thing is called, as ``target/@dev`` of a disk.
+
+    :param above: the node of the thing
+    """
+    found = []
+    for part in () if above is None or above.anything else above.key:
+        tag, _, slot = part.rpartition("/")
+        if tag == element.tag and slot[:1] == "@" and element.get(slot[1:]) is not None:
+            found.append(slot)
+    return found
+
+
 def contradicts(element: Element, node: Node, written: Written) -> bool:
     """Is the element another thing, by its key or by what binds?"""
     parts = [*node.binding]
@@ -462,7 +475,11 @@ def contradicts(element: Element, node: Node, written: Written) -> bool:
         if value is None:
             continue
         has = read_part(element, part, node)
-        if has is not None and not same_value(part_node(node, part), part.rpartition("/")[2], value, has):
+        if has is not None and part in node.unit:
+            unit, default = node.unit[part]
+            if not same_size(value, written.attrs.get(unit[1:]), has, element.get(unit[1:]), default):
+                return True
+        elif has is not None and not same_value(part_node(node, part), part.rpartition("/")[2], value, has):
             return True
         if has is None and part in node.key:
             return True

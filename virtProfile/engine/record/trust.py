@@ -10,6 +10,7 @@ are believed nothing that the store does not confirm.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,8 @@ class Judge:
             may = found.covers(node)
         return "" if may else "the profile cannot have changed it"
 
-    def removed(self, recorded: Recorded, entry: Entry, node: Node) -> str:
-        """May the element that was removed be put back?"""
+    def removed(self, recorded: Recorded, entry: Entry, node: Node, parent: Element) -> str:
+        """May the element that was removed be put back into that parent?"""
         if self._trust is Trust.ALL:
             return ""
         guarded = any(
@@ -89,7 +90,7 @@ class Judge:
         found = self._reach(recorded)
         if isinstance(found, str):
             return found
-        may = found.empties(node, entry.written) if guarded else found.covers(node)
+        may = found.empties(node, entry.written, parent) if guarded else found.covers(node)
         return "" if may else "the profile cannot have removed it"
 
     def added(self, recorded: Recorded, node: Node, element: Element) -> str:
@@ -375,15 +376,18 @@ class _Reach:
             return True
         return self._selected(node.path)
 
-    def removes(self, path: str, written: Written) -> bool:
+    def removes(self, path: str, written: Written, parent: Element | None = None) -> bool:
         """Does an action remove such an element, or change the discriminator that it depends on?"""
         if any(path == taken or path.startswith(taken + "/") for taken in self._taken):
             return True
-        return self._moves(path) or self._falls(path) or self._selected(path, written)
+        return self._moves(path) or self._falls(path) or self._selected(path, written, parent)
 
-    def empties(self, node: Node | None, written: Written) -> bool:
-        """Does an action remove such an element, or all that there is of one?"""
-        if node is None or self.removes(node.path, written):
+    def empties(self, node: Node | None, written: Written, parent: Element | None = None) -> bool:
+        """Does an action remove such an element, or all that there is of one?
+
+        :param parent: where it was removed from, None for a part of what is gone with it
+        """
+        if node is None or self.removes(node.path, written, parent):
             return node is not None
         if node.many or written.text is not None or not (written.attrs or written.children):
             return False
@@ -412,11 +416,11 @@ class _Reach:
                 return True
         return False
 
-    def _selected(self, path: str, written: Written | None = None) -> bool:
+    def _selected(self, path: str, written: Written | None = None, parent: Element | None = None) -> bool:
         # Another prefix may stand for the namespace, so names are compared without.
         tag = re.sub(r"\{[^}]*\}", "", path).rpartition("/")[2]
         return bool(tag) and any(
-            tag in select and (written is None or _may_select(select, path, written))
+            tag in select and (written is None or _may_select(select, path, written, parent))
             for select in self._selects
         )
 
@@ -425,29 +429,42 @@ class _Reach:
 _ELSEWHERE = re.compile(r"\$|vp:|\.\.|/domain|sibling|ancestor|parent::|position|last|count|\[\s*\d")
 
 
-def _may_select(select: str, path: str, written: Written) -> bool:
+def _may_select(select: str, path: str, written: Written, parent: Element | None) -> bool:
     """Can a ``select=`` have selected the element at that path?
 
-    True where that cannot be told from the element alone.
+    True where that cannot be told from the element and what it stood in.
     """
     steps = path.split("/")[:-1]
     branches = [branch.strip() for branch in select.split("|")]
     if (
         _ELSEWHERE.search(select)
         or "{" in path
-        or not all(branch.startswith("/".join(steps)) for branch in branches)
+        or not all(re.sub(r"\[[^]]*\]", "", branch).startswith("/".join(steps)) for branch in branches)
     ):
         return True
     root = etree.Element("domain")
-    parent = root
-    for tag in steps:
-        parent = etree.SubElement(parent, tag)
-    built = _built(parent, written)
+    around = _around(root, steps, parent)
+    built = _built(around, written)
     try:
         found = root.xpath(select)
     except etree.XPathError:
         return True
     return not isinstance(found, list) or any(part is built for part in found)
+
+
+def _around(root: Element, steps: list[str], parent: Element | None) -> Element:
+    """What the element stood in, below `root`: each with what is in it, of devices that one alone."""
+    standing = [] if parent is None else [parent, *parent.iterancestors()][-2::-1]
+    if [element.tag for element in standing] != steps:
+        standing = []
+    around = root
+    for number, tag in enumerate(steps):
+        around = etree.SubElement(around, tag, attributes(standing[number]) if standing else {})
+        if standing and tag != "devices":
+            further = standing[number + 1 : number + 2]
+            around.text = standing[number].text
+            around.extend(copy.deepcopy(below) for below in standing[number] if below not in further)
+    return around
 
 
 def _built(parent: Element, written: Written) -> Element:

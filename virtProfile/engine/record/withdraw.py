@@ -20,6 +20,7 @@ from virtProfile.engine.record.locate import (
     key_value,
     likeness,
     locate,
+    names_of_thing,
     pairs,
     places_of,
     slots,
@@ -386,8 +387,9 @@ class _Work:
                 self.bury(located, below, inner, part, writers, (), at)
         if written.text is None and text_of(element) is not None and not hidden:
             return  # what it says is not the profile's: completion said it, or a person
-        if stays or node.path in _SHARED and (len(element) or element.attrib):
-            return  # what others put there stays, and so does what holds it
+        others = node.path in _SHARED and (len(element) or element.attrib)
+        if stays or others or names_of_thing(element, node.parent):
+            return  # what others put there stays, and so does what holds it; a disk's name is the disk's
         self.tree.bury(element, writers, None)
 
     def _is_needed(self, element: Element, node: Node, slot: str) -> bool:
@@ -435,7 +437,7 @@ class _Work:
         if not _may_be_made(located.node, written):
             self.doubt(located, f"the removed '{written.tag}'", "there is no such element")
             return
-        reason = self.judge.removed(located.profile, located.entry, located.node)
+        reason = self.judge.removed(located.profile, located.entry, located.node, parent)
         if reason:
             self.refuse(located, f"the removed '{written.tag}'", reason)
             return
@@ -462,7 +464,7 @@ class _Work:
         """What was removed comes back in the place of what libvirt wrote there."""
         written = located.entry.written
         if not _may_be_made(located.node, written) or self.judge.removed(
-            located.profile, located.entry, located.node
+            located.profile, located.entry, located.node, parent
         ):
             return  # libvirt's own is as good
         new = self._put_back(located, parent, writers)

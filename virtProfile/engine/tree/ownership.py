@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from virtProfile.language.profile import DEFINITION_PRIORITY
+from virtProfile.language.profile import DEFINITION_PRIORITY, MIN_PRIORITY
 from virtProfile.result import DEFINITION, Origin
+from virtProfile.version import VERSION
 
 
 class Writer:
@@ -44,6 +45,8 @@ THE_DEFINITION = Writer(Origin(DEFINITION, "", "", "", 0), DEFINITION_PRIORITY, 
 
 #: Writes the list and the record of profiles into the metadata: bookkeeping, no change.
 BOOKKEEPER = Writer(Origin("virt-profile", "", "record", "", 0), 0, False)
+#: In whose name a whole guest is completed: it is the definition's from then on (decision 108).
+COMPLETER = Writer(Origin("virt-profile", VERSION, "complete", "--complete", 0), MIN_PRIORITY, False, True)
 
 
 class Asked:
