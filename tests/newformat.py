@@ -35,6 +35,26 @@ use all of it; where the host's libvirt does not know it, that is a warning
 ([0021](decisions/0021-elements-that-only-a-newer-libvirt-has.md)).
 """
 
+#: What of the new things is in a shipped profile, or why in none.
+RECOMMENDED = {
+    "`firmwareFeatures` of domain capabilities (12.1)": "read by `uefi-secureboot`: where it lists no Secure Boot"
+    " nothing is done",
+    "`os/varstore`": "in no profile: libvirt chooses it with the firmware, as it does nvram, and a path is"
+    " for the host to say; `uefi` asks for `firmware='efi'` on aarch64, too",
+    "`driver/@iommufd`, `iommufd`": "in no profile: it takes Linux 6.6 and QEMU 9.0 on the host, which domain"
+    " capabilities do not tell, and a guest behaves the same; `locked-memory-limit` reckons as without it",
+    "`target/@bus=nvme`": "in no profile: slower than virtio-blk, no driver of Windows or Linux needs it where"
+    " SATA or USB are, and older hosts refuse the VM; `windows-arm` takes USB",
+    "`hyperv/@mode=host-model` (11.9)": "`hyperv-host-model`, where domain capabilities have the defaults that"
+    " came with it; `windows-hyperv` leaves such a VM alone",
+    "`acpi/@nodeset` of devices": "in no profile: it describes a device of the host with memory of its own"
+    " (GPUs of the Grace family), whose number of nodes the host's documents do not tell",
+    "`launchSecurity/@type=tdx`": "`tdx`",
+    "`launchSecurity/@type=sev-snp` (10.5)": "`sev-snp`",
+    "`devices/memory/driver`, `iommu/@model=amd`": "in no profile: `iommu` keeps Intel's, which KubeVirt and"
+    " RHEL's guides use and every guest has a driver for",
+}
+
 
 def shipped() -> Schema:
     """The model as it is written down now."""
@@ -113,6 +133,8 @@ def document() -> str:
         )
         for path, kind in new_in(chain[at - 1], chain[at]):
             lines.append(f"| `{path}` | {kind} | {decided(path, kind, chain[at])} |\n")
+    lines.append("\n## In the shipped profiles\n\n| new | where, or why not |\n|---|---|\n")
+    lines += [f"| {what} | {where} |\n" for what, where in RECOMMENDED.items()]
     return "".join(lines)
 
 

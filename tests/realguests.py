@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import libvirt
+from starting import BUSY
 from test_define_roundtrip import without_bookkeeping
 
 from virtProfile.frozen import record
@@ -98,6 +100,16 @@ class Wrong(Exception):
     """A boot or a definition that is not as it has to be."""
 
 
+@contextmanager
+def busy_port() -> Iterator[None]:
+    """Another daemon's guest has the port that this daemon thinks to be free: the next one is tried."""
+    try:
+        yield
+    except libvirt.libvirtError as problem:
+        if not BUSY.search(str(problem)):
+            raise
+
+
 class Lost(Wrong):
     """The disk does not answer: QEMU's emulation had no CPU for longer than the guest waits for IDE."""
 
@@ -135,7 +147,12 @@ class Guest:
         self.console.write_bytes(b"")
         began = time.monotonic()
         domain = self.domain()
-        domain.create()
+        for _ in range(5):
+            with busy_port():
+                domain.create()
+                break
+        else:
+            domain.create()
         try:
             live = str(domain.XMLDesc(0))
             while True:

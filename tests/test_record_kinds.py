@@ -262,3 +262,38 @@ def test_smm_stays_where_the_vm_has_such_a_firmware_itself() -> None:
     written = first.replace("</domain>", "<features><smm state='on'/></features></domain>")
     back = virtProfile.unapply(written, store=known).xml
     assert "<smm state='on'/>" in back and "loader" not in back
+
+
+GRAPHICS = "<add><devices><graphics type='vnc' port='-1' autoport='yes'/></devices></add>"
+LISTEN = "<graphics type='vnc'><listen type='address' address='0.0.0.0'/></graphics>"
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        [f"<profile name='p' version='1'>{GRAPHICS}<add><devices>{LISTEN}</devices></add></profile>"],
+        [
+            f"<profile name='p' version='1'>{GRAPHICS}</profile>",
+            f"<profile name='q' version='1'><add><devices>{LISTEN}</devices></add></profile>",
+        ],
+        [
+            f"<profile name='p' version='1'>{GRAPHICS}</profile>",
+            "<profile name='q' version='1'><add each='devices/graphics'>"
+            + LISTEN.replace(" type='vnc'", "", 1)
+            + "</add></profile>",
+        ],
+    ],
+    ids=["two-actions", "two-profiles", "each"],
+)
+def test_a_listen_address_of_another_action_than_its_display(profiles: list[str]) -> None:
+    """libvirt writes the address on the display, too: the display alone has it then, and its child not."""
+    made = virtProfile.apply(vm(), ["p", "q"][: len(profiles)], store=store(*profiles))
+    assert "<listen type='address' address='0.0.0.0'/>" in made.xml
+    head, end, body = made.xml.partition("</metadata>")
+    defined = head + end + body.replace("autoport='yes'>", "autoport='yes' listen='0.0.0.0'>", 1)
+    assert defined != made.xml
+    again = virtProfile.apply(defined, store=store(*profiles))
+    assert not again.changes
+    assert again.xml == defined
+    back = virtProfile.unapply(defined, store=store(*profiles))
+    assert "<graphics" not in back.xml

@@ -87,8 +87,8 @@ GONE = {
 PLAUSIBLE = {
     "tpm passthrough": {"tpm-2.0", "like-virt-manager"},
     "rng mem": {"like-kubevirt", "rng", "like-virt-manager", "like-ovirt"},
-    "loader": {"like-virt-manager", "uefi", "uefi-secureboot"},
-    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot"},
+    "loader": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
+    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
     "vnc": {"vnc-desktop"},
     "vnc2": {"vnc-desktop"},
     "channel path": {"headless-server"},

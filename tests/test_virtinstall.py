@@ -375,10 +375,6 @@ def test_a_new_guest_with_a_shipped_profile_defines(line: str, name: str, embedd
         assert "ERROR" in done.stderr
         return
     assert done.returncode == 0, done.stderr
-    if name == "like-virt-manager" and "<memory" not in done.stdout:
-        pytest.xfail(
-            "its current memory stands where virtinst would set the memory that libosinfo recommends"
-        )
     for xml in re.findall(r"<domain.*?</domain>", done.stdout, re.DOTALL):
         domain = embedded_qemu.defineXML(xml)
         domain.undefineFlags(4)  # VIR_DOMAIN_UNDEFINE_NVRAM

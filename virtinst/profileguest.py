@@ -221,8 +221,10 @@ class NewGuest:
         made.os.os_type = made.os.os_type or None  # "" would be another one
         if no_graphics:
             made.skip_default_graphics = True
-        if not made.memory and not made.cpu.cells and not made.currentMemory:
-            made.currentMemory = self._later.get("currentMemory")
+        if not made.memory and not made.cpu.cells:
+            said = made.currentMemory
+            made.currentMemory = max(said or 0, self._later.get("currentMemory") or 0) or None  # and memory
+            made.currentMemory = said or made.currentMemory
         if made.memory and not made.currentMemory:
             made.currentMemory = made.memory  # as --memory does; the installer compares it
         if not made.vcpus and "vcpus" in self._later:

@@ -371,6 +371,29 @@ def respelled(tree: WorkTree, located: Located, writers: list[Writer]) -> None:
             _value_aside(tree, parent, above, writers, again)
 
 
+def respelled_inside(
+    tree: WorkTree, element: Element, node: Node, written: Written, writers: list[Writer]
+) -> None:
+    """What libvirt wrote on an element that was added, for a child that was added with it.
+
+    Else the element alone, added again, has the value of the child already, and the child is not.
+    """
+    for above, (tag, slot, *_) in node.respells.items():
+        value = element.get(above[1:])
+        if value is None or above[1:] in written.attrs:
+            continue
+        if any(child.tag == tag and child.attrs.get(slot[1:]) == value for child in written.children):
+            _value_aside(
+                tree,
+                element,
+                above,
+                writers,
+                lambda value=value, tag=tag, slot=slot: any(  # type: ignore[misc]
+                    below.get(slot[1:]) == value for below in element.iterchildren(tag)
+                ),
+            )
+
+
 def _child_aside(tree: WorkTree, located: Located, element: Element, writers: list[Writer]) -> None:
     """The same for a child that libvirt wrote for a value of the parent."""
     for above, (tag, slot, *_) in located.node.respells.items():

@@ -98,6 +98,8 @@ def take_back(
     added.sort(key=lambda located: -_depth(located.parent))
     for located in added:
         work.added(located, writers[located.profile.name])
+        if located.node is not None and located.node.respelled:  # while the parent is in the tree
+            assigned.respelled(tree, located, writers[located.profile.name])
     for located in found:
         if located.entry.kind == "del" and located.parent is None:
             _make_hull(tree, schema, located, writers[located.profile.name])
@@ -357,6 +359,8 @@ class _Work:
         if _is_member(node) and not (
             _is_setting(node) and _is_changed(element, node, written, self.tree.effort)
         ):
+            if node.respells:
+                assigned.respelled_inside(self.tree, element, node, written, writers)
             parts = list(_parts(element, node, written, self.tree.effort))
             self.tree.bury(element, writers, written, parts, hidden)
             return
