@@ -13,6 +13,7 @@ from virtProfile.apply_options import GROUPS, ROWS, ApplyOptions
 from virtProfile.command_line import is_given, parser_of
 from virtProfile.errors import UsageError
 from virtProfile.language.requests import profile_wish
+from virtProfile.language.standing import NONE
 from virtProfile.option import values_of
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def profile_wishes(options: ApplyOptions) -> list[dict[str, Any]]:
 
     :raises UsageError: as `profile_wish`
     """
-    wishes = [profile_wish(value) for value in options.profile]
+    wishes = [profile_wish(value) for value in options.profile if value != NONE]
     value = options.mirror_topology
     if value is not None:
         if value and "=" not in value and options.domain is None and options.input is None:

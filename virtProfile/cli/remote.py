@@ -85,6 +85,7 @@ class Remote:
             return self._client.unapply(text, options.unapply, **options.keywords("unapply"), **more)
         if options.upgrade is not None:
             return self._client.upgrade(text, [options.upgrade] if options.upgrade else [], **more)
+        wishes = [{key: value for key, value in wish.items() if key != "standing"} for wish in wishes]
         return self._client.apply(text, wishes, **options.keywords("apply"), **more)
 
     def device(
