@@ -115,10 +115,13 @@ class ApplyOptions:
     ``--help`` shows them by group, as `GROUPS` has them, and within a group in the order of the fields.
     """
 
-    domain: str | None = operand(
+    domains: tuple[str, ...] = operand(
         "DOMAIN",
         group=_EVERYDAY,
-        help="a domain that libvirt knows, by name, id or UUID",
+        help=(
+            "a domain that libvirt knows, by name, id or UUID; several, or a pattern such as 'web-*',"
+            " are a fleet"
+        ),
         completes="domain",
         excludes=("--input",),
     )
@@ -325,17 +328,24 @@ class ApplyOptions:
             "--print-xml",
             "--print-diff",
             "--explain",
+            "--output",
+            "--jobs",
+            "--report",
+            "--resume",
+            "--max-failures",
         ),
-        instead=_JSON_LINES,
     )
     unapply: tuple[str, ...] = each(
         "--unapply",
         group=_EVERYDAY,
-        help="take back what the profile NAME did to the VM, or what all did; may be repeated",
+        help=(
+            "take back what the profile NAME did to the VM, or what all did; may be repeated;"
+            " with --profile others come in the same step"
+        ),
         metavar="NAME|all",
         completes="applied",
         one_of="life",
-        excludes=("--profile", "--override", "--auto", "--no-record"),
+        excludes=("--auto", "--no-record"),
         reported=True,
     )
     exclude: bool = flag(
@@ -516,7 +526,7 @@ class ApplyOptions:
     output: str | None = value(
         "--output",
         group=_FLEET,
-        help="write the resulting XML of each --input into DIR",
+        help="write the resulting XML of each --input, also of a single one, into DIR",
         metavar="DIR",
         completes="directory",
         fleet_only=True,
@@ -628,6 +638,11 @@ class ApplyOptions:
     )
     version: bool = flag("--version", group=_OTHER, help="print the version and exit")
     help: bool = flag("-h", "--help", group=_EVERYDAY, help="print this and exit")
+
+    @property
+    def domain(self) -> str | None:
+        """The domain of a call on one VM."""
+        return self.domains[-1] if self.domains else None
 
     @property
     def connect(self) -> str | None:

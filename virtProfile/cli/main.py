@@ -208,6 +208,10 @@ class Run:
 
             return audit(options, self.store, self.out, self.talk, self._text)
         if options.status:
+            if is_fleet(options):
+                from virtProfile.cli.fleet_status import fleet_status
+
+                return fleet_status(options, self.store, self.out, self.talk)
             return self._status()
         wishes = profile_wishes(options)
         if any(wish["params"] for wish in wishes):
