@@ -64,14 +64,14 @@ def test_conditions(conditions: str, fits: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[[new]\n", "is no TOML"),
+        ("[[new]\n", "is not TOML"),
         ("[new]\nprofiles = ['rng']\n", "write [[new]]"),
         ("[[newer]]\nprofiles = ['rng']\n", "unknown table 'newer'"),
-        ("[[new]]\n", "'profiles' is no list of texts"),
-        ("[[new]]\nprofiles = 'rng'\n", "'profiles' is no list of texts"),
-        ("[[new]]\nprofiles = [1]\n", "'profiles' is no list of texts"),
+        ("[[new]]\n", "'profiles' is not a list of texts"),
+        ("[[new]]\nprofiles = 'rng'\n", "'profiles' is not a list of texts"),
+        ("[[new]]\nprofiles = [1]\n", "'profiles' is not a list of texts"),
         ("[[new]]\nprofiles = ['rng']\nosfamily = 'linux'\n", "did you mean 'os-family'"),
-        ("[[new]]\nprofiles = ['rng']\nos = 11\n", "os is no text"),
+        ("[[new]]\nprofiles = ['rng']\nos = 11\n", "os is not a text"),
         ("[[new]]\nprofiles = ['rng,']\n[[new]]\nprofiles = ['rng,x']\n", "is not of the form PARAM=VALUE"),
     ],
 )

@@ -145,13 +145,13 @@ def _read(path: Path) -> Iterator[Standing]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageError(f"is no TOML: {problem}", where=str(path)) from None
+        raise UsageError(f"is not TOML: {problem}", where=str(path)) from None
     for key in document:
         if key != "new":
             raise _wrong(path, f"unknown table '{key}'", nearest(key, ["new"]) or "it has tables [[new]]")
     tables = document.get("new", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise _wrong(path, "'new' is no list of tables", "write [[new]], not [new]")
+        raise _wrong(path, "'new' is not a list of tables", "write [[new]], not [new]")
     for number, table in enumerate(tables, 1):
         what = f"[[new]] number {number}"
         for key, value in table.items():
@@ -159,11 +159,11 @@ def _read(path: Path) -> Iterator[Standing]:
             if key not in known:
                 raise _wrong(path, f"{what}: unknown key '{key}'", nearest(key, known) or ", ".join(known))
             if key != "profiles" and not isinstance(value, str):
-                raise _wrong(path, f"{what}: {key} is no text", f'{key} = "…"')
+                raise _wrong(path, f"{what}: {key} is not a text", f'{key} = "…"')
         profiles = table.get("profiles")
         if not isinstance(profiles, list) or not all(isinstance(value, str) for value in profiles):
             raise _wrong(
-                path, f"{what}: 'profiles' is no list of texts", 'profiles = ["NAME[,PARAM=VALUE]", …]'
+                path, f"{what}: 'profiles' is not a list of texts", 'profiles = ["NAME[,PARAM=VALUE]", …]'
             )
         try:
             wishes = tuple(profile_wish(value, what) for value in profiles)
