@@ -56,6 +56,105 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()][1:]
 
 
+# --- which VMs --------------------------------------------------------------------------
+
+
+def test_several_domains_and_patterns() -> None:
+    def names(*words: str) -> list[str]:
+        done = run(["-c", DRIVER, *words, *PROFILES, "--json"])
+        assert done.status == 0, done.err
+        return [json.loads(line)["vm"] for line in done.text.splitlines()]
+
+    assert sorted(names("vm", "off")) == ["off", "vm"]
+    assert sorted(names("[ps]a*", "off", "o*")) == ["off", "passing", "saved"]
+    assert names("6695eb01-f6a4-8304-79aa-97f2502e193f", "vm", "1") == ["vm"]  # three names of one VM
+    for words, told in (
+        (("vm", "nope"), "'nope'"),
+        (("x*",), "no domain fits the pattern 'x*'"),
+        (("vm", "--all"), "cannot be given together"),
+        (("vm", "off", "--update"), "--update is for one VM"),
+        (("vm", "off", "--confirm"), "--confirm is for one VM"),
+        (("vm", "off", "--output", "x"), "--output has no effect on domains"),
+    ):
+        done = run(["-c", DRIVER, *words, *PROFILES])
+        assert done.status and told in done.err, done.err
+    assert "subcommands: virt-profile DOMAIN --profile" in run(["apply", "vm", "-c", DRIVER, *PROFILES]).err
+    line = run(["-c", DRIVER, "vm", "off", *PROFILES, "-q", "--jobs", "1"]).text
+    assert line == "changed    vm (2 changes)\nchanged    off (2 changes)\n"
+    assert (
+        run(["-c", DRIVER, "vm", "off", "--audit", "-q"]).text
+        == run(["-c", DRIVER, "vm", "off", "vm", "--audit"]).text
+    )
+
+
+def test_define_some(embed: Callable[[str], str], tmp_path: Path) -> None:
+    done = run(["-c", DRIVER, "vm", "off", *PROFILES, "--define", "-q", "--jobs", "1"])
+    assert done.text == "defined    vm (2 changes)\ndefined    off (2 changes)\n"
+
+
+def test_status_of_a_fleet() -> None:
+    files = ["applied.xml", "listed.xml", "vm.xml"]
+    words = [word for file in files for word in ("--input", file)]
+    done = run([*words, "--status", "--profile-dir", "profiles"])
+    lines = done.text.splitlines()
+    assert done.status == 0 and lines[0].split() == ["VM", "NAME", "VERSION", "PRIORITY", "BY", "STATE"]
+    assert [line.split()[0] for line in lines if line.endswith(("by hand", "yet", "no profiles"))] == files
+    assert sum(line.count("applied.xml") for line in lines) == 1  # names once
+    assert lines[2].startswith(
+        "    cache: /domain/devices/disk[target/@dev='vdb']/driver/@cache: wrote 'none'"
+    )
+    rows = json.loads(run([*words, "--status", "--json", "--profile-dir", "profiles"]).text)
+    assert [row["vm"] for row in rows["vms"]] == files and rows["vms"][0]["profiles"][0]["drift"]
+    assert run([*words, "--status", "--check", "--profile-dir", "profiles"]).status == 4
+    broken = run(["--input", "vm.xml", "--input", "fleet/broken.xml", "--status"])
+    assert broken.status == 1 and "broken.xml" in broken.err and "no profiles" in broken.text
+    two = run(["-c", DRIVER, "vm", "off", "--status"])
+    assert [line.split()[0] for line in two.text.splitlines()[1:]] == ["vm", "off"]
+
+
+def test_taken_back_where_it_is(tmp_path: Path) -> None:
+    words = ["--input", "applied.xml", "--input", "vm.xml", "--profile-dir", "profiles", "--jobs", "1", "-q"]
+    done = run([*words, "--unapply", "cache"])
+    assert done.status == 0
+    assert done.text == "changed    applied.xml (3 changes)\nunchanged  vm.xml\n"
+    assert "unchanged  vm.xml" in run([*words, "--upgrade", "sound"]).text
+    # --exclude is for all, whether they have it or not
+    out = tmp_path / "out"
+    assert run([*words, "--unapply", "cache", "--exclude", "--output", str(out)]).status == 0
+    assert "name='cache' exclude='yes'" in (out / "vm.xml").read_text()
+
+
+def test_take_back_one_and_apply_another_in_one_step() -> None:
+    words = [
+        "--input",
+        "applied.xml",
+        "--profile-dir",
+        "profiles",
+        "--unapply",
+        "cache",
+        "--profile",
+        "smm",
+        "--json",
+    ]
+    done = run(words)
+    assert done.status == 0, done.err
+    result = json.loads(done.text)
+    assert [row["name"] for row in result["applied"] if row["source"] == "caller"] == ["smm"]
+    assert {row["origin"]["profile"] for row in result["changes"]} >= {"cache"}
+    assert "name='cache'" not in result["xml"] and "name='smm'" in result["xml"]
+    over = json.loads(run(["--input", "applied.xml", "--profile-dir", "profiles", "--unapply", "sound", "--profile",
+                           "large", "--override", "--json"]).text)  # fmt: skip
+    assert "<memory unit='GiB'>64<" in over["xml"] and "<vr:sound" not in over["xml"]
+    every = json.loads(run([word if word != "cache" else "all" for word in words]).text)
+    assert [row["name"] for row in every["applied"]] == ["smm"]
+
+
+def test_output_of_a_single_file(tmp_path: Path) -> None:
+    done = run(["--input", "vm.xml", *PROFILES, "--output", str(tmp_path / "out"), "-q"])
+    assert (done.status, done.text) == (0, "written    vm.xml (2 changes)\n")
+    assert (tmp_path / "out" / "vm.xml").read_bytes() == run(["--input", "vm.xml", *PROFILES]).out
+
+
 # --- files ----------------------------------------------------------------------------
 
 
@@ -114,9 +213,8 @@ def test_taken_back(vms: Path, tmp_path: Path) -> None:
     assert len(list(back.rglob("*.xml"))) == 30
     for path in back.rglob("*.xml"):
         assert path.read_bytes() == (vms / path.relative_to(back)).read_bytes()
-    assert (
-        "is not applied" in run(["--input", str(vms), "--unapply", "cache", "--profile-dir", "profiles"]).text
-    )
+    again = run(["--input", str(vms), "--unapply", "cache", "--profile-dir", "profiles"]).text
+    assert again.count("unchanged  ") == 30 and "broken.xml:3: " in again and "<xml>" not in again
 
 
 def test_check(vms: Path) -> None:
@@ -190,7 +288,7 @@ def test_wrong_usage(vms: Path, more: list[str], told: str) -> None:
 
 
 def test_options_that_need_a_fleet() -> None:
-    for option in ("--jobs=2", "--report=x", "--resume", "--max-failures=1", "--output=x"):
+    for option in ("--jobs=2", "--report=x", "--resume", "--max-failures=1"):
         done = run(["--input", "vm.xml", option])
         assert done.status == 2, option
         assert "many VMs" in done.err

@@ -301,7 +301,7 @@ def test_arguments_of_the_ansible_module() -> None:
 def test_fields_are_named_after_their_options() -> None:
     """`uris` and `inputs` are many: one VM has `connect` and `input`."""
     other = {name: row.name for name, row in FIELDS if name != row.dest}
-    assert other == {"uris": "--connect", "inputs": "--input", "define": "--no-define"}
+    assert other == {"domains": "DOMAIN", "uris": "--connect", "inputs": "--input", "define": "--no-define"}
 
 
 def test_only_the_parser_knows_argparse() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from virtProfile.errors import UsageError
+from virtProfile import option_values
 from virtProfile.option import (
     Argument,
     Kind,
@@ -65,46 +65,6 @@ _IN_VIRTINST = (
 )
 
 
-# --- values that are not text ------------------------------------------------------
-
-
-def _number(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text[:6]) < 1 or len(text) > 6:
-        raise UsageError(f"{option} {text}: is not a number of at least 1")
-    return int(text)
-
-
-def _host_count(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise UsageError(f"{option} {text}: is not a number of hosts")
-    return int(text)
-
-
-def read_qemu_version(option: str, text: str) -> int:
-    """7002022 or 7.2.22, as libvirt counts: a million per major version, a thousand per minor."""
-    parts = text.split(".")
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(parts) > 3:
-        raise UsageError(f"{option} {text}: is not a version", hint="7002022 and 7.2.22 are the same version")
-    if len(parts) == 1 and len(parts[0]) > 3:
-        return int(text)
-    major, minor, micro = (*(int(part) for part in parts), 0, 0)[:3]
-    return major * 1_000_000 + minor * 1000 + micro
-
-
-def _syntax(option: str, text: str) -> Literal["rng", "rnc"]:
-    if text not in ("", "rng", "rnc"):
-        raise UsageError(
-            f"{option}={text} is not rng or rnc", hint="rnc is the compact syntax, which Emacs reads"
-        )
-    return "rnc" if text == "rnc" else "rng"
-
-
-def _resumed(option: str, text: str) -> Literal["", "failed"]:
-    if text not in ("", "failed"):
-        raise UsageError(f"{option}={text} is not empty or 'failed'")
-    return "failed" if text else ""
-
-
 # --- the options ---------------------------------------------------------------------
 
 
@@ -115,10 +75,13 @@ class ApplyOptions:
     ``--help`` shows them by group, as `GROUPS` has them, and within a group in the order of the fields.
     """
 
-    domain: str | None = operand(
+    domains: tuple[str, ...] = operand(
         "DOMAIN",
         group=_EVERYDAY,
-        help="a domain that libvirt knows, by name, id or UUID",
+        help=(
+            "a domain that libvirt knows, by name, id or UUID; several, or a pattern such as 'web-*',"
+            " are a fleet"
+        ),
         completes="domain",
         excludes=("--input",),
     )
@@ -214,7 +177,7 @@ class ApplyOptions:
         group=_CONTEXT,
         help="QEMU's version, as libvirt gives it (7002022) or dotted (7.2.22)",
         metavar="N",
-        read=read_qemu_version,
+        read=option_values.qemu_version,
     )
     daemon: Literal["system", "session"] | None = choice(
         "--daemon",
@@ -325,17 +288,24 @@ class ApplyOptions:
             "--print-xml",
             "--print-diff",
             "--explain",
+            "--output",
+            "--jobs",
+            "--report",
+            "--resume",
+            "--max-failures",
         ),
-        instead=_JSON_LINES,
     )
     unapply: tuple[str, ...] = each(
         "--unapply",
         group=_EVERYDAY,
-        help="take back what the profile NAME did to the VM, or what all did; may be repeated",
+        help=(
+            "take back what the profile NAME did to the VM, or what all did; may be repeated;"
+            " with --profile others come in the same step"
+        ),
         metavar="NAME|all",
         completes="applied",
         one_of="life",
-        excludes=("--profile", "--override", "--auto", "--no-record"),
+        excludes=("--auto", "--no-record"),
         reported=True,
     )
     exclude: bool = flag(
@@ -510,13 +480,13 @@ class ApplyOptions:
         help="print the RelaxNG of the profile language for editors, with rnc in the compact syntax",
         metavar="rng|rnc",
         one_of="task",
-        read=_syntax,
+        read=option_values.syntax,
     )
     all: bool = flag("--all", group=_FLEET, help="every domain of each --connect")
     output: str | None = value(
         "--output",
         group=_FLEET,
-        help="write the resulting XML of each --input into DIR",
+        help="write the resulting XML of each --input, also of a single one, into DIR",
         metavar="DIR",
         completes="directory",
         fleet_only=True,
@@ -528,7 +498,7 @@ class ApplyOptions:
         help="work with N processes instead of one for each CPU",
         metavar="N",
         fleet_only=True,
-        read=_number,
+        read=option_values.number,
     )
     report: str | None = value(
         "--report",
@@ -547,7 +517,7 @@ class ApplyOptions:
         ),
         metavar="failed",
         fleet_only=True,
-        read=_resumed,
+        read=option_values.resumed,
     )
     max_failures: int | None = value(
         "--max-failures",
@@ -555,7 +525,7 @@ class ApplyOptions:
         help="stop when N VMs have failed; before anything is written all are tried",
         metavar="N",
         fleet_only=True,
-        read=_number,
+        read=option_values.number,
     )
     hosts: tuple[str, ...] = many(
         "--hosts",
@@ -584,7 +554,7 @@ class ApplyOptions:
         metavar="K",
         needs="--merge-capabilities",
         tasks=("--merge-capabilities",),
-        read=_host_count,
+        read=option_values.host_count,
     )
     require: tuple[str, ...] = each(
         "--require",
@@ -628,6 +598,11 @@ class ApplyOptions:
     )
     version: bool = flag("--version", group=_OTHER, help="print the version and exit")
     help: bool = flag("-h", "--help", group=_EVERYDAY, help="print this and exit")
+
+    @property
+    def domain(self) -> str | None:
+        """The domain of a call on one VM."""
+        return self.domains[-1] if self.domains else None
 
     @property
     def connect(self) -> str | None:

@@ -94,7 +94,7 @@ def argument_of(row: Option) -> dict[str, Any]:
     elif row.kind == Kind.ANY:
         more.update(nargs="*")
     elif row.kind == Kind.OPERAND:
-        more.update(nargs="?")
+        more.update(nargs="*")
     return more
 
 

@@ -46,7 +46,7 @@ class Kind(StrEnum):
     MAYBE = "maybe"  # with or without a value
     MANY = "many"  # one value or more
     ANY = "any"  # any number of values, none too
-    OPERAND = "operand"  # no option: a word that may be given without one
+    OPERAND = "operand"  # no option: words that may be given without one
 
 
 @record
@@ -114,7 +114,7 @@ class Option:
     @property
     def default(self) -> Any:
         """Its value where it is not given."""
-        if self.kind in (Kind.EACH, Kind.MANY):
+        if self.kind in (Kind.EACH, Kind.MANY, Kind.OPERAND):
             return ()
         return False if self.kind == Kind.FLAG else None
 
@@ -137,7 +137,7 @@ class Option:
         :param given: as the parser has it: text, texts, a truth value, None
         :raises UsageError: by `read`
         """
-        if self.kind in (Kind.EACH, Kind.MANY):
+        if self.kind in (Kind.EACH, Kind.MANY, Kind.OPERAND):
             return tuple(given or ())
         if self.kind == Kind.ANY:
             return None if given is None else tuple(given)
@@ -174,12 +174,12 @@ def any_number(*flags: str, **about: Unpack[About]) -> tuple[str, ...] | None:
     return cast("tuple[str, ...] | None", Option(flags, Kind.ANY, **about))
 
 
-def operand(name: str, **about: Unpack[About]) -> str | None:
-    """A word that may be given without an option.
+def operand(name: str, **about: Unpack[About]) -> tuple[str, ...]:
+    """Words that may be given without an option.
 
     :param name: in capitals
     """
-    return cast("str | None", Option((name,), Kind.OPERAND, **about))
+    return cast("tuple[str, ...]", Option((name,), Kind.OPERAND, **about))
 
 
 def choice(*flags: str, words: tuple[Word, ...], **about: Unpack[About]) -> Word | None:

@@ -17,6 +17,8 @@ from virtinst.install.installer import Installer
 _WISHES = "_profile_wishes"
 _NEW = "_profile_new"
 _OPTIONS: list = []
+#: The tables of standing profiles, where this makes a guest.
+_STANDING: list = []
 
 
 class ParserProfile(cli.VirtCLIParser):
@@ -153,10 +155,46 @@ def _add_option(original, group):
 
 def _with_options(original, options):
     """The first place with parsed options."""
-    _OPTIONS[:] = [options] if getattr(options, "profile", None) else []
+    wished = getattr(options, "profile", None)
+    new = hasattr(options, "reinstall") and not options.reinstall  # virt-xml makes no guests
+    _STANDING[:] = _told(_standing) if new and "none" not in (wished or []) else []
+    _OPTIONS[:] = [options] if wished or _STANDING else []
     if _OPTIONS and getattr(options, "reinstall", None):
         cli.fail_conflicting("--reinstall", "--profile")
     return original(options)
+
+
+def _standing():
+    """What a site or a user wants of all new guests; nothing is imported where there is no such file."""
+    import os
+
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    files = ("/etc", config)
+    if not any(os.path.exists(os.path.join(place, "virt-profile", "config.toml")) for place in files):
+        return []
+    from virtProfile.language.standing import read_standing
+
+    return read_standing(os.environ, _talk().warning)
+
+
+def _with_standing(guest):
+    """Wish also what standing profiles fit the guest; one line for each file that names some."""
+    from virtProfile.format.document import parse
+    from virtProfile.host.context import Context
+    from virtProfile.language.standing import facts_of, with_standing
+
+    from .profilecarry import without_xml_actions
+
+    with without_xml_actions(guest):
+        root = parse(guest.get_xml()).root
+    known = getattr(getattr(guest, "osinfo", None), "name", None)
+    facts = facts_of(root, Context(osinfo=None if known in (None, "generic") else known))
+    found, lines = with_standing(vars(guest).get(_WISHES, []), _STANDING, facts)
+    if not {"-q", "--quiet"}.intersection(sys.argv):  # --print-xml makes virt-install quiet too
+        for line in lines:
+            _talk().say(line)
+    if found:
+        vars(guest)[_WISHES] = found
 
 
 def _new(guest):
@@ -189,6 +227,8 @@ def _set_cli_defaults(original, options, guest):
 
 def _set_install_defaults(original, installer, guest):
     new = vars(guest).pop(_NEW, None)
+    if new is not None and _STANDING:
+        _told(lambda: _with_standing(guest))
     if new is None or not vars(guest).get(_WISHES):
         return original(installer, guest)
     new.open_before(guest, ("os.bootorder",))

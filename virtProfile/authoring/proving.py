@@ -181,8 +181,8 @@ def context_of(case: Case) -> Context:
         paths = [os.path.join(directory, name) for name in given.get(kind, "").split()]
         texts[kind] = tuple(read_file(path, MissingContextError)[0] for path in paths)
         sources.update(zip(texts[kind], paths, strict=True))
-    from virtProfile.apply_options import read_qemu_version
     from virtProfile.host.context import DAEMONS
+    from virtProfile.option_values import qemu_version as read_qemu_version
 
     version, daemon = given.get("qemu-version"), given.get("daemon")
     if daemon is not None and daemon not in DAEMONS:

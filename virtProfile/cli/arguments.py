@@ -13,6 +13,7 @@ from virtProfile.apply_options import GROUPS, ROWS, ApplyOptions
 from virtProfile.command_line import is_given, parser_of
 from virtProfile.errors import UsageError
 from virtProfile.language.requests import profile_wish
+from virtProfile.language.standing import NONE
 from virtProfile.option import values_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def parse(argv: Sequence[str]) -> ApplyOptions:
     """
     words = vars(parser().parse_args(list(argv)))
     given = {row.name for row in ROWS if is_given(words[row.dest], row.kind)}
-    if not _is_fleet(words["all"], words["input"]):
+    if not _is_fleet(words["all"], words["input"], words["domain"], words["output"]):
         _check_single(given, len(words["connect"]))
     _check_together(given)
     for row in ROWS:
@@ -76,7 +77,7 @@ def parse(argv: Sequence[str]) -> ApplyOptions:
 
 def _check_single(given: set[str], connections: int) -> None:
     """:raises UsageError: an option of fleets; the command line is about one VM."""
-    hint = "--all, a directory or pattern as --input, or several, are many VMs"
+    hint = "--all, several domains or files, patterns and directories are many VMs"
     for row in ROWS:
         if row.fleet_only and row.name in given:
             raise UsageError(f"{row.name} is for many VMs", hint=hint)
@@ -104,8 +105,15 @@ def _check_together(given: set[str]) -> None:
             _clash(task, name)
 
 
-def _is_fleet(all_domains: bool, inputs: Sequence[str]) -> bool:
-    if all_domains or len(inputs) > 1:
+def is_pattern(text: str) -> bool:
+    """Is a word for domains a pattern and no name?"""
+    return any(letter in text for letter in "*?[")
+
+
+def _is_fleet(all_domains: bool, inputs: Sequence[str], domains: Sequence[str], output: str | None) -> bool:
+    if all_domains or len(inputs) > 1 or len(domains) > 1 or any(map(is_pattern, domains)):
+        return True
+    if output is not None and inputs:
         return True
     return any(
         os.path.isdir(name) or any(letter in name for letter in "*?[") and not os.path.exists(name)
@@ -115,7 +123,7 @@ def _is_fleet(all_domains: bool, inputs: Sequence[str]) -> bool:
 
 def is_fleet(options: ApplyOptions) -> bool:
     """Does the command line speak of many VMs?"""
-    return _is_fleet(options.all, options.inputs)
+    return _is_fleet(options.all, options.inputs, options.domains, options.output)
 
 
 def is_task(options: ApplyOptions) -> bool:
@@ -135,7 +143,7 @@ def profile_wishes(options: ApplyOptions) -> list[dict[str, Any]]:
 
     :raises UsageError: as `profile_wish`
     """
-    wishes = [profile_wish(value) for value in options.profile]
+    wishes = [profile_wish(value) for value in options.profile if value != NONE]
     value = options.mirror_topology
     if value is not None:
         if value and "=" not in value and options.domain is None and options.input is None:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import shlex
 from typing import TYPE_CHECKING
 
-from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, NotFoundError, ProfileError, UsageError
+from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, NotFoundError, ProfileError
 from virtProfile.frozen import record
 from virtProfile.show.machine_reports import Finding as Reported
 from virtProfile.show.machine_reports import workflow_commands, write_junit, write_sarif
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from virtProfile.audit.judge import Audited, Auditor, Finding
     from virtProfile.host.context import Context
     from virtProfile.language.store import ProfileStore
-    from virtProfile.live.connection import Connection
     from virtProfile.show.terminal import Output, Talk
 
 #: Fewer files for each are not worth another process.
@@ -70,12 +68,12 @@ def audit(
         if options.domain is None and not options.inputs and options.audit and not options.all:
             hint = f"--audit took '{options.audit[0]}' for a profile: write the domain before it"
         raise NotFoundError(problem.message, hint=hint) from None
-    subjects = list(_subjects(options, stdin))
+    vms = list(subjects(options, stdin))
     compared = SideBySide()
     found: list[Finding] = []
     names: list[str] = []
     failed: list[tuple[str, str]] = []
-    for subject, answer in zip(subjects, _judge(Auditor(store, rules, level), store, subjects), strict=True):
+    for subject, answer in zip(vms, _judge(Auditor(store, rules, level), store, vms), strict=True):
         names.append(subject.name)
         if answer.audited is None:
             talk.failure(f"{subject.name}: {answer.error}")
@@ -87,7 +85,7 @@ def audit(
         found += rows
         if not options.json:
             out.write("".join(_shown(row, options) for row in rows))
-        if len(subjects) > 1:
+        if len(vms) > 1:
             compared.add(subject.host, subject.name, answer.text)
     if not options.audit and is_at_least("warning", level):
         beside = list(compared.findings())
@@ -102,7 +100,11 @@ def audit(
     return EXIT_PENDING if found else EXIT_FAILED if failed else EXIT_DONE
 
 
-def _subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> Iterator[Subject]:
+def subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> Iterator[Subject]:
+    """The VMs that a call names: domains, files, or the one on stdin.
+
+    :param stdin: gives the domain on stdin and its name
+    """
     from virtProfile.live.call_context import context, given
 
     said = given(options)
@@ -116,7 +118,7 @@ def _subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> It
         for vm in files(options.inputs, None):
             yield Subject(vm.name, "", None, context(said, "", vm.name, None, options.schema))
         return
-    if options.domain is None and not options.all:
+    if not options.domains and not options.all:
         text, name = stdin()
         yield Subject(name, "", text, context(said, text, name, None, options.schema))
         return
@@ -124,23 +126,11 @@ def _subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> It
 
     for uri in options.uris or (None,):
         with Connection(uri, read_only=True) as connection:
-            for name in _wanted(options, connection):
+            names = sorted(connection.names()) if options.all else connection.names_of(options.domains)
+            for name in names:
                 domain = connection.find(name)
                 made = context(said, domain.xml, domain.name, connection, options.schema)
                 yield Subject(domain.name, uri or "", domain.xml, made)
-
-
-def _wanted(options: ApplyOptions, connection: Connection) -> Sequence[str]:
-    """The names of the domains of a connection that the options name."""
-    if options.all:
-        return sorted(connection.names())
-    assert options.domain is not None
-    if not any(letter in options.domain for letter in "*?["):
-        return [options.domain]
-    found = sorted(fnmatch.filter(connection.names(), options.domain))
-    if not found:
-        raise UsageError(f"no domain fits the pattern '{options.domain}'")
-    return found
 
 
 #: What the processes are forked with.

@@ -19,7 +19,15 @@ from virtProfile.apply_options import FIELDS
 from virtProfile.cli.fleet_report import Key, Report, Status
 from virtProfile.cli.fleet_work import VM, FleetWork, Listing, answer_of
 from virtProfile.cli.workers import AT_HAND, Task, Workers
-from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, ProfileError, UsageError
+from virtProfile.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_PENDING,
+    LibvirtError,
+    ProfileError,
+    UsageError,
+    together,
+)
 from virtProfile.frozen import replace
 from virtProfile.show.terminal import Closed
 
@@ -189,18 +197,25 @@ class Fleet:
         """The VMs that are still to be done, in the order of inputs and names."""
         options = self.options
         vms = files(options.inputs, options.output) if options.inputs else []
-        if options.all:
+        if options.all or options.domains:
             uris = list(dict.fromkeys(options.uris)) or [""]
             names: dict[str, list[str]] = {}
 
             def listed(task: Task, answer: bytes) -> None:
                 if answer.startswith(b"listed\n"):
                     names[task.key.uri] = json.loads(answer.partition(b"\n")[2])["names"]
-                else:
+                elif options.all:
                     self._count(answer)
+                else:  # whom the command line names is there, or it is wrong
+                    error = json.loads(answer.partition(b"\n")[2])["error"]
+                    kind = UsageError if error["code"] == UsageError.code else LibvirtError
+                    missing.append(kind(error["message"], hint=error["hint"]))
 
-            workers.add(Task(Listing(uri), _place(uri)) for uri in uris)
+            missing: list[ProfileError] = []
+            workers.add(Task(Listing(uri, options.domains), _place(uri)) for uri in uris)
             workers.run(listed, self._lost)
+            if missing:
+                raise together(missing)
             vms += [VM(name, uri) for uri in uris for name in names.get(uri, ())]
         if self.report is None:
             return vms
@@ -261,7 +276,7 @@ class Fleet:
             self.bar.clear()
             try:
                 json_lines = self.options.json or self.options.report == "-"
-                self.out.write(line + b"\n" if json_lines else f"{_line(json.loads(line))}\n")
+                self.out.write(line + b"\n" if json_lines else f"{self._shown_line(line)}\n")
             except Closed:
                 self.workers.stop()
                 raise
@@ -269,6 +284,9 @@ class Fleet:
             self.failures += 1
             if self.most is not None and self.failures >= self.most:
                 self.workers.stop()
+
+    def _shown_line(self, line: bytes) -> str:
+        return _line(json.loads(line), len(set(self.options.uris)) > 1)
 
     def _summary(self) -> None:
         summary = ", ".join(f"{count} {word}" for word, count in sorted(self.counts.items()))
@@ -286,14 +304,17 @@ def _check(options: ApplyOptions) -> None:
     for name, row in FIELDS:
         if row.instead and getattr(options, name) != row.default:
             raise UsageError(f"{row.name} is for one VM", hint=row.instead)
-    if options.domain is not None:
+    if options.domains and options.all:
         raise UsageError(
-            f"'{options.domain}' and a fleet cannot be given together",
+            f"'{options.domain}' and --all cannot be given together",
             hint="leave out the domain, or leave out --all",
         )
+    for name, row in FIELDS:
+        if row.name in ("--update", "--device", "--hosts") and getattr(options, name) != row.default:
+            raise UsageError(f"{row.name} is for one VM", hint="make a call for each")
     if options.inputs and options.all:
         raise UsageError("--input and --all cannot be given together", hint="make two calls, one with each")
-    if options.define and not options.all:
+    if options.define and options.inputs:
         raise UsageError(
             "--define cannot be used with several files", hint="--output DIR writes the results to files"
         )
@@ -302,7 +323,7 @@ def _check(options: ApplyOptions) -> None:
             "--connect has no effect with several files",
             hint="give the host's documents with --capabilities and --domcapabilities",
         )
-    if options.output is not None and options.all:
+    if options.output is not None and not options.inputs:
         raise UsageError("--output has no effect on domains", hint="use --define to define the domains")
     if options.start and not options.define:
         raise UsageError("--start has no effect without --define", hint="add --define")
@@ -315,9 +336,12 @@ def _place(uri: str) -> str:
     return uri if uri.partition(":")[2].startswith("///embed") or uri.startswith("test:") else ""
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    """A VM as a person reads it."""
-    where = row["vm"] if not row["uri"] else f"{row['uri']} {row['vm']}".rstrip()
+def _line(row: Mapping[str, Any], hosts: bool) -> str:
+    """A VM as a person reads it.
+
+    :param hosts: with its connection, as there are several
+    """
+    where = row["vm"] if not row["uri"] or row["vm"] and not hosts else f"{row['uri']} {row['vm']}".rstrip()
     line = f"{row['status']:<9}  {where}"
     if row["status"] == Status.FAILED:
         error = row["error"]

@@ -20,18 +20,20 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.cli.fleet_report import Report, Status
 from virtProfile.cli.workers import Task
 from virtProfile.engine.dispatch import dispatch
+from virtProfile.engine.lifecycle import ALL, listed_names
 from virtProfile.errors import InvalidDomainError, ProfileError
 from virtProfile.files import write_whole
 from virtProfile.format.document import decode, parse, read_bytes
-from virtProfile.frozen import record
+from virtProfile.frozen import record, replace
 from virtProfile.host.context import Context
+from virtProfile.language.instances import base_of, is_among
+from virtProfile.result import Result
 from virtProfile.show.terminal import Talk, encoded
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.language.store import ProfileStore
     from virtProfile.live.connection import Connection, Domain
-    from virtProfile.result import Result
 
 
 @record
@@ -52,9 +54,10 @@ class VM:
 
 @record
 class Listing:
-    """The task of listing the domains of a connection."""
+    """The task of listing the domains of a connection: all, or those that words mean."""
 
     uri: str
+    words: tuple[str, ...] = ()
 
 
 class FleetWork:
@@ -96,7 +99,9 @@ class FleetWork:
         return answer_of(row)
 
     def _list(self, what: Listing) -> dict[str, Any]:
-        return {"status": "listed", "names": self._connection(what.uri).names()}
+        connection = self._connection(what.uri)
+        names = connection.names_of(what.words) if what.words else connection.names()
+        return {"status": "listed", "names": names}
 
     def _do(self, vm: VM) -> dict[str, Any]:
         return self._file(vm) if vm.uri is None else self._domain(vm, vm.uri)
@@ -207,7 +212,30 @@ class FleetWork:
     # --- the engine --------------------------------------------------------------
 
     def _apply(self, text: str, name: str, context: Context) -> Result:
-        return dispatch(self.options, self.wishes, text, store=self.store, context=context, name=name)
+        options = self._options_for(text, name)
+        if options is None:
+            return Result(text, text, False)
+        return dispatch(options, self.wishes, text, store=self.store, context=context, name=name)
+
+    def _options_for(self, text: str, name: str) -> ApplyOptions | None:
+        """The options without profiles to take back or upgrade that this VM has not; None: nothing is left.
+
+        ``--exclude`` is for all VMs, whether they have the profile or not.
+        """
+        options = self.options
+        if not options.upgrade and (not options.unapply or options.exclude):
+            return options
+        there = listed_names(text, name)
+        if options.upgrade:
+            return (
+                options
+                if is_among(options.upgrade, there) or options.upgrade in map(base_of, there)
+                else None
+            )
+        names = tuple(profile for profile in options.unapply if profile == ALL or profile in there)
+        if not names and not self.wishes:
+            return None
+        return replace(options, unapply=names)
 
     def _told(self, result: Result) -> dict[str, Any]:
         """A result as a line of the report."""

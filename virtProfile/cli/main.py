@@ -133,6 +133,7 @@ class Run:
         self.environ = environ
         self._store: Any = None
         self._given: Context | None = None
+        self._standing: list[str] = []
 
     def run(self) -> int:
         options = self.options
@@ -207,6 +208,10 @@ class Run:
 
             return audit(options, self.store, self.out, self.talk, self._text)
         if options.status:
+            if is_fleet(options):
+                from virtProfile.cli.fleet_status import fleet_status
+
+                return fleet_status(options, self.store, self.out, self.talk)
             return self._status()
         wishes = profile_wishes(options)
         if any(wish["params"] for wish in wishes):
@@ -405,6 +410,8 @@ class Run:
 
         found = context or self._context(text, name, connection)
         call = dispatch if self.options.server is None else self.store.call
+        if self.options.complete:
+            wishes = self._with_standing(wishes, text, name, found)
         result = call(self.options, wishes, text, store=store or self.store, context=found, name=name)
         if context is None and connection is not None and self.options.complete:
             # The host was asked about the machine of a sketch; the next call would ask about its own.
@@ -423,6 +430,28 @@ class Run:
                 profile.source,
             )
         return result
+
+    def _with_standing(
+        self, wishes: list[dict[str, Any]], text: str, name: str, context: Context
+    ) -> list[dict[str, Any]]:
+        """The wishes with the standing profiles of a VM that is made of a sketch; they are told once."""
+        from virtProfile.format.document import parse
+        from virtProfile.language.standing import NONE, facts_of, read_standing, with_standing
+
+        if NONE in self.options.profile:
+            return wishes
+        standing = read_standing(self.environ, self.talk.warning)
+        if not standing:
+            return wishes
+        found, lines = with_standing(wishes, standing, facts_of(parse(text, name=name).root, context))
+        if lines and lines != self._standing:
+            for line in lines:
+                self.talk.note(line)
+            self._standing = lines
+            from virtProfile.live.call_context import read_secrets
+
+            read_secrets([wish for wish in found if wish.get("standing")], self.store)
+        return found
 
     def _context(self, text: str, name: str, connection: Connection | None) -> Context:
         from virtProfile.live import call_context

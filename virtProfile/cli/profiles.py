@@ -7,21 +7,32 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.errors import EXIT_DONE, EXIT_FAILED
+from virtProfile.language.standing import read_standing
 from virtProfile.show.groups import group, grouped
 from virtProfile.show.profile import facts, parameters, told
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.language.profile import Problem
+    from virtProfile.language.standing import Standing
     from virtProfile.language.store import Listed, ProfileStore
     from virtProfile.show.terminal import Output, Talk
 
 
-def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None = None) -> int:
-    """All profiles of the search path, in groups; one that is not shipped with its directory."""
+def listing(
+    out: Output,
+    store: ProfileStore,
+    as_json: bool,
+    talk: Talk | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """All profiles of the search path, in groups; one that is not shipped with its directory.
+
+    :param environ: says where the user's standing profiles are, which are shown below
+    """
     from virtProfile.language.search_path import shipped
 
     rows = store.listing()
@@ -68,7 +79,15 @@ def listing(out: Output, store: ProfileStore, as_json: bool, talk: Talk | None =
         ]
     )
     out.write("".join(f"{line}\n" for line in lines))
+    if environ is not None:
+        _show_standing(out, read_standing(environ, talk.warning if talk is not None else lambda text: None))
     return EXIT_DONE
+
+
+def _show_standing(out: Output, standing: Sequence[Standing]) -> None:
+    for file in dict.fromkeys(table.file for table in standing):
+        out.write(f"\nFor all new VMs ({file}):\n")
+        out.write("".join(f"  {table}\n" for table in standing if table.file == file))
 
 
 def _remarks(row: Listed, by: str, own: Path) -> str:

@@ -145,7 +145,7 @@ def _text(parsed_args: Any) -> str | None:
 
     uris = parsed_args.connect or [None]
     with Connection(uris[-1], read_only=True) as connection:
-        return connection.find(parsed_args.domain).xml
+        return connection.find(parsed_args.domain[-1]).xml
 
 
 def _domains(parsed_args: Any, **_: Any) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from virtProfile.errors import EXIT_DONE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.language.store import ProfileStore
     from virtProfile.show.terminal import Output, Talk
@@ -18,6 +20,9 @@ class HasStore(Protocol):
 
     @property
     def store(self) -> Any: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
 
     def store_beside(self, directory: str) -> ProfileStore:
         """The profiles of a directory, then those of the search path."""
@@ -59,4 +64,4 @@ def carry_out(options: ApplyOptions, out: Output, talk: Talk, caller: HasStore) 
         return EXIT_DONE
     if options.info is not None:
         return profiles.info(out, caller.store, options.info, options.json)
-    return profiles.listing(out, caller.store, options.json, talk)
+    return profiles.listing(out, caller.store, options.json, talk, caller.environ)

@@ -49,6 +49,8 @@ def unapply(
     store: Store,
     context: Context | None = None,
     exclude: bool = False,
+    wishes: Iterable[str | Mapping[str, Any]] = (),
+    override: bool = False,
     trust: Trust | str = Trust.RECORD,
     name: str = "<xml>",
 ) -> Result:
@@ -56,6 +58,7 @@ def unapply(
 
     :param profiles: names, or "all", which needs no profile in the store for what was added
     :param exclude: keep the profiles out from now on, by an entry in the list
+    :param wishes: profiles that are applied in the same step, as of `virtProfile.apply`, with its `override`
     :param trust: how far the record is believed, see `engine.record.trust`
     :raises UsageError: a profile that is not there, or that another one requires
     :raises ProfileError: see `virtProfile.apply`
@@ -65,9 +68,11 @@ def unapply(
     entries = read_list(document)
     known = read_record(document) or Record()
     there = _there(entries, known)
+    requests = read_requests(wishes)
     everything = names == [ALL] and ALL not in there
     if everything:
         wanted = there
+        everything = not requests
     else:
         wanted = set(names)
         if exclude:  # all instances of what is named without one
@@ -82,14 +87,16 @@ def unapply(
         if not exclude:
             _check_required(store, sorted(there - wanted), wanted, name)
     if not wanted and known.element is None:
-        return run(Call(xml, [], store, context or Context(), name, trust=Trust(trust)))
+        made = context or Context()
+        return run(Call(xml, requests, store, made, name, override=override, trust=Trust(trust)))
     call = Call(
         xml,
-        [],
+        requests,
         store,
         context or Context(),
         name,
         _automatic(known),
+        override,
         withdraw=frozenset(wanted),
         exclude=exclude,
         everything=everything,
@@ -106,12 +113,12 @@ def _there(entries: Iterable[Entry], known: Record) -> set[str]:
     return {*listed, *(recorded.name for recorded in known.profiles)}
 
 
-def listed_names(xml: str) -> list[str]:
+def listed_names(xml: str, name: str = "<xml>") -> list[str]:
     """The profiles of a VM that `unapply` takes, sorted.
 
     :raises ProfileError: the domain or its list cannot be read
     """
-    document = parse(xml)
+    document = parse(xml, name=name)
     return sorted(_there(read_list(document), read_record(document) or Record()))
 
 

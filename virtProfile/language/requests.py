@@ -54,6 +54,8 @@ class Request:
     priority: int | None = None
     params: Mapping[str, str] = _NO_PARAMS
     include: bool = False
+    #: it is a site's or a user's for all new VMs, see `standing`
+    standing: bool = False
 
 
 @record
@@ -162,7 +164,7 @@ def _request(wish: str | Mapping[str, Any] | Request) -> Request:
             f"a profile request is of the Python type '{type(wish).__name__}'",
             hint="a name, or a mapping with 'name', was expected",
         )
-    unknown = set(wish) - {"name", "instance", "priority", "version", "params", "include"}
+    unknown = set(wish) - {"name", "instance", "priority", "version", "params", "include", "standing"}
     if unknown or not wish.get("name"):
         raise UsageError(
             "a profile request must have 'name' and may have 'instance', 'priority', 'version', 'params':"
@@ -177,6 +179,7 @@ def _request(wish: str | Mapping[str, Any] | Request) -> Request:
         wish.get("priority"),
         {str(name): _word(wish["name"], name, value) for name, value in (wish.get("params") or {}).items()},
         _include(wish["name"], wish.get("include", False)),
+        bool(wish.get("standing", False)),
     )
 
 

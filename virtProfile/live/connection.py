@@ -7,15 +7,16 @@ when a connection is opened and not before.
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from lxml import etree
 
-from virtProfile.errors import LibvirtError, nearest
+from virtProfile.errors import LibvirtError, UsageError, nearest
 from virtProfile.format.document import parse
 from virtProfile.frozen import record
 from virtProfile.host.context import DAEMONS
@@ -133,6 +134,28 @@ class Connection:
             f"no domain with the name, id or UUID '{wanted}'",
             hint=nearest(wanted, self.names()) or self._where_else(),
         )
+
+    def names_of(self, words: Iterable[str]) -> list[str]:
+        """The names of the domains that words mean, each once.
+
+        :param words: names, ids, UUIDs, or patterns such as ``web-*``
+        :raises LibvirtError: there is no such domain
+        :raises UsageError: none fits a pattern
+        """
+        known = sorted(self.names())
+        found: dict[str, None] = {}
+        for word in words:
+            if word in known:
+                found[word] = None
+            elif any(letter in word for letter in "*?["):
+                fitting = fnmatch.filter(known, word)
+                if not fitting:
+                    hint = nearest(word.strip("*?"), known) or self._where_else()
+                    raise UsageError(f"no domain fits the pattern '{word}'", hint=hint)
+                found.update(dict.fromkeys(fitting))
+            else:
+                found[self.find(word).name] = None
+        return list(found)
 
     def _where_else(self) -> str:
         """What to do where a domain is not known here."""

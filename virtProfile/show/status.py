@@ -33,16 +33,24 @@ def show(status: Status, out: Output, as_json: bool) -> None:
         out.write("no profiles\n")
         return
     rows = [("NAME", "VERSION", "PRIORITY", "BY", "STATE")]
-    rows += [
-        (profile.name, profile.version or "-", str(profile.priority), profile.source, _state(profile))
-        for profile in status.profiles
-    ]
+    rows += [row_of(profile) for profile in status.profiles]
     out.write("\n".join(table(rows)) + "\n")
     for profile in status.profiles:
         for drift in profile.drift:
-            out.write(one_line(f"{profile.name}: {_told(drift)}") + "\n")
+            out.write(one_line(drift_line(profile.name, drift)) + "\n")
     for warning in status.warnings:
         out.write(one_line(f"{warning.where}: {warning.message}") + "\n")
+
+
+def row_of(profile: ProfileStatus) -> tuple[str, str, str, str, str]:
+    """Name, version, priority, who wanted it, and how it stands."""
+    return (profile.name, profile.version or "-", str(profile.priority), profile.source, _state(profile))
+
+
+def drift_line(name: str, drift: Drift) -> str:
+    """What somebody changed that the profile wrote."""
+    has = "gone" if drift.has is None else f"'{drift.has}'"
+    return f"{name}: {drift.path}: wrote '{drift.written}', now {has}"
 
 
 def veil_status(status: Status) -> Status:
@@ -73,8 +81,3 @@ def _words(profile: ProfileStatus) -> Iterator[str]:
         yield "the store has another text of this version"
     if profile.drift:
         yield f"{len(profile.drift)} changed by hand"
-
-
-def _told(drift: Drift) -> str:
-    has = "gone" if drift.has is None else f"'{drift.has}'"
-    return f"{drift.path}: wrote '{drift.written}', now {has}"

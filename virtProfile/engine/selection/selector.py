@@ -62,7 +62,8 @@ class Selector:
         errors: list[ProfileError] = []
         for request in requests:
             if self.is_excluded(request.name) and not request.include:
-                errors.append(_excluded(request.name))
+                if not request.standing:
+                    errors.append(_excluded(request.name))
                 continue
             self.excluded -= {request.name, base_of(request.name)}
             self.withdrawn -= {request.name}
@@ -80,7 +81,7 @@ class Selector:
             if priority != request.priority:
                 request = replace(request, priority=priority)
             self.named.append(request)
-            self.wishes.append((request, "caller"))
+            self.wishes.append((request, "config" if request.standing else "caller"))
         barred = {
             entry.request.name for entry in entries if entry.exclude
         }  # also where the caller includes another
@@ -130,7 +131,9 @@ class Selector:
             except ProfileError as problem:
                 errors.append(problem)
                 continue
-            if source == "caller":
+            if source == "config" and self.is_excluded(profile.name):
+                continue
+            if source in ("caller", "config"):
                 self.secrets[request.name] = {param.name for param in profile.params if param.secret}
                 # Another name may lead here too: replaced-by was followed.
                 other = callers.setdefault(profile.name, request)
