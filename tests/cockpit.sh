@@ -3,7 +3,8 @@
 # Cockpit without systemd and without a login, for one browser session, on a bus of its own; in the
 # mount namespace of tests/daemon.sh, as root:
 #   tests/cockpit.sh DIRECTORY PORT COMMAND...
-# DIRECTORY is emptied: it becomes Cockpit's data directory, with our page in it.
+# DIRECTORY is emptied: it becomes Cockpit's data directory, with our page in it. Programs are looked for in
+# DIRECTORY/bin first.
 set -e
 top=$(cd "$(dirname "$0")/.." && pwd)
 place=$1
@@ -20,7 +21,7 @@ if [ -x /usr/sbin/libvirt-dbus ]; then
     runuser -u libvirtdbus -- /usr/sbin/libvirt-dbus --system 2>/dev/null &
     libvirt_dbus=$!
 fi
-export XDG_DATA_HOME="$place" HOME="$place" PATH="$top/.venv/bin:$PATH"
+export XDG_DATA_HOME="$place" HOME="$place" PATH="$place/bin:$top/.venv/bin:$PATH"
 setsid dbus-run-session -- /usr/lib/cockpit/cockpit-ws --no-tls --local-session=/usr/bin/cockpit-bridge \
     --address=127.0.0.1 --port="$port" >"$place/log" 2>&1 &
 session=$!

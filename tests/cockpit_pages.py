@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from webdriver import Browser
 
 PORT, PICTURES, AXE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 PREFIX = "vp-n-"
-VM = """<domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
+VM = """<domain type='{kind}'><name>{name}</name><memory unit='MiB'>64</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><on_crash>destroy</on_crash>
 <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/a.img'/>
 <target dev='vda' bus='virtio'/></disk><graphics type='vnc' port='-1' passwd='hushhush'/></devices></domain>"""
@@ -29,6 +31,24 @@ def virsh(*words: str, text: str | None = None) -> str:
     done = subprocess.run(["virsh", "-q", *words], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+#: Stands before a program: says what a file has, once there is one, and ends with status 1.
+STAND_IN = """#!/bin/sh
+[ ! -e {said} ] || {{ cat {said}.out; cat {said} >&2; exit 1; }}
+exec {program} "$@"
+"""
+
+
+def stand_in(name: str) -> Path:
+    """The file with which a program fails from now on, with what it has on stderr and NAME.out on stdout."""
+    place = Path(os.environ["HOME"]) / "bin"
+    program = shutil.which(name, path=os.environ["PATH"].split(":", 1)[1])
+    place.mkdir(exist_ok=True)
+    said = place / f"{name}.said"
+    (place / name).write_text(STAND_IN.format(said=said, program=program))
+    (place / name).chmod(0o755)
+    return said
 
 
 class Walk:
@@ -85,12 +105,13 @@ class Walk:
 
     def run(self) -> None:
         one, two = PREFIX + "one", PREFIX + "two"
-        for name in (one, two):
-            virsh("define", "/dev/stdin", text=VM.format(name=name))
+        for name, kind in ((one, "qemu"), (two, "kvm")):
+            virsh("define", "/dev/stdin", text=VM.format(name=name, kind=kind))
         self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
         self.until("document.querySelector('#vms')?.dataset.filled", "the list")
         assert one in self.browser.text("#vms") and "shut off" in self.browser.text("#vms")
         self.everywhere("list")
+        assert re.search(r"\d findings?", self.browser.text("#vms")), self.browser.text("#vms")
         print("ok: the list")
 
         self.press(one)
@@ -130,6 +151,10 @@ class Walk:
         self.answered("The difference")
         print("ok: a conflict has a way out as a button")
 
+        self.fixes(two)
+        self.keyboard(two)
+        self.broken_profile(two)
+        self.busy(two)
         self.browser.run("document.querySelector('#back').click()")
         self.until("!document.querySelector('#list').hidden", "the list again")
         subprocess.run(["virsh", "-q", "undefine", one], check=True, capture_output=True)
@@ -137,6 +162,134 @@ class Walk:
         self.until("!document.querySelector('#trouble').hidden", "the trouble")
         assert re.search(f"no domain .*{one}", self.browser.text("#trouble")), self.browser.text("#trouble")
         print("ok: a VM that has gone is told")
+
+    def open_vm(self, name: str) -> None:
+        self.browser.run("document.querySelector('#back').click()")
+        self.until("!document.querySelector('#list').hidden", "the list again")
+        self.until(f"document.querySelector('#vms').textContent.includes('{name}')", "the VM in the list")
+        self.press(name)
+        self.until(f"document.querySelector('#findings').dataset.filled === '{name}'", "the findings")
+
+    def fixes(self, name: str) -> None:
+        """Each fix is a button; once defined, its finding is gone."""
+        self.open_vm(name)
+        script = "return [...document.querySelectorAll('#findings-list button')].map((one) => one.ariaLabel)"
+        before = self.browser.run(script)
+        assert before, self.browser.text("#findings")
+        self.everywhere("findings")
+        self.press(before[0])
+        self.answered("The fix")
+        assert "change" in self.browser.text("#summary")
+        self.everywhere("fix")
+        self.browser.run("document.querySelector('#define').click()")
+        self.browser.run("document.querySelector('#agree-yes').click()")
+        self.answered(f"{name} is defined")
+        self.until(
+            f"![...document.querySelectorAll('#findings-list button')].some((one) => one.ariaLabel === {json.dumps(before[0])})",
+            "the finding to go",
+        )
+        print("ok: a finding is fixed by its button")
+
+    def tab_to(self, selector: str) -> None:
+        for _ in range(250):
+            self.browser.press("Tab")
+            if self.browser.run("return Boolean(document.activeElement?.closest(arguments[0]))", selector):
+                return
+        raise AssertionError(f"Tab does not lead to {selector}")
+
+    def keyboard(self, name: str) -> None:
+        """From the list to a definition without the mouse."""
+        self.browser.run("document.querySelector('#back').click()")
+        self.until(
+            "document.querySelector('#vms')?.dataset.filled && !document.querySelector('#list').hidden",
+            "the list",
+        )
+        self.browser.run("document.activeElement?.blur()")
+        for _ in range(20):
+            self.browser.press("Tab")
+            if self.browser.run("return document.activeElement.textContent") == name:
+                break
+        self.browser.press("Enter")
+        self.until(f"document.querySelector('#findings').dataset.filled === '{name}'", "the findings")
+        assert self.browser.run("return document.activeElement.id") == "vm-title"
+        for box in self.browser.run(
+            "return [...document.querySelectorAll('#catalogue input:checked')].map((one) => one.id)"
+        ):
+            self.browser.run("document.getElementById(arguments[0]).click()", box)
+        self.tab_to("#search")
+        for letter in "watchdog":
+            self.browser.press(letter)
+        self.tab_to("#profile-watchdog")
+        self.browser.press(" ")
+        self.tab_to("#apply")
+        self.browser.press("Enter")
+        self.answered("The difference")
+        assert self.browser.run("return document.activeElement.id") == "result-title"
+        self.tab_to("#define")
+        self.browser.press("Enter")
+        self.until("document.querySelector('#agree').open", "the question")
+        self.browser.press("Escape")
+        self.until("!document.querySelector('#agree').open", "the question to go")
+        assert "<watchdog" not in virsh("dumpxml", "--inactive", name)
+        self.tab_to("#define")
+        self.browser.press("Enter")
+        self.until("document.querySelector('#agree').open", "the question")
+        if self.browser.run("return document.activeElement.id") != "agree-yes":
+            self.tab_to("#agree-yes")
+        self.browser.press("Enter")
+        self.answered(f"{name} is defined")
+        assert "<watchdog" in virsh("dumpxml", "--inactive", name)
+        print("ok: without the mouse")
+
+    def broken_profile(self, name: str) -> None:
+        place = Path(os.environ["HOME"]) / ".config" / "virt-profile" / "profiles"
+        place.mkdir(parents=True)
+        (place / "broken.xml").write_text("<profile name='broken'><ad/></profile>")
+        self.open_vm(name)
+        self.until("!document.querySelector('#broken').hidden", "the broken profile")
+        assert "broken.xml" in self.browser.text("#broken"), self.browser.text("#broken")
+        assert self.browser.run("return Boolean(document.querySelector('#profile-rng'))")
+        self.everywhere("broken-profile")
+        (place / "broken.xml").unlink()
+        print("ok: a profile that cannot be read is named, the others are there")
+
+    def busy(self, name: str) -> None:
+        """In the words that libvirt has for it: another call holds the VM."""
+        said = stand_in("virt-profile")
+        self.open_vm(name)
+        self.tick("rng")
+        text = "Timed out during operation: cannot acquire state change lock (held by monitor=remoteDispatchDomainCreate)"
+        Path(f"{said}.out").write_text(
+            json.dumps({"error": {"code": "libvirt", "message": text, "hint": ""}})
+        )
+        said.write_text(f"error: {text}\n")
+        self.browser.run("document.querySelector('#apply').click()")
+        self.answered("The VM is busy")
+        self.everywhere("busy")
+        said.unlink()
+        self.press("Try again")
+        self.answered("The difference")
+        print("ok: a busy VM is told, and asked again")
+
+    def without_permission(self) -> None:
+        """In the words of polkit, as for a user without administrative access who is not in the group libvirt."""
+        said = stand_in("virsh")
+        Path(f"{said}.out").write_text("")
+        said.write_text(
+            "error: failed to connect to the hypervisor\nerror: authentication unavailable: no polkit agent "
+            "available to authenticate action 'org.libvirt.unix.manage'\n"
+        )
+        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        self.until("!document.querySelector('#trouble').hidden", "the trouble")
+        assert "You may not manage the VMs" in self.browser.text("#trouble"), self.browser.text("#trouble")
+        self.everywhere("no-permission")
+        said.unlink()
+        self.press("Try again")
+        self.until(
+            "document.querySelector('#trouble').hidden && document.querySelector('#vms').dataset.filled",
+            "the list",
+        )
+        print("ok: without permission it says what helps")
 
     def without_libvirt(self) -> None:
         """Last, as nothing works afterwards: the daemon of this namespace ends."""
@@ -167,6 +320,7 @@ def main() -> None:
                 walk.run()
                 said = [line for line in browser.console() if "favicon" not in line]
                 assert said == [], said
+                walk.without_permission()
                 walk.without_libvirt()
             except BaseException:
                 walk.picture("failed")

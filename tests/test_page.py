@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,21 @@ def test_scripts() -> None:
 # -- in Chromium ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def listening(place: Path, *words: str) -> Iterator[str]:
     """The address that the service's program prints, the token in its fragment."""
-    place = tmp_path_factory.mktemp("service")
     (place / "profiles").mkdir()
     (place / "profiles" / "own.xml").write_text(OWN)
     directories = [f"--profile-dir={TOP / 'profiles'}", f"--profile-dir={place / 'profiles'}"]
-    command = [sys.executable, "virt-profiled", "--listen=127.0.0.1:0", "--workers=1", "-q", *directories]
+    command = [
+        sys.executable,
+        "virt-profiled",
+        "--listen=127.0.0.1:0",
+        "--workers=1",
+        "-q",
+        *directories,
+        *words,
+    ]
     said = place / "stderr"
     with said.open("w") as stderr:
         process = subprocess.Popen(command, cwd=TOP, stderr=stderr)
@@ -161,6 +169,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(15)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with listening(tmp_path_factory.mktemp("service")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One whose policy lets callers bring profiles along."""
+    place = tmp_path_factory.mktemp("open-service")
+    (place / "policy.toml").write_text('[default]\nprofiles = ["*"]\ninline-profiles = true\n')
+    with listening(place, f"--policy={place / 'policy.toml'}") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +296,18 @@ class Page:
 
 @pytest.fixture
 def page(chromium: Browser, server: str) -> Iterator[Page]:
+    with judged(chromium, server) as made:
+        yield made
+
+
+@pytest.fixture
+def author(chromium: Browser, open_server: str) -> Iterator[Page]:
+    with judged(chromium, open_server) as made:
+        yield made
+
+
+@contextmanager
+def judged(chromium: Browser, server: str) -> Iterator[Page]:
     """A page; what it said on the console and whom it asked is judged afterwards."""
     chromium.size(1280, 900)
     chromium.colours("light")
@@ -629,6 +664,156 @@ const shown = one.type === 'file' ? one.parentElement : one;
 const ring = (each) => each && getComputedStyle(each).outlineStyle !== 'none';
 return [one.id || one.textContent.slice(0, 40), Boolean(ring(shown) || ring(one.closest('.cm-editor')))];
 """
+
+
+# -- the tab in which a profile is written -----------------------------------------------------
+
+
+WRITTEN = """<profile name='zz-new' version='1'>
+  <param name='words'/>
+  <add>
+    <title>{$words}</title>
+    <on_crash>restart</on_crash>
+  </add>
+</profile>
+"""
+
+
+def write(author: Page, text: str) -> None:
+    """Types a profile, and waits until it was looked at."""
+    author.browser.run("delete document.querySelector('#write').dataset.took")
+    script = "const one = document.querySelector('#profile'); one.value = arguments[0]; one.dispatchEvent(new Event('input'))"
+    author.browser.run(script, text)
+    author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#write').dataset.took"), "a look at it"
+    )
+
+
+def written_difference(author: Page) -> str:
+    return str(author.browser.run("return document.querySelector('#difference').shadowRoot.textContent"))
+
+
+def test_a_profile_is_written_beside_its_difference(author: Page) -> None:
+    author.ready()
+    author.sample("server")
+    author.browser.click("#tab-write")
+    author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#write').dataset.took"), "a first look"
+    )
+    assert "<watchdog" in written_difference(author), author.browser.text("#result")
+    # What is typed keeps the focus, and the difference follows.
+    author.browser.click("#profile")
+    author.browser.type("#write-params", "words=Hello, other=1")
+    write(author, WRITTEN)
+    assert "Hello" in written_difference(author) and "<watchdog" not in written_difference(author)
+    assert author.browser.run("return document.activeElement.id") == "write-params"
+    assert (
+        author.browser.run("return document.querySelector('#lint').textContent")
+        == "Nothing to complain about."
+    )
+    # Ticked profiles apply beside it.
+    author.browser.click("#tab-choose")
+    author.tick("zz-two")
+    author.browser.click("#tab-write")
+    author.browser.wait(
+        lambda: author.browser.text("#result-title") == "These cannot hold together", "the conflict"
+    )
+
+
+def test_lint_leads_to_the_line(author: Page) -> None:
+    author.ready()
+    author.sample("server")
+    author.browser.click("#tab-write")
+    write(author, WRITTEN.replace("on_crash>", "on_crahs>"))
+    assert "did you mean 'on_crash'?" in author.browser.text("#lint")
+    # An older difference is not left beside it.
+    assert author.browser.run("return document.querySelector('#result').hidden")
+    author.browser.click("#lint button")
+    script = "const one = document.querySelector('#profile'); return one.value.slice(one.selectionStart, one.selectionEnd)"
+    assert author.browser.run(script) == "    <on_crahs>restart</on_crahs>"
+    write(author, "<profile name='zz-half'><add>")
+    assert "error" in author.browser.text("#lint")
+
+
+def test_it_is_as_quick_as_one_types(author: Page) -> None:
+    author.ready()
+    author.sample("server")
+    author.browser.click("#tab-write")
+    took = []
+    for number in range(9):
+        write(author, WRITTEN.replace("<param name='words'/>", "").replace("{$words}", f"number {number}"))
+        assert f"number {number}" in written_difference(author)
+        took.append(int(author.browser.run("return document.querySelector('#write').dataset.took")))
+    assert sorted(took)[4] < 100, took
+
+
+def test_a_link_carries_profile_and_vm(author: Page) -> None:
+    author.ready()
+    author.vm(
+        "<domain type='kvm'><name>ünder</name><devices><graphics type='vnc' passwd='hushhush'/></devices></domain>"
+    )
+    author.browser.click("#tab-write")
+    write(author, WRITTEN)
+    author.browser.click("#make-link")
+    link = author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#write-link:not([hidden])')?.href"),
+        "a link",
+    )
+    assert "token" not in link and len(link) < 600
+    author.load(link)
+    author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#write').dataset.took"), "a look at it"
+    )
+    field = "return document.querySelector(arguments[0]).value"
+    assert author.browser.run(field, "#profile") == WRITTEN
+    vm = author.browser.run(field, "#vm")
+    assert "ünder" in vm and "passwd='***'" in vm
+    assert author.browser.run("return location.hash") == ""
+    author.load(link[:-20])
+    author.browser.wait(
+        lambda: (
+            "the link is not whole"
+            in author.browser.run("return document.querySelector('#problem').textContent")
+        ),
+        "the reason",
+    )
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_the_tab_is_accessible(author: Page, packages: Path, scheme: str, width: int) -> None:
+    author.browser.colours(scheme)
+    author.browser.size(width, 900)
+    author.ready()
+    author.sample("server")
+    author.browser.click("#tab-write")
+    for name, text in (("write", WRITTEN), ("write-error", WRITTEN.replace("on_crash>", "on_crahs>"))):
+        write(author, text)
+        assert author.browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+        author.browser.run((packages / "axe-core" / "axe.min.js").read_text())
+        script = "axe.run().then((all) => arguments[0](all.violations.map((one) => [one.id, one.nodes.map((each) => each.target.join(' '))])))"
+        assert author.browser.run_async(script) == []
+        author.picture(f"{name}-{scheme}-{width}")
+    # With the keyboard: arrows go from tab to tab.
+    author.browser.run("document.querySelector('#tab-write').focus()")
+    author.browser.press("ArrowLeft")
+    assert author.browser.run(
+        "return [document.activeElement.id, document.querySelector('#choose').hidden]"
+    ) == ["tab-choose", False]
+
+
+def test_a_policy_without_inline_profiles_is_told(page: Page) -> None:
+    page.ready()
+    page.sample("server")
+    page.browser.click("#tab-write")
+    page.browser.wait(
+        lambda: (
+            "allows them with inline-profiles"
+            in page.browser.run("return document.querySelector('#problem').textContent")
+        ),
+        "the reason",
+    )
+    assert page.browser.text("#lint") == "Nothing to complain about."
 
 
 def tab_to(page: Page, wanted: str, limit: int = 90) -> int:

@@ -21,6 +21,8 @@ KEYS = {
     "Control": "\ue009",
     "Space": " ",
     "Down": "\ue015",
+    "ArrowLeft": "\ue012",
+    "Escape": "\ue00c",
 }
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

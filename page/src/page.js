@@ -12,6 +12,7 @@ import { byId, counted, el, fill } from "./dom.js";
 import { helped, sides, withoutDirectories } from "./fixes.js";
 import { withoutRecord } from "./lines.js";
 import { showProblem, showResult } from "./outcome.js";
+import { SKELETON, carried, fragmentOf, showLint, wishesOf } from "./writing.js";
 
 const SAMPLES = { server, desktop, sketch };
 const OPTIONS = ["override", "complete", "auto"];
@@ -23,6 +24,7 @@ let shown = null; // { before, result } of the last answer
 let asked = 0;
 let host = null; // { name, digest } where the VM is one of the service's libvirt
 let mayDefine = false;
+let writing = false; // is a profile written, or are some chosen?
 
 const form = {
   isTicked: (name) => catalogue.isTicked(name),
@@ -137,10 +139,10 @@ async function define() {
 }
 
 /** A missing token is asked for; anything else is shown where results are. */
-function refused(problem) {
+function refused(problem, quietly = false) {
   if (!(problem instanceof Problem)) {
     console.error(problem);
-    return refused(new Problem(0, { message: `the page failed: ${problem.message}`, hint: "reload it" }));
+    return refused(new Problem(0, { message: `the page failed: ${problem.message}`, hint: "reload it" }), quietly);
   }
   if (problem.status === 401) {
     byId("entry").hidden = false;
@@ -158,14 +160,15 @@ function refused(problem) {
   if (problem.code === "missing-context") byId("options").open = true; // where it can be given
   const title = { conflict: "These cannot hold together", cycle: "No stable selection" }[problem.code];
   const number = problem.conflicts.length;
-  arrive(title || "That did not work", number ? `${counted(number, "conflict")}.` : "", problem.message);
+  arrive(title || "That did not work", number ? `${counted(number, "conflict")}.` : "", problem.message, quietly);
 }
 
 /** The result's heading gets the focus, so that readers and keyboards go on from there. */
-function arrive(title, summary, more = "") {
+function arrive(title, summary, more = "", quietly = false) {
   byId("result").hidden = false;
   byId("result-title").textContent = title;
   byId("summary").textContent = summary;
+  if (quietly) return; // somebody types
   say(`${title}. ${summary || more}`);
   byId("result-title").focus({ preventScroll: true });
   byId("result").scrollIntoView({ block: "start" });
@@ -175,7 +178,7 @@ function say(text) {
   byId("said").textContent = text;
 }
 
-async function run(path, body, title) {
+async function run(path, body, title, quietly = false) {
   const mine = ++asked;
   byId("result").setAttribute("aria-busy", "true");
   try {
@@ -193,10 +196,10 @@ async function run(path, body, title) {
     fill(byId("notes"), showResult(result, form));
     byId("output").hidden = false;
     drawDifference();
-    arrive(title, summed(result));
+    arrive(title, summed(result), "", quietly);
   } catch (problem) {
-    if (problem instanceof Problem && problem.conflicts.length) problem.useless = await useless(problem, path, body);
-    if (mine === asked) refused(problem);
+    if (!quietly && problem instanceof Problem && problem.conflicts.length) problem.useless = await useless(problem, path, body);
+    if (mine === asked) refused(problem, quietly);
   } finally {
     if (mine === asked) byId("result").removeAttribute("aria-busy");
   }
@@ -275,15 +278,89 @@ async function apply() {
     return;
   }
   if (!complete()) return;
+  const body = await request();
+  if (host && !writing) await run("/v1/apply-to-vm", onHost(body), "The result");
+  else await run("/v1/apply", body, "The result");
+}
+
+/** What the form asks for: the ticked profiles, and those that are written. */
+async function request() {
   const body = { xml: vm.value, profiles: catalogue.chosen() };
+  if (writing) {
+    body.inline = [byId("profile").value];
+    body.profiles.push(...wishesOf(byId("profile").value, byId("write-params").value));
+  }
   for (const name of OPTIONS) {
     if (byId(name).checked) body[name] = true;
   }
   if (!byId("record").checked) body.record = false;
   const known = await context();
   if (Object.keys(known).length) body.context = known;
-  if (host) await run("/v1/apply-to-vm", onHost(body), "The result");
-  else await run("/v1/apply", body, "The result");
+  return body;
+}
+
+// --- writing a profile ---------------------------------------------------------------------------
+
+function showTab(write) {
+  writing = write;
+  byId("write").hidden = !write;
+  byId("choose").hidden = write;
+  byId("columns").classList.toggle("writing", write);
+  for (const [id, on] of [["tab-write", write], ["tab-choose", !write]]) {
+    byId(id).setAttribute("aria-selected", String(on));
+    byId(id).tabIndex = on ? 0 : -1;
+  }
+  if (!write) return;
+  if (!byId("profile").value) byId("profile").value = SKELETON;
+  if (!vm.value.trim()) {
+    take(SAMPLES.server);
+    byId("sample").value = "server";
+  }
+  written();
+}
+
+let typed = 0;
+/** Lint and the difference, as one types: a moment after the last key, and only the newest answer counts. */
+function written() {
+  byId("write-link").hidden = true;
+  clearTimeout(typed);
+  typed = setTimeout(looked, 40);
+}
+
+async function looked() {
+  const text = byId("profile").value;
+  const start = performance.now();
+  let problems;
+  try {
+    ({ problems } = await ask("/v1/lint", { profile: text }));
+  } catch (problem) {
+    return refused(problem, true);
+  }
+  if (text !== byId("profile").value || !writing) return; // more was typed
+  showLint(problems, byId("profile"));
+  if (problems.some((one) => one.level === "error")) {
+    asked++;
+    byId("result").hidden = true; // the difference was that of another text
+  } else await run("/v1/apply", await request(), "The difference", true);
+  byId("write").dataset.took = String(Math.round(performance.now() - start));
+}
+
+async function makeLink() {
+  byId("write-link").href = location.pathname + (await fragmentOf(byId("profile").value, vm.value));
+  byId("write-link").hidden = false;
+  byId("write-link").focus();
+}
+
+/** What a link brings along. */
+async function takeWriting() {
+  const found = await carried();
+  if (!found) return;
+  history.replaceState(null, "", location.pathname + location.search);
+  if (found.broken) return refused(new Problem(0, { message: "the link is not whole", hint: "copy all of it" }));
+  byId("profile").value = found.profile;
+  take(found.vm);
+  byId("sample").value = "";
+  showTab(true);
 }
 
 /** What a VM that has been here before brings along. */
@@ -340,6 +417,7 @@ function take(xml) {
   noHost();
   vm.value = xml;
   vmChanged();
+  if (writing) written();
 }
 
 async function copy() {
@@ -387,7 +465,21 @@ byId("file").addEventListener("change", async (event) => {
 vm.addEventListener("input", () => {
   noHost();
   vmChanged();
+  if (writing) written();
 });
+byId("tab-choose").addEventListener("click", () => showTab(false));
+byId("tab-write").addEventListener("click", () => showTab(true));
+for (const id of ["tab-choose", "tab-write"]) {
+  byId(id).addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const other = id === "tab-write" ? "tab-choose" : "tab-write";
+    showTab(other === "tab-write");
+    byId(other).focus();
+  });
+}
+byId("profile").addEventListener("input", written);
+byId("write-params").addEventListener("input", written);
+byId("make-link").addEventListener("click", makeLink);
 byId("host-vm").addEventListener("change", (event) => {
   if (event.target.value) takeVm(event.target.value);
 });
@@ -402,10 +494,17 @@ byId("next").addEventListener("click", () => {
   vm.focus();
 });
 
-window.addEventListener("hashchange", () => {
-  if (takeToken()) load();
+/** What the address brings: both read it before either changes it. */
+async function arrived() {
+  const writing = takeWriting();
+  const token = takeToken();
+  await writing;
+  return token;
+}
+
+window.addEventListener("hashchange", async () => {
+  if (await arrived()) load();
 });
 
-takeToken();
 showChosen();
-load();
+arrived().then(load);

@@ -17,12 +17,13 @@ export class Problem extends Error {
   }
 }
 
-function run(words, input, err = "message") {
+/** `fine`: exit statuses besides 0 with which a program says what it was asked. */
+function run(words, input, err = "message", fine = []) {
   const process = cockpit.spawn(words, { superuser: "try", err, environ: ["LC_ALL=C.UTF-8"] });
   if (input !== undefined) process.input(input);
   // A promise of the language: those of Cockpit take what a handler throws for a fault of the page.
   return new Promise((done, failed) => {
-    process.then(done, (problem, text) => failed(told(words[0], problem, text)));
+    process.then(done, (problem, text) => (text && fine.includes(problem.exit_status) ? done(text) : failed(told(words[0], problem, text))));
   });
 }
 
@@ -71,15 +72,21 @@ export async function listProfiles() {
   return { profiles: JSON.parse(text.slice(start)).filter((one) => !one.shadowed), warnings };
 }
 
+/** What the audit finds on VMs: on one, or on all where no name is given; 4 is the status of findings. */
+export async function auditOf(name) {
+  const words = ["virt-profile", "-q", "-c", URI, "--json", ...(name ? [name] : ["--all"]), "--audit"];
+  return JSON.parse(await run(words, undefined, "message", [4])).findings;
+}
+
 /** The definition of a VM; passwords are in it, so it is not for the screen. */
 export const definitionOf = (name) => virsh("dumpxml", "--inactive", "--security-info", name);
 
 /** What profiles did, in words. */
 export const explained = (name) => run(["virt-profile", "-q", "-c", URI, name, "--explain", "--no-define"]);
 
-/** The result of profiles on a VM, or of taking some back; with `define` it is defined. */
+/** The result of profiles on a VM (as the form has them, or as words of the command line), or of taking some back; with `define` it is defined. */
 export function applied(name, { profiles = [], unapply = [], override = false, define = false }) {
-  const words = profiles.flatMap((wish) => ["--profile", wishAsWords(wish)]);
+  const words = profiles.flatMap((wish) => ["--profile", typeof wish === "string" ? wish : wishAsWords(wish)]);
   words.push(...unapply.flatMap((one) => ["--unapply", one]));
   if (override) words.push("--override");
   words.push(...(define ? ["--define", "--yes"] : ["--no-define"]));

@@ -71,8 +71,25 @@ async function showList() {
     for (let each; (each = waiting.shift()); ) await fillRow(each);
   };
   await Promise.all([next(), next(), next()]);
+  await countFindings(rows);
   byId("vms").dataset.filled = "yes";
 }
+
+/** How much the audit finds on each VM; that it fails is said when a VM is shown. */
+async function countFindings(rows) {
+  let found;
+  try {
+    found = await host.auditOf();
+  } catch {
+    return;
+  }
+  for (const { one, notes } of rows) {
+    const count = found.filter((each) => each.vm === one.name).length;
+    if (count) notes.append(note(counted(count, "finding")));
+  }
+}
+
+const note = (text) => el("span", { class: "pf-v5-c-label pf-m-gold" }, el("span", { class: "pf-v5-c-label__content" }, text));
 
 async function fillRow({ one, labels, notes }) {
   try {
@@ -84,7 +101,7 @@ async function fillRow({ one, labels, notes }) {
       profiles.some(isNewer) ? "newer versions" : "",
       pending && on.length ? "changes are pending" : "",
     ].filter(Boolean);
-    fill(notes, words.map((word) => el("span", { class: "pf-v5-c-label pf-m-gold" }, el("span", { class: "pf-v5-c-label__content" }, word))));
+    fill(notes, words.map(note));
   } catch (problem) {
     fill(labels, "?");
     fill(notes, el("span", { class: "bad" }, problem.message));
@@ -112,6 +129,8 @@ async function showVm(name) {
   byId("trouble").hidden = true;
   byId("one").hidden = false;
   byId("result").hidden = true;
+  fill(byId("findings-list"), el("li", { class: "quiet" }, "Looking…"));
+  delete byId("findings").dataset.filled;
   byId("crumb").textContent = name;
   byId("vm-title").textContent = name;
   byId("vm-title").focus();
@@ -128,7 +147,32 @@ async function showVm(name) {
     return trouble(problem, () => showVm(name));
   }
   byId("ask").hidden = false;
+  await findings();
 }
+
+/** What the audit finds on the VM, each with its fix as a button: that shows the difference, as ticking does. */
+async function findings() {
+  const { name } = vm;
+  const list = byId("findings-list");
+  byId("findings-none").hidden = true;
+  let items;
+  try {
+    items = (await host.auditOf(name)).map((one) => {
+      const level = el("span", { class: `pf-v5-c-label ${LEVELS[one.level] ?? ""}` }, el("span", { class: "pf-v5-c-label__content" }, one.level));
+      const press = () => show({ profiles: [one.fix] }, "The fix");
+      const fix = one.fix ? button(`Fix by ${one.fix.split(",")[0]}`, press, "pf-m-secondary", `Fix by ${one.fix}: ${one.message}`) : null;
+      return el("li", {}, level, el("span", { title: one.profile }, withoutDirectories(one.message)), fix);
+    });
+  } catch (problem) {
+    items = [el("li", { class: "bad" }, problem.message)];
+  }
+  if (name !== vm?.name) return;
+  fill(list, items);
+  byId("findings-none").hidden = items.length > 0;
+  byId("findings").dataset.filled = name;
+}
+
+const LEVELS = { error: "pf-m-red", warning: "pf-m-gold", info: "pf-m-blue" };
 
 async function standing() {
   const { profiles } = await host.statusOf(vm.name);
@@ -197,11 +241,14 @@ async function show(request, title) {
     byId("undo").hidden = !request.define;
     draw();
     arrive(title, summed(result));
-    if (request.define) await standing();
+    if (request.define) {
+      await standing();
+      await findings();
+    }
   } catch (problem) {
     if (mine !== asked) return;
     if (problem.conflicts?.length) problem.useless = await useless(problem, request);
-    refused(problem);
+    refused(problem, request, title);
   } finally {
     if (mine === asked) byId("result").removeAttribute("aria-busy");
   }
@@ -222,7 +269,8 @@ async function useless(problem, request) {
   return found;
 }
 
-function refused(problem) {
+/** `request`, `retried`: what a VM that is busy may be asked again, and the title of that. */
+function refused(problem, request, retried) {
   if (!(problem instanceof host.Problem)) {
     console.error(problem);
     problem = new host.Problem(`the page failed: ${problem.message}`, { hint: "reload it" });
@@ -236,7 +284,7 @@ function refused(problem) {
   difference.clear();
   byId("output").hidden = true;
   fill(byId("problem"), showProblem(problem, form));
-  const more = problem.code === "busy" ? [button("Try again", look)] : [];
+  const more = problem.code === "busy" && request ? [button("Try again", () => show(request, retried))] : [];
   fill(byId("notes"), more);
   const title = { conflict: "These cannot hold together", cycle: "No stable selection", busy: "The VM is busy" }[problem.code];
   arrive(title || "That did not work", problem.conflicts.length ? `${counted(problem.conflicts.length, "conflict")}.` : "");
@@ -289,6 +337,7 @@ async function undo() {
     fill(byId("notes"));
     arrive("Undone", `${vm.name} is as it was.`);
     await standing();
+    await findings();
   } catch (problem) {
     refused(problem);
   }
