@@ -146,6 +146,10 @@ CASES = {
         vm("<graphics type='vnc'/><input type='tablet' bus='virtio'/>"),
         "<remove select='devices/input/@bus'/>",
     ),
+    "re-added: the bus of a tablet": (
+        vm("<graphics type='vnc'/><input type='tablet' bus='virtio'/>"),
+        "<remove select=\"devices/input[@type = 'tablet']/@bus\"/>",
+    ),
     "re-added: not where others are": (
         vm(TWO_CARDS),
         "<remove><devices><video><model type='qxl'/></video></devices></remove>",
@@ -282,6 +286,8 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
     text, action = CASES[name]
     if "type='kvm'" in text and "<domain type='kvm'" not in embedded_qemu.getCapabilities():
         pytest.skip("no KVM here")
+    if name == "re-added: the bus of inputs" and libvirt.getVersion() >= 11_000_000:
+        pytest.xfail("libvirt adds a second PS/2 mouse and keyboard beside those without a bus")
     store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
     round_trip(embedded_qemu, text, {"name": "p", "priority": 120}, store)
 
