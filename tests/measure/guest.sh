@@ -53,7 +53,7 @@ done | sed -n 's,^insmod .*/root/,,p' | sort -u | while read -r module; do
     mkdir -p "$(dirname "$module")"
     cp "../root/$module" "$module"
 done
-cp "../root/lib/modules/$release/modules.order" "../root/lib/modules/$release/modules.builtin" "lib/modules/$release/"
+cp "../root/lib/modules/$release/modules."order "../root/lib/modules/$release/modules."builtin* "lib/modules/$release/"
 depmod -b . "$release"
 
 find . | LC_ALL=C sort | cpio --quiet -o -H newc > ../initrd.new

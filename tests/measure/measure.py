@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import fcntl
+import itertools
 import json
 import os
 import platform
@@ -151,9 +153,9 @@ def iperf(port: int, back: bool, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *(["-R"] if back else [])], stdout=subprocess.PIPE, text=True)
 
 
-def transfer(job: str, seconds: float) -> float:
+def transfer(job: str, ports: Iterator[int], seconds: float) -> float:
     """Mbit/s that arrive, of all connections of a job."""
-    running = [iperf(5201 + number, job.startswith("from"), seconds) for number in range(NETWORK[job])]
+    running = [iperf(next(ports), job.startswith("from"), seconds) for _ in range(NETWORK[job])]
     total = 0.0
     for process in running:
         found = json.loads(process.communicate(timeout=seconds + 30)[0])
@@ -243,6 +245,7 @@ def run(handle: Any, text: str, bench: Bench, seconds: float) -> dict[str, float
     forget_disk()
     SERIAL.write_text("")
     console = Console()
+    ports = itertools.count(5201)  # each of the guest's servers serves once
     begin = time.monotonic()
     handle.createXML(text, 0)
     try:
@@ -252,7 +255,7 @@ def run(handle: Any, text: str, bench: Bench, seconds: float) -> dict[str, float
             if job in NETWORK:
                 if not found.keys() & NETWORK.keys():
                     console.wait("VP result net", PATIENCE)
-                found[job] = transfer(job, seconds)
+                found[job] = transfer(job, ports, seconds)
                 continue
             console.wait(f"VP begin {job}", PATIENCE)
             if job == "idle":
@@ -306,7 +309,7 @@ def applied(handle: Any, text: str, wish: Wish, hypervisor: str) -> tuple[str, d
         result = json.loads(done.stdout)
         profile = next(one for one in result["applied"] if one["name"] == wish.profile)
         if profile["effect"] != "changed":
-            raise SystemExit(f"{wish.value} changes nothing on {text}")
+            raise SystemExit(f"{wish.value} changes nothing of the VM beside which it is measured")
         return able(result["xml"], hypervisor), profile
     finally:
         defined.undefine()
@@ -472,6 +475,12 @@ def inside(options: argparse.Namespace) -> int:
 
     libvirt.registerErrorHandler(lambda *_: None, None)
     handle = libvirt.open(URI)
+    lock = (PLACE / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another ./dev measure of this checkout is running")
+        return 1
     make_disk()
     hypervisor = options.accelerator
     if hypervisor == "auto" and options.start_only:
