@@ -27,7 +27,7 @@ EOT
 cd initramfs
 mkdir -p bin dev proc sys tmp usr/bin lib64 "lib/modules/$release"
 cp ../root/bin/busybox bin/
-for applet in sh mount modprobe ip httpd wget sleep cat grep; do
+for applet in sh mount modprobe ip httpd wget sleep cat grep tr; do
     ln -s busybox "bin/$applet"
 done
 cp "$here/init" init
