@@ -16,7 +16,7 @@ import pytest
 import virtProfile
 from virtProfile.language.parser import parse_profiles
 from virtProfile.show import measured as module
-from virtProfile.show.measured import Measured, outcome, read, told
+from virtProfile.show.measured import Measured, info_lines, outcome, read
 from virtProfile.show.profile import facts
 from virtProfile.show.profile import told as told_of_profile
 
@@ -83,14 +83,14 @@ def test_outcome(changes: dict[str, Any], text: str) -> None:
 
 def test_lines_of_info() -> None:
     other = replace(ROW, what="sequential reads", won=3)
-    assert list(told([], "1.1")) == []
-    assert list(told([ROW, other], "1.1")) == [
+    assert list(info_lines([], "1.1")) == []
+    assert list(info_lines([ROW, other], "1.1")) == [
         "measured:",
         "  beside a virtio disk; 7 pairs on 2026-11-30; 2 CPUs X, QEMU 7.2.22 with KVM, libvirt 9.0.0:",
         "    4k random reads: better: 1.50 times (1.20 to 1.75), 1,000 to 1,500 IOPS",
         "    sequential reads: no difference: 1.50 times (1.20 to 1.75)",
     ]
-    old = list(told([other], "1.2"))
+    old = list(info_lines([other], "1.2"))
     assert old[0] == "measured:  no gain on this host"
     assert old[1].startswith("  version 1.1, beside a virtio disk;")
 
@@ -160,10 +160,13 @@ def test_each_profile_changes_its_vm(bench: plan.Bench) -> None:
 
 def test_the_guest_knows_every_job() -> None:
     init = (MEASURE / "init").read_text()
-    known = set(re.findall(r"^    ([\w-]+)\)", init, re.M))
+    known = set(re.findall(r"^    ([\w-]+)\)(?: echo| found=| #|$)", init, re.M))
+    on_disk = set(re.findall(r"^    ([\w-]+)\) echo --rw", init, re.M))
     used = {job for bench in plan.PLAN for job in bench.jobs}
     assert used <= plan.JOBS.keys()
     assert used - plan.NETWORK.keys() <= known and "net" in known
+    for bench in plan.PLAN:  # the guest runs those on the disk first
+        assert [*bench.jobs] == sorted(bench.jobs, key=lambda job: job not in on_disk), bench.beside
     assert {name for name, job in plan.JOBS.items() if job.value is None} == {
         "service",
         "idle",

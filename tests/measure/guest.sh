@@ -27,7 +27,7 @@ EOT
 cd initramfs
 mkdir -p bin dev proc sys tmp usr/bin lib64 "lib/modules/$release"
 cp ../root/bin/busybox bin/
-for applet in sh mount modprobe ip httpd wget sleep cat grep; do
+for applet in sh mount modprobe ip httpd wget sleep cat grep tr; do
     ln -s busybox "bin/$applet"
 done
 cp "$here/init" init
@@ -53,7 +53,7 @@ done | sed -n 's,^insmod .*/root/,,p' | sort -u | while read -r module; do
     mkdir -p "$(dirname "$module")"
     cp "../root/$module" "$module"
 done
-cp "../root/lib/modules/$release/modules.order" "../root/lib/modules/$release/modules.builtin" "lib/modules/$release/"
+cp "../root/lib/modules/$release/modules."order "../root/lib/modules/$release/modules."builtin* "lib/modules/$release/"
 depmod -b . "$release"
 
 find . | LC_ALL=C sort | cpio --quiet -o -H newc > ../initrd.new

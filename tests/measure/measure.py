@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import fcntl
+import itertools
 import json
 import os
 import platform
@@ -36,6 +38,8 @@ from virtProfile.show.measured import DATA, Measured, outcome, read  # noqa: E40
 PLACE = TOP / ".cache" / "measure"
 DISK = PLACE / "disk.img"
 SERIAL = PLACE / "serial"
+#: held while the part beside the daemon runs: its process, and the one that started it
+LOCK = PLACE / "lock"
 PAGES = Path("/proc/sys/vm/nr_hugepages")
 NAME = "vp-measure"
 URI = "qemu:///system"
@@ -151,9 +155,9 @@ def iperf(port: int, back: bool, seconds: float) -> subprocess.Popen[str]:
     return subprocess.Popen([*command, *(["-R"] if back else [])], stdout=subprocess.PIPE, text=True)
 
 
-def transfer(job: str, seconds: float) -> float:
+def transfer(job: str, ports: Iterator[int], seconds: float) -> float:
     """Mbit/s that arrive, of all connections of a job."""
-    running = [iperf(5201 + number, job.startswith("from"), seconds) for number in range(NETWORK[job])]
+    running = [iperf(next(ports), job.startswith("from"), seconds) for _ in range(NETWORK[job])]
     total = 0.0
     for process in running:
         found = json.loads(process.communicate(timeout=seconds + 30)[0])
@@ -243,6 +247,7 @@ def run(handle: Any, text: str, bench: Bench, seconds: float) -> dict[str, float
     forget_disk()
     SERIAL.write_text("")
     console = Console()
+    ports = itertools.count(5201)  # each of the guest's servers serves once
     begin = time.monotonic()
     handle.createXML(text, 0)
     try:
@@ -252,10 +257,10 @@ def run(handle: Any, text: str, bench: Bench, seconds: float) -> dict[str, float
             if job in NETWORK:
                 if not found.keys() & NETWORK.keys():
                     console.wait("VP result net", PATIENCE)
-                found[job] = transfer(job, seconds)
+                found[job] = transfer(job, ports, seconds)
                 continue
-            console.wait(f"VP begin {job}", PATIENCE)
             if job == "idle":
+                console.wait("VP begin idle", PATIENCE)
                 time.sleep(0.5)  # what begins is not idle
                 first, at = cpu_seconds(), time.monotonic()
                 time.sleep(seconds)
@@ -274,11 +279,18 @@ def run(handle: Any, text: str, bench: Bench, seconds: float) -> dict[str, float
 
 
 def clean(handle: Any) -> None:
-    """No VM of ours runs any more."""
+    """No VM of ours runs any more, also where the daemon is gone."""
     import libvirt
 
+    try:
+        pid = int(Path(f"/run/libvirt/qemu/{NAME}.pid").read_text())
+    except (OSError, ValueError):
+        pid = 0
     with contextlib.suppress(libvirt.libvirtError):
         handle.lookupByName(NAME).destroy()
+    with contextlib.suppress(OSError):
+        if pid and f"guest={NAME}," in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGKILL)
 
 
 def applied(handle: Any, text: str, wish: Wish, hypervisor: str) -> tuple[str, dict[str, str]]:
@@ -306,7 +318,7 @@ def applied(handle: Any, text: str, wish: Wish, hypervisor: str) -> tuple[str, d
         result = json.loads(done.stdout)
         profile = next(one for one in result["applied"] if one["name"] == wish.profile)
         if profile["effect"] != "changed":
-            raise SystemExit(f"{wish.value} changes nothing on {text}")
+            raise SystemExit(f"{wish.value} changes nothing of the VM beside which it is measured")
         return able(result["xml"], hypervisor), profile
     finally:
         defined.undefine()
@@ -472,6 +484,15 @@ def inside(options: argparse.Namespace) -> int:
 
     libvirt.registerErrorHandler(lambda *_: None, None)
     handle = libvirt.open(URI)
+    lock = LOCK.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another ./dev measure of this checkout is running")
+        return 1
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {options.inside}")
+    lock.flush()
     make_disk()
     hypervisor = options.accelerator
     if hypervisor == "auto" and options.start_only:
@@ -525,7 +546,7 @@ def main() -> int:
     )
     parser.add_argument("--list", action="store_true", help="say what is measured, and end")
     parser.add_argument("--start-only", action="store_true", help="start each VM paused, and measure nothing")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", metavar="PID", help=argparse.SUPPRESS)
     options = parser.parse_args()
     known = {wish.profile for bench in PLAN for wish in bench.wishes}
     if unknown := set(options.only or ()) - known:
@@ -545,9 +566,18 @@ def main() -> int:
         asked = PLACE / "asked"
         (asked / "qemu" / "capabilities").mkdir(parents=True, exist_ok=True)
     before = ["unshare", "--mount", "--net", "sh", str(HERE / "host.sh"), str(asked)]
-    return subprocess.run(
-        [*before, sys.executable, str(Path(__file__)), "--inside", *sys.argv[1:]]
-    ).returncode
+    command = [*before, sys.executable, str(Path(__file__)), "--inside", str(os.getpid()), *sys.argv[1:]]
+    process = subprocess.Popen(command, start_new_session=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+    return process.wait()
+
+
+def stop() -> None:
+    """Asks the part beside the daemon, which cleans up, and nobody else: the daemon is needed for that."""
+    pid, _, started_by = (LOCK.read_text() if LOCK.exists() else "").partition(" ")
+    if started_by == str(os.getpid()):
+        os.kill(int(pid), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,10 @@ PLAN = (
     Bench("an e1000e NIC", (Wish("virtio-net", True),), ("idle", "to-guest", "from-guest"), nic="e1000e"),
     Bench("a virtio NIC with one queue", (Wish("net-multiqueue"),), ("to-guest-2", "from-guest-2")),
     Bench(
-        "libvirt's default CPU model", (Wish("cpu-host-passthrough"),), ("aes", "sha", "idle"), kvm_only=True
+        "libvirt's default CPU model",
+        (Wish("cpu-host-passthrough", True),),
+        ("aes", "sha", "idle"),
+        kvm_only=True,
     ),
     Bench(
         "memory in pages of the host's choice",

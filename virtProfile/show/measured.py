@@ -147,7 +147,7 @@ def outcome(row: Measured) -> str:
 _WORDS = {"better": "better", "worse": "worse", "none": "no difference", "few": "too few pairs to tell"}
 
 
-def told(found: Sequence[Measured], version: str) -> Iterator[str]:
+def info_lines(found: Sequence[Measured], version: str) -> Iterator[str]:
     """The lines of ``--info`` about measurements; none where nothing was measured.
 
     :param version: of the profile that is shown

@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.language.attributes import words
-from virtProfile.show.measured import Measured, measured
-from virtProfile.show.measured import told as told_of_measurements
+from virtProfile.show.measured import Measured, info_lines, measured
 from virtProfile.show.profile_words import in_words
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def told(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "actions:"
         for action in facts["actions"]:
             yield f"  line {action['line']}: {action['action']}"
-    yield from told_of_measurements([Measured.of(row) for row in facts["measured"]], facts["version"])
+    yield from info_lines([Measured.of(row) for row in facts["measured"]], facts["version"])
     text = (facts["description"] or "").strip()
     if text:
         yield ""
