@@ -228,7 +228,7 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work
 
 
 def _shares(memory: int, count: int, page: int | None) -> list[int]:
-    """Memory in KiB divided in whole pages; in whole MiB where the page is not known and it does not divide."""
+    """Memory in KiB divided in whole pages, in MiB where the page is not known and it does not divide."""
     if not memory % count and not (memory // count) % (page or 1):
         return [memory // count] * count
     pages, rest = divmod(memory, page or 1024)
@@ -352,7 +352,7 @@ def _chosen(
 ) -> list[tuple[int, ...]]:
     """So many of a node's cores, cache by cache: the fullest whole, the last one the smallest that suffices.
 
-    Of one cache those first that are no wider than `threads`. Where the host tells no caches, the node is one.
+    Of one cache those first that are no wider than `threads`. Where no caches are told, the node is one.
     """
     groups: dict[int, list[tuple[int, ...]]] = {}
     for core in cores:

@@ -342,8 +342,10 @@ class Arbiter:
                 continue
             value = at.get(place.name)
             forbidding = place.forbidding(value)
-            part = forbidding and next((part for part in forbidding if forbids(part, value, at)), None)
-            if not part:
+            if not forbidding:
+                continue
+            part = next((part for part in forbidding if forbids(part, value, at)), None)
+            if part is None:
                 continue
             slot = place.slot
             owners = self.tree.owners(at, slot)
