@@ -196,9 +196,7 @@ def child(element: Element, tag: str) -> Element | None:
 
 def is_empty(element: Element) -> bool:
     """Is there nothing in it: no attribute, text, child? lxml's ``len()`` would count all children."""
-    return (
-        not element.attrib and next(element.iterchildren(), None) is None and text_of(element) is None
-    )
+    return not element.attrib and next(element.iterchildren(), None) is None and text_of(element) is None
 
 
 def text_of(element: Element) -> str | None:

@@ -110,9 +110,7 @@ class Written:
         if self.is_new(parent):
             return list(parent.iterchildren(group.tag))
         inside = self._inside.get(parent, ())
-        found = [
-            element for element in inside if element.tag == group.tag and element.getparent() is parent
-        ]
+        found = [element for element in inside if element.tag == group.tag and element.getparent() is parent]
         if not found or (len(found) == 1 and group.node.key_class != "O"):
             return found
         there = parent.iterchildren(group.tag)
@@ -342,7 +340,9 @@ class Remover:
         for absence in self._concerned(written) if absences is None else absences:
             if absence.writer is writer or (absences is None and self._later and absence.select is not None):
                 continue
-            found = [hit for hit in self.hits(absence, written) if (hit.element, hit.slot) not in absence.kept]
+            found = [
+                hit for hit in self.hits(absence, written) if (hit.element, hit.slot) not in absence.kept
+            ]
             for hit in found:
                 self._give_way(hit, slots, mark, absence, writer)
             if found:

@@ -104,7 +104,9 @@ class Alike:
             return self._by_key.get(tuple(has.get(part[1:]) for part in self._parts), [])
         if all(name in has for name in _WHAT):
             return self._by_key.get(tuple(has[name] for name in _WHAT), [])
-        return [one for one in self._all if all(has.get(name, one.get(name)) == one.get(name) for name in _WHAT)]
+        return [
+            one for one in self._all if all(has.get(name, one.get(name)) == one.get(name) for name in _WHAT)
+        ]
 
 
 #: Tables of a call that asks for the same parent and tag again and again.
