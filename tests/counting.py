@@ -87,6 +87,11 @@ def steepness(run: Callable[[int], Callable[[], object]], size: int) -> float:
     """What twice as much more costs over what as much more costs, from a size on: 2 where work is
     linear, 4 where it is the square. What is the same for every size does not count.
     """
-    run(1)()  # what is kept for the process
-    one, two, four = (work(run(number)) for number in (size, 2 * size, 4 * size))
+    found = []
+    for number in (size, 2 * size, 4 * size):
+        measured = run(number)
+        measured()  # what is kept for the process is made by one of the first two
+        measured()
+        found.append(work(measured))
+    one, two, four = found
     return (four - two) / max(1, two - one)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class Service:
         asking = http.client.HTTPConnection("localhost", timeout=60)
         asking.sock = self.connect()
         data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
-        asking.request(method, where, data, headers or {})
+        with suppress(BrokenPipeError):  # answered and closed before all of it was read: the answer is there
+            asking.request(method, where, data, headers or {})
         found = asking.getresponse()
         raw = found.read()
         asking.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import library
 import pytest
-from counting import calls, growth
+from counting import calls, growth, steepness
 from lxml import etree
 
 import virtProfile
@@ -101,6 +101,96 @@ def test_calls_grow_with_the_devices(name: str, priority: int, kind: str, operat
         return lambda: virtProfile.unapply(applied, [name], store=STORE)
 
     assert growth(run, 150) < 2.3
+
+
+MIXED = ("virtio disks", "NICs", "USB inputs", "sata disks", "channels", "redirdevs")
+
+
+def mixed(count: int) -> str:
+    """So many devices, of each kind a sixth."""
+    devices = "\n    ".join(KINDS[MIXED[number % 6]](number) for number in range(count))
+    return domain("channels", 0).replace("<devices>", f"<devices>\n    {devices}")
+
+
+@pytest.mark.parametrize(
+    "priority", [pytest.param(0, marks=pytest.mark.slow), pytest.param(100, id="override")]
+)
+@pytest.mark.parametrize("name", library.NAMES)
+def test_work_grows_with_the_devices(name: str, priority: int) -> None:
+    """Of every shipped profile, to apply and to take it back: loops and expressions count too."""
+    wish = [library.wish(name, priority=priority)]
+    context = library.context("win11")
+
+    def run(count: int) -> Callable[[], object]:
+        text = mixed(6 * count)
+
+        def there_and_back() -> None:
+            applied = virtProfile.apply(text, wish, store=STORE, context=context).xml
+            virtProfile.unapply(applied, "all", store=STORE, context=context)
+
+        return there_and_back
+
+    assert steepness(run, 10) < 2.25
+
+
+@pytest.mark.parametrize("kind", ["virtio disks", "sata disks", "NICs", "USB inputs", "channels"])
+def test_work_of_completing_grows_with_the_devices(kind: str) -> None:
+    pytest.importorskip("libvirt")
+    context = library.context("win11")
+
+    def run(count: int) -> Callable[[], object]:
+        text = domain(kind, count)
+        return lambda: virtProfile.apply(text, [], store=STORE, context=context, complete=True)
+
+    assert steepness(run, 40) < 2.25
+
+
+def test_virtinst_looks_for_no_device_from_the_first_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libxml2 does makes no lines: no path through all devices reaches it."""
+    pytest.importorskip("libvirt")
+    from virtinst import xmlapi
+
+    paths: list[str] = []
+    find = xmlapi._Libxml2API._find
+    monkeypatch.setattr(
+        xmlapi._Libxml2API, "_find", lambda self, path: paths.append(path) or find(self, path)
+    )
+    virtProfile.apply(domain("virtio disks", 30), [], store=STORE, context=library.context(), complete=True)
+    assert len(paths) > 100
+    assert not [path for path in paths if path.startswith("./devices/disk[")]
+
+
+def test_secrets_are_others_once_for_all_devices(tmp_path: Path) -> None:
+    (tmp_path / "p.xml").write_text(
+        "<profile name='p'><add each='devices/disk'><disk><serial>{count(target)}{source/cookies/cookie}"
+        "</serial></disk></add></profile>"
+    )
+    store = virtProfile.ProfileStore([tmp_path])
+
+    def disk(number: int) -> str:
+        cookies = f"<cookies><cookie name='c'>crumbs{number}of</cookie></cookies>"
+        source = f"<source protocol='https' name='i'><host name='h'/>{cookies}</source>"
+        return f"<disk type='network'>{source}<target dev='vd{_letters(number)}' bus='virtio'/></disk>"
+
+    def run(count: int) -> Callable[[], object]:
+        disks = "".join(disk(number) for number in range(count))
+        text = domain("channels", 0).replace("<devices>", f"<devices>{disks}")
+        return lambda: virtProfile.apply(text, ["p"], store=store)
+
+    assert steepness(run, 20) < 2.25
+    result = run(5)()
+    assert isinstance(result, virtProfile.Result)
+    assert "crumbs" in result.xml
+    assert "crumbs" not in str(result.to_dict()["changes"])
+
+
+@pytest.mark.parametrize(
+    "names", [["high-performance"], ["linux-server"], ["desktop", "no-spice"], ["windows-11"]]
+)
+def test_honest_vms_are_within_the_budget_of_expressions(names: list[str]) -> None:
+    wishes = [library.wish(name, priority=100) for name in names]
+    result = virtProfile.apply(mixed(3000), wishes, store=STORE, context=library.context("win11"))
+    assert result.changed
 
 
 def test_comparing_does_not_double_with_each_level() -> None:

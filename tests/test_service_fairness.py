@@ -167,6 +167,29 @@ def test_one_caller_leaves_a_worker_for_others(monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("load", "used", "pauses"), [(50.0, 0.0, False), (50.0, 1.0, True), (1.0, 0.0, True)]
+)
+def test_a_busy_machine_is_no_callers_fault(
+    monkeypatch: pytest.MonkeyPatch, load: float, used: float, pauses: bool
+) -> None:
+    async def run() -> None:
+        pool = await made(monkeypatch, count=2, seconds=0.2)
+        monkeypatch.setattr(pool_module.os, "getloadavg", lambda: (load, load, load))
+        monkeypatch.setattr(_Worker, "processor_time", lambda self: used * time.monotonic())
+        for _ in range(3):
+            answer = await pool.ask("sleep", "caller", b"1", quick=False)
+            if answer.status == 429:
+                break
+            assert answer.status == 503, answer
+        assert (answer.status == 429) is pauses, answer
+        assert (b"busy" in answer.body) is not pauses
+        await asyncio.sleep(0.1)
+        assert nothing_left(pool)
+
+    asyncio.run(run())
+
+
 def test_many_slow_callers_leave_the_last_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         pool = await made(monkeypatch, count=2, seconds=10)

@@ -12,25 +12,37 @@ from lxml import etree
 
 SIZES = (100, 1_000, 10_000)
 PROFILES = ["fast-disk", "net-multiqueue", "guest-agent", "virtio-scsi"]
+#: Removals, and expressions over all devices, with a say over the definition.
+OVERRIDING = ["high-performance", "no-usb"]
 SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
+HOST = Path(__file__).resolve().parents[1] / "data" / "profiles" / "host"
 
 
 def curve(domain: Callable[[int], str]) -> list[dict[str, object]]:
     """For each size and operation: CPU seconds, and over those of lxml's parse and serialise of the same
     text; flat where it is linear."""
     import virtProfile
+    from virtProfile.host.context import Context
 
     store = virtProfile.ProfileStore([SHIPPED])
+    documents = [(HOST / f"{name}.xml").read_text() for name in ("capabilities", "domcapabilities-q35")]
+    host = Context(capabilities=tuple(documents[:1]), domcapabilities=tuple(documents[1:]))
     rows: list[dict[str, object]] = []
     for size in SIZES:
         text = domain(size)
         data = text.encode()
         applied = virtProfile.apply(text, PROFILES, store=store).xml
+        overriding = virtProfile.apply(text, OVERRIDING, store=store, override=True).xml
         operations: dict[str, Callable[[], object]] = {
             "apply": lambda text=text: virtProfile.apply(text, PROFILES, store=store),
             "again": lambda text=applied: virtProfile.apply(text, PROFILES, store=store),
             "status": lambda text=applied: virtProfile.status(text, store=store),
             "unapply": lambda text=applied: virtProfile.unapply(text, "all", store=store),
+            "override": lambda text=text: virtProfile.apply(text, OVERRIDING, store=store, override=True),
+            "override_unapply": lambda text=overriding: virtProfile.unapply(text, "all", store=store),
+            "complete": lambda text=text: virtProfile.apply(
+                text, [], store=store, complete=True, context=host
+            ),
         }
         row: dict[str, object] = {"devices": size}
         for name, run in operations.items():

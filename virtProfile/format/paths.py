@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -88,13 +89,15 @@ class Paths:
 class _Twins:
     """Siblings of one tag, and what tells them apart."""
 
-    __slots__ = ("node", "positions", "keys", "counts")
+    __slots__ = ("node", "positions", "keys", "counts", "_having")
 
     def __init__(self, parent: Element, tag: str, node: Node | None) -> None:
         self.node = node
         self.positions = {element: at for at, element in enumerate(parent.iterchildren(tag), 1)}
         self.keys: dict[Element, tuple[tuple[str, str], ...]] = {}
         self.counts: dict[tuple[tuple[str, str], ...], int] = {}
+        #: which parts -> how many siblings have these values of them
+        self._having: dict[tuple[str, ...], Counter[tuple[tuple[str, str], ...]]] = {}
         if node is None or not node.many or node.key_class == "X":
             return
         if any(part.endswith("/*") for part in node.key):
@@ -141,8 +144,15 @@ class _Twins:
             return False
         if self.node is not None and len(key) == len(self.node.key):
             return True
-        parts = set(key)  # a sibling that has more parts would match as well
-        return sum(1 for other in self.keys.values() if parts.issubset(other)) == 1
+        # a sibling that has more parts would match as well
+        where = tuple(part for part, _ in key)
+        counts = self._having.get(where)
+        if counts is None:
+            counts = self._having[where] = Counter()
+            for parts in map(dict, self.keys.values()):
+                if all(part in parts for part in where):
+                    counts[tuple((part, parts[part]) for part in where)] += 1
+        return counts[key] == 1
 
 
 def _written(element: Element, part: str) -> str | None:

@@ -74,6 +74,10 @@ class SecretValues:
         found = sorted({value for value in values if value.strip()}, key=len, reverse=True)
         self._long = [value for value in found if len(value) >= SHORTEST_PART]
         self._short = frozenset(value for value in found if len(value) < SHORTEST_PART)
+        #: the same as `_long`, by length
+        self._by_length: dict[int, set[str]] = {}
+        for value in self._long:
+            self._by_length.setdefault(len(value), set()).add(value)
 
     def __bool__(self) -> bool:
         return bool(self._long or self._short)
@@ -82,7 +86,15 @@ class SecretValues:
         """Does a value hold one of them, or is it one of the short ones?"""
         if value is None:
             return False
-        return value in self._short or any(secret in value for secret in self._long)
+        if value in self._short:
+            return True
+        if len(self._by_length) * len(value) >= len(self._long):
+            return any(secret in value for secret in self._long)
+        return any(
+            value[start : start + length] in secrets
+            for length, secrets in self._by_length.items()
+            for start in range(len(value) - length + 1)
+        )
 
     def cut(self, text: str, stars: str) -> str:
         """A text for people without them: also the short ones where they stand in quotes."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Steps of all expressions of a call, rounds included.
 MAX_TOTAL = 100_000_000
+#: The same for each element of a large document: an honest one is not refused for its size.
+STEPS_PER_ELEMENT = 2_000
 _ONE = Size(1, 1)
 _COUNT = etree.XPath("count(//*)")
 
@@ -44,6 +46,7 @@ class Budget:
             hidden of it now may show when an expression is evaluated
         """
         self.spent = 0
+        self._most = max(MAX_TOTAL, STEPS_PER_ELEMENT * elements)
         self._least = (elements, chars)
         self._changed = True
         self._watched = bool(elements)
@@ -72,7 +75,7 @@ class Budget:
         cost = self._costs.get(expression) if self._exact is not None else None
         if cost is None and self._exact is None:
             cost = expression.rough_cost(self._rough, self._rough_foreign(variables))
-            if cost <= MAX_STEPS and self.spent + cost <= MAX_TOTAL:
+            if cost <= MAX_STEPS and self.spent + cost <= self._most:
                 many, most, _ = self._charged.get(expression, (0, 0, variables))
                 self._charged[expression] = many + 1, max(most, cost), variables
                 self.spent += cost
@@ -89,10 +92,10 @@ class Budget:
                 where=expression.where,
             )
         self.spent += cost
-        if self.spent > MAX_TOTAL:
+        if self.spent > self._most:
             raise PolicyError(
                 "the expressions of all profiles together would examine more than"
-                f" {MAX_TOTAL:.0e} nodes and characters",
+                f" {self._most:.0e} nodes and characters",
                 hint="select fewer profiles, or name the elements on the way in their expressions",
                 where=expression.where,
             )

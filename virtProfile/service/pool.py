@@ -37,6 +37,8 @@ _PRELOAD = [
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: Times `PATIENCE` after which a request is slow, however little of the processor it got.
 _LONGEST = 2
+#: The part of its seconds that a request has to get of the processor before a time-out is its own fault.
+_ITS_OWN = 1 / 3
 #: Seconds before a worker that did not start is started again.
 _RETRY = 1.0
 
@@ -63,6 +65,11 @@ def _pause(seconds: float) -> Answer:
     retry = max(1, math.ceil(seconds))
     message = "earlier requests of this caller timed out or ended their process"
     return _refusal(message, f"send smaller requests, the next in {retry} seconds", retry, 429)
+
+
+def _is_crowded(workers: int) -> bool:
+    """Do others than so many workers want more of this machine than it has?"""
+    return os.getloadavg()[0] > workers + 2 * (os.cpu_count() or 1)
 
 
 class _Worker:
@@ -331,7 +338,7 @@ class Pool:
         """The answer; None where the request took too long for the last free worker."""
         worker, last = grant
         free: _Worker | None = None
-        began = time.monotonic()
+        began, before = time.monotonic(), worker.processor_time()
         asking = asyncio.ensure_future(worker.ask(name, caller, data))
         try:
             if await self._ended(asking, party, worker, last):
@@ -345,9 +352,12 @@ class Pool:
                 return Answer(status, body)
             asking.cancel()
             await asyncio.wait((asking,))
+            used = worker.processor_time() - before
             self._drop(worker, kill=True)
             if last and time.monotonic() - began < self.settings.limits.seconds:
                 return None
+            if used < _ITS_OWN * self.settings.limits.seconds and _is_crowded(self.count):
+                return _refusal("this machine is too busy with other things", "try again later", 2)
             return self._timed_out(party, "seconds")
         except OSError:
             if self._drop(worker, kill=True) == -signal.SIGXCPU:

@@ -9,6 +9,8 @@ exists, else on one that is made for it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.format.buses import (
@@ -29,6 +31,8 @@ from virtProfile.format.element import PRESENCE, Element, attributes, child
 from virtProfile.format.values import decimal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from virtProfile.engine.devices.workspace import Workspace
     from virtProfile.engine.tree.ownership import Writer
 
@@ -51,6 +55,8 @@ class Controllers:
         #: per bus: the highest controller that a drive sits on, and those of drives with a target number
         self._highest: dict[str, int] = {}
         self._targeted: dict[str, set[int]] = {}
+        #: per bus: the indexes of its controllers, in order
+        self._indexes: dict[str, Sequence[int]] = {}
         #: buses whose controllers cannot all be made
         self._beyond: set[str] = set()
 
@@ -60,6 +66,11 @@ class Controllers:
         if known is None:
             known = self._by_index[kind] = by_index(self.devices, kind)
         return known
+
+    def _forget_indexes(self) -> None:
+        """Controllers went, or have another index."""
+        self._by_index.clear()
+        self._indexes.clear()
 
     def _take(self, bus: str, slot: Slot, device: Element) -> None:
         """A slot is taken from now on."""
@@ -157,9 +168,10 @@ class Controllers:
         there = self._there(bus)
         start = self._full.get(bus, 0)
         targeted = self._targeted.get(bus, ())
-        for index in (
-            sorted(there) if start == 0 else sorted(position for position in there if position >= start)
-        ):
+        indexes = self._indexes.get(bus, ())
+        if len(indexes) != len(there):
+            indexes = self._indexes[bus] = sorted(there)
+        for index in islice(indexes, bisect_left(indexes, start), None):
             controller = there[index]
             room = capacity(bus, controller.get("model") or "", self.work.family or "")
             if bus == "scsi" and index in targeted:
@@ -253,7 +265,7 @@ class Controllers:
         if controller is not None and not self.work.tree.original(controller):
             if decimal(controller.get("index")) is None:
                 self.work.put(controller, "@index", str(index), device, writer)
-                self._by_index.clear()
+                self._forget_indexes()
             if self.work.is_made(controller):
                 for slot in (PRESENCE, *("@" + name for name in attributes(controller))):
                     owners = self.work.tree.owners(controller, slot)
@@ -281,7 +293,7 @@ class Controllers:
         self.work.put(made, "@type", kind, device, writer)
         self.work.put(made, "@index", str(index), device, writer)
         if not self.work.allowed(made, device, writer, needed):
-            self._by_index.clear()
+            self._forget_indexes()
             self._complete.clear()
             return None
         there = self._by_index.get(kind)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""virtinst on VMs of many devices: ``./devices/disk[900]/target/@dev`` is found without counting 900 disks.
+"""virtinst on VMs of many devices: it finds ``./devices/disk[900]/target`` without those before it.
 
 virtinst asks libxml2 for each value by a path from the root, so what it does with a whole guest
 grows with the square of its devices. While a guest is made here, a path to a device

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from virtProfile.engine.record.assigned import stood_beside
 from virtProfile.engine.record.companions import Implied
 from virtProfile.engine.record.locate import names_of_thing
-from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written
+from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written, of_the_vm
 from virtProfile.engine.tree.ownership import BOOKKEEPER, COMPLETER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.element import PRESENCE, TEXT, Element, child, child_node, parent_of, text_of
@@ -73,7 +73,7 @@ def keep_record(
         for located, element in taken.lost:
             if versions.get(located.profile.name) != located.profile.version:
                 continue
-            lost = [slot for slot in located.entry.hidden if slot.endswith("!")]
+            lost = [of_the_vm(slot) for slot in located.entry.lost]
             if located.entry.kind == "on" and tree.stands(element) and collected.brings_no(element, lost):
                 written = Written(element.tag, {}, None)
                 entry = Entry("on", paths.place(element), written, None, 0, False, tuple(lost))
@@ -301,7 +301,7 @@ class _Entries:
                 if (self._secrets or tag in SECRET_TAGS) and (
                     self._hide(element, slot, now) or self._hide(element, slot, was)
                 ):
-                    hidden.append(slot if was is None else slot + "!")
+                    hidden.append(slot if was is None else of_the_vm(slot))
                     if was is not None:
                         self._lose(element, [slot], names[0])
                     continue

@@ -153,6 +153,10 @@ class Written:
             yield from part.values()
 
 
+#: Marks a slot of `Entry.hidden` where the VM had a secret before.
+_OF_THE_VM = "!"
+
+
 class Entry:
     """One thing that a profile did. `kind` is on, add or del.
 
@@ -180,12 +184,35 @@ class Entry:
         self.written = written
         self.was = was
         self.gone = gone
-        #: slots of which no value is kept: they cannot be taken back
+        #: slots of which no value is kept, as `of_the_vm` marks them: they cannot be taken back
         self.hidden = hidden
         #: other profiles that wanted the same
         self.also = also
         #: of something removed: others of its like stood beside it, so that libvirt adds none
         self.beside = beside
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Where the VM had secrets that no record holds: the marked ones of an element that the
+        profile gave other values, all of one that it removed."""
+        if self.kind == "del":
+            return self.hidden_slots
+        return tuple([slot.removesuffix(_OF_THE_VM) for slot in self.hidden if slot.endswith(_OF_THE_VM)])
+
+    @property
+    def own_secrets(self) -> tuple[str, ...]:
+        """Where the profile wrote secrets and the VM had none."""
+        return tuple([slot for slot in self.hidden if not slot.endswith(_OF_THE_VM)])
+
+    @property
+    def hidden_slots(self) -> tuple[str, ...]:
+        """`hidden` without the marks."""
+        return tuple([slot.removesuffix(_OF_THE_VM) for slot in self.hidden])
+
+
+def of_the_vm(slot: str) -> str:
+    """The mark in `Entry.hidden` of a slot where the VM had a secret before."""
+    return slot + _OF_THE_VM
 
 
 class Recorded:

@@ -88,7 +88,8 @@ def take_back(
     work = _Work(tree, schema, judge, outcome)
     added: list[Located] = []
     for located in found:
-        if located.entry.hidden and (keep(located.profile) or keep_secrets and _is_lost(located.entry)):
+        entry = located.entry
+        if entry.hidden and (keep(located.profile) or keep_secrets and entry.kind == "on" and entry.lost):
             outcome.kept.append(located)
         elif located.entry.kind == "on":
             work.values(located, writers[located.profile.name])
@@ -136,8 +137,7 @@ def without_their_secrets(
         entry = located.entry
         if not tree.stands(element) or entry.kind == "on" and still(located.profile):
             continue
-        lost = [slot.removesuffix("!") for slot in entry.hidden if entry.kind == "del" or slot.endswith("!")]
-        what = ", ".join(sorted(set(lost)))
+        what = ", ".join(sorted(set(entry.lost)))
         comes = "comes back without" if entry.kind == "del" else "does not get back"
         yield Warning(
             "secret",
@@ -174,11 +174,6 @@ def _make_hull(tree: WorkTree, schema: Schema, located: Located, writers: list[W
     located.parent, located.node = element, inner
 
 
-def _is_lost(entry: Entry) -> bool:
-    """Did a secret of the VM stand where the profile wrote? It was not kept, so the profile's doing stays."""
-    return entry.kind == "on" and any(slot.endswith("!") for slot in entry.hidden)
-
-
 def hidden_values(root: Element, schema: Schema, record: Record) -> list[str]:
     """The values that stand where the record says that a secret was written."""
     if not any(entry.hidden for profile in record.profiles for entry in profile.entries):
@@ -186,8 +181,8 @@ def hidden_values(root: Element, schema: Schema, record: Record) -> list[str]:
     found = []
     for located in locate(root, schema, record):
         if located.element is not None:
-            for slot in located.entry.hidden:
-                value = read_part(located.element, slot.removesuffix("!"), located.node)
+            for slot in located.entry.hidden_slots:
+                value = read_part(located.element, slot, located.node)
                 if value:
                     found.append(value)
     return found
@@ -310,12 +305,11 @@ class _Work:
 
     def _hidden(self, located: Located, element: Element) -> Iterator[tuple[str, None]]:
         """The secret values, which the record does not hold."""
-        if any(slot.endswith("!") for slot in located.entry.hidden):
+        if located.entry.lost:
             self.outcome.lost.append((located, element))
-        for slot in located.entry.hidden:
-            name = slot.removesuffix("!")
-            if name == slot and element.get(name[1:]) is not None:
-                yield name, None
+        for slot in located.entry.own_secrets:
+            if element.get(slot[1:]) is not None:
+                yield slot, None
 
     # --- things that were added ----------------------------------------------
 

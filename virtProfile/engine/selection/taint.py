@@ -8,7 +8,7 @@ soon as the secrets of the document are others. That something is there says no 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ class Taint:
         self.values: dict[str, None] = {}
         self._may_have = any(word in document for word in WORDS)
         #: of documents that stay as they are for now; None: none does
-        self._known: dict[Element, list[_Place]] | None = None
+        self._known: dict[Element, tuple[list[_Place], frozenset[str]]] | None = None
         #: what is to be judged before one of them changes, by the secrets that it may come from
         self._doubts: dict[tuple[Element, bool], list[Doubt]] = {}
 
@@ -85,9 +85,17 @@ class Taint:
     def _places(self, root: Element) -> list[_Place]:
         if self._known is None:
             return list(secret_places(root))
+        return self._kept(root)[0]
+
+    def _slots(self, root: Element) -> frozenset[str]:
+        return self._kept(root)[1]
+
+    def _kept(self, root: Element) -> tuple[list[_Place], frozenset[str]]:
+        assert self._known is not None
         found = self._known.get(root)
         if found is None:
-            found = self._known[root] = list(secret_places(root))
+            places = list(secret_places(root))
+            found = self._known[root] = places, frozenset(slot for _, slot, _ in places)
         return found
 
     def text(
@@ -114,7 +122,10 @@ class Taint:
             self.note(value)
         elif self._may_have and self._known is not None:
             uses_definition = "$definition" in expression.uses
-            if _reaches(expression.text_, self._reachable(at, environment, uses_definition)):
+            slots = self._slots(at.root)
+            if uses_definition:
+                slots = slots | self._slots(environment.surroundings.value_of("definition")[0])
+            if _reaches(expression.text_, slots):
                 self._doubts.setdefault((at.root, uses_definition), []).append(doubt)
         elif self._differs(expression, at, environment, value):
             doubt.tainted = True
@@ -152,7 +163,7 @@ class Taint:
         if not self._may_have:
             return False
         places = self._reachable(at, environment, "$definition" in expression.uses)
-        if not _reaches(expression.text_, places):
+        if not _reaches(expression.text_, {slot for _, slot, _ in places}):
             return False
         with _others(places):
             return Doubt(expression, at, environment, value).differs()
@@ -165,9 +176,9 @@ class Taint:
         return places
 
 
-def _reaches(text: str, places: Iterable[_Place]) -> bool:
-    """May an expression have come to one of these places? An attribute is reached by its name alone."""
-    slots = {slot for _, slot, _ in places}
+def _reaches(text: str, slots: Collection[str]) -> bool:
+    """May an expression have come to a secret in one of these slots? An attribute is reached by its
+    name alone."""
     if not slots:
         return False
     return TEXT in slots or any(word in text for word in ("*", "node", *(slot[1:] for slot in slots)))
