@@ -117,7 +117,18 @@ def test_no_profile_is_long_without_a_reason() -> None:
 
 
 #: Where all lists of one kind of thing are written once: other words for "any".
-KINDS_OF_NICS = ("network", "bridge", "ethernet", "direct", "user", "udp", "null", "server", "client", "internal")
+KINDS_OF_NICS = (
+    "network",
+    "bridge",
+    "ethernet",
+    "direct",
+    "user",
+    "udp",
+    "null",
+    "server",
+    "client",
+    "internal",
+)
 
 
 def test_no_profile_lists_devices_one_by_one() -> None:
@@ -142,7 +153,8 @@ def test_no_profile_lists_devices_one_by_one() -> None:
                 if "interface" in positive and len(taken) > 1:
                     problems.append(f"{profile.name}: interfaces of types {', '.join(sorted(taken))}")
                 problems += [
-                    f"{profile.name}: {name}" for name in re.findall(r"@dev\s*=\s*'((?:vd|sd|hd|xvd)[a-z]+)'", text)
+                    f"{profile.name}: {name}"
+                    for name in re.findall(r"@dev\s*=\s*'((?:vd|sd|hd|xvd)[a-z]+)'", text)
                 ]
             for branch in branches:
                 problems += [f"{profile.name}: target {name}" for name in targets(branch)]
@@ -176,7 +188,9 @@ def targets(branch: Snippet) -> list[str]:
     return found + [name for below in branch.children for name in targets(below)]
 
 
-@pytest.mark.parametrize(("text", "left"), [("a[not(b) and c]", "a[ and c]"), ("not(a(b)) or not(c)", " or ")])
+@pytest.mark.parametrize(
+    ("text", "left"), [("a[not(b) and c]", "a[ and c]"), ("not(a(b)) or not(c)", " or ")]
+)
 def test_without_negations(text: str, left: str) -> None:
     assert without_negations(text) == left
 

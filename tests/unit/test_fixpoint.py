@@ -282,7 +282,10 @@ def test_what_clashes_all_the_while_is_the_reason() -> None:
 def test_what_a_skipped_profile_required_leaves_the_tree(whole: bool) -> None:
     """b applies in the first round and brings c; a then keeps b out, and nobody asks for c any more."""
     fixpoint = fixpoint_of(
-        [TITLE, match("not(title)") + "<requires profile='c'/>", DESCRIPTION], [0, 0, 0], whole=whole, asked="ab"
+        [TITLE, match("not(title)") + "<requires profile='c'/>", DESCRIPTION],
+        [0, 0, 0],
+        whole=whole,
+        asked="ab",
     )
     state = stable(fixpoint)
     assert set(state.selected) == {"a"}
