@@ -216,7 +216,13 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work
     reason = ""
     even = len({(len(cell.vcpus), cell.memory) for cell in cells}) == 1
     for nodes in _sets(usable, count, wishes, work):
-        orders: Iterable[Sequence[Node]] = (nodes,) if even else islice(permutations(nodes), MAX_ORDERS)
+        orders: Iterable[Sequence[Node]]
+        if even:
+            orders = (nodes,)
+        elif demand.cells:
+            orders = islice(permutations(nodes), MAX_ORDERS)
+        else:  # our own shares: those of a page more where there is room
+            orders = dict.fromkeys((nodes, tuple(sorted(nodes, key=lambda node: -_room(node, page)[0]))))
         for order in orders:
             if not work.take(count):
                 return _GIVEN_UP + (f" ({reason})" if reason else "")
@@ -228,7 +234,7 @@ def _on(usable: Sequence[Node], count: int, demand: Demand, wishes: Wishes, work
 
 
 def _shares(memory: int, count: int, page: int | None) -> list[int]:
-    """Memory in KiB divided in whole pages, in MiB where the page is not known and it does not divide."""
+    """Memory in KiB divided in whole pages; in MiB where the page is not known and it does not divide."""
     if not memory % count and not (memory // count) % (page or 1):
         return [memory // count] * count
     pages, rest = divmod(memory, page or 1024)
@@ -265,13 +271,8 @@ def _lay(
     """The cells on these nodes in this order, or why not."""
     page = wishes.hugepages
     for node, cell in zip(nodes, cells, strict=True):
-        room = node.memory
-        what = "memory"
-        if page is not None:
-            paged = page * dict(node.pages).get(page, 0)
-            if room is None or paged < room:
-                room, what = paged, f"pages of {page} KiB"
-        if room is not None and room < cell.memory:
+        room, what = _room(node, page)
+        if room < cell.memory:
             return f"node {node.id} has {room} KiB of {what}, {cell.memory} KiB are wanted"
     free = [_free(node, wishes) for node in nodes]
     widest = max((len(core) for cores in free for core in cores), default=0)
@@ -295,6 +296,13 @@ def _lay(
                 if pins is not None:
                     return _made(nodes, cells, demand, wishes, pins, reserved, threads, work)
     return _shortage(nodes, cells, free, wishes)
+
+
+def _room(node: Node, page: int | None) -> tuple[float, str]:
+    """How many KiB a node has, and of what; no end of it where the document does not tell."""
+    room = math.inf if node.memory is None else node.memory
+    paged = math.inf if page is None else page * dict(node.pages).get(page, 0)
+    return (paged, f"pages of {page} KiB") if paged < room else (room, "memory")
 
 
 def _free(node: Node, wishes: Wishes) -> list[tuple[int, ...]]:
@@ -352,7 +360,7 @@ def _chosen(
 ) -> list[tuple[int, ...]]:
     """So many of a node's cores, cache by cache: the fullest whole, the last one the smallest that suffices.
 
-    Of one cache those first that are no wider than `threads`. Where no caches are told, the node is one.
+    Of one cache those first that are no wider than `threads`. A node without caches counts as one.
     """
     groups: dict[int, list[tuple[int, ...]]] = {}
     for core in cores:

@@ -354,6 +354,8 @@ def _has_values_back(tree: WorkTree, element: Element) -> bool:
 def respelled(tree: WorkTree, located: Located, writers: list[Writer]) -> None:
     """What libvirt wrote on the parent of an element whose values were taken back goes with them."""
     element = located.element
+    if located.node is None or not (located.node.respelled or located.node.respells):
+        return
     if element is not None and located.entry.kind == "on":
         _child_aside(tree, located, element, writers)
         _excluded_aside(tree, located, element, writers)

@@ -99,8 +99,7 @@ def take_back(
     added.sort(key=lambda located: -_depth(located.parent))
     for located in added:
         work.added(located, writers[located.profile.name])
-        if located.node is not None and located.node.respelled:  # while the parent is in the tree
-            assigned.respelled(tree, located, writers[located.profile.name])
+        assigned.respelled(tree, located, writers[located.profile.name])  # while the parent is in the tree
     for located in found:
         if located.entry.kind == "del" and located.parent is None:
             _make_hull(tree, schema, located, writers[located.profile.name])
@@ -108,8 +107,7 @@ def take_back(
             work.removed(located, writers[located.profile.name])
     work.free_what_libvirt_added(record)
     for located in found:
-        if located.node is not None and (located.node.respelled or located.node.respells):
-            assigned.respelled(tree, located, writers[located.profile.name])
+        assigned.respelled(tree, located, writers[located.profile.name])
     for located, parent, standing, owners in work.again:
         if tree.in_source(standing) and not (standing.attrib or len(standing) or text_of(standing)):
             work.replace(located, parent, standing, owners)
@@ -353,8 +351,7 @@ class _Work:
         if _is_member(node) and not (
             _is_setting(node) and _is_changed(element, node, written, self.tree.effort)
         ):
-            if node.respells:
-                assigned.respelled_inside(self.tree, element, node, written, writers)
+            assigned.respelled_inside(self.tree, element, node, written, writers)
             parts = list(_parts(element, node, written, self.tree.effort))
             self.tree.bury(element, writers, written, parts, hidden)
             return
