@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from virtProfile import option_values
 from virtProfile.option import (
     Argument,
     Kind,
@@ -23,6 +22,11 @@ from virtProfile.option import (
     maybe,
     operand,
     option_record,
+    read_host_count,
+    read_number,
+    read_qemu_version,
+    read_resumed,
+    read_syntax,
     rows_of,
     switch,
     value,
@@ -177,7 +181,7 @@ class ApplyOptions:
         group=_CONTEXT,
         help="QEMU's version, as libvirt gives it (7002022) or dotted (7.2.22)",
         metavar="N",
-        read=option_values.qemu_version,
+        read=read_qemu_version,
     )
     daemon: Literal["system", "session"] | None = choice(
         "--daemon",
@@ -480,7 +484,7 @@ class ApplyOptions:
         help="print the RelaxNG of the profile language for editors, with rnc in the compact syntax",
         metavar="rng|rnc",
         one_of="task",
-        read=option_values.syntax,
+        read=read_syntax,
     )
     all: bool = flag("--all", group=_FLEET, help="every domain of each --connect")
     output: str | None = value(
@@ -498,7 +502,7 @@ class ApplyOptions:
         help="work with N processes instead of one for each CPU",
         metavar="N",
         fleet_only=True,
-        read=option_values.number,
+        read=read_number,
     )
     report: str | None = value(
         "--report",
@@ -517,7 +521,7 @@ class ApplyOptions:
         ),
         metavar="failed",
         fleet_only=True,
-        read=option_values.resumed,
+        read=read_resumed,
     )
     max_failures: int | None = value(
         "--max-failures",
@@ -525,7 +529,7 @@ class ApplyOptions:
         help="stop when N VMs have failed; before anything is written all are tried",
         metavar="N",
         fleet_only=True,
-        read=option_values.number,
+        read=read_number,
     )
     hosts: tuple[str, ...] = many(
         "--hosts",
@@ -554,7 +558,7 @@ class ApplyOptions:
         metavar="K",
         needs="--merge-capabilities",
         tasks=("--merge-capabilities",),
-        read=option_values.host_count,
+        read=read_host_count,
     )
     require: tuple[str, ...] = each(
         "--require",

@@ -182,7 +182,7 @@ def context_of(case: Case) -> Context:
         texts[kind] = tuple(read_file(path, MissingContextError)[0] for path in paths)
         sources.update(zip(texts[kind], paths, strict=True))
     from virtProfile.host.context import DAEMONS
-    from virtProfile.option_values import qemu_version as read_qemu_version
+    from virtProfile.option import read_qemu_version
 
     version, daemon = given.get("qemu-version"), given.get("daemon")
     if daemon is not None and daemon not in DAEMONS:
