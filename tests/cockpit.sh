@@ -21,7 +21,7 @@ if [ -x /usr/sbin/libvirt-dbus ]; then
     runuser -u libvirtdbus -- /usr/sbin/libvirt-dbus --system 2>/dev/null &
     libvirt_dbus=$!
 fi
-export XDG_DATA_HOME="$place" HOME="$place" PATH="$place/bin:$top/.venv/bin:$PATH"
+export XDG_DATA_HOME="$place" XDG_CONFIG_HOME="$place/.config" HOME="$place" PATH="$place/bin:$top/.venv/bin:$PATH"
 setsid dbus-run-session -- /usr/lib/cockpit/cockpit-ws --no-tls --local-session=/usr/bin/cockpit-bridge \
     --address=127.0.0.1 --port="$port" >"$place/log" 2>&1 &
 session=$!

@@ -50,5 +50,5 @@ def test_the_page_in_cockpit(beside_a_daemon: list[str], tmp_path: Path) -> None
         port = str(free.getsockname()[1])
     walk = [sys.executable, str(TOP / "tests" / "cockpit_pages.py"), port, str(ARTIFACTS), str(axe)]
     command = [*beside_a_daemon, "sh", str(TOP / "tests" / "cockpit.sh"), str(tmp_path / "data"), port, *walk]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=TOP)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=TOP)
     assert "all is well" in done.stdout.splitlines(), done.stdout[-3000:] + done.stderr[-3000:]
