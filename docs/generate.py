@@ -283,6 +283,8 @@ NOT_MEASURED = """## Not measured
 * `high-performance` and other bundles: what they consist of is measured by itself.
 * `windows-hyperv` on Windows, which is not free to run. On KVM a Linux guest takes its place: it uses the
   same switches where KVM's own interface is hidden from it.
+* `cpu-host-passthrough` with `arch-capabilities` where the host itself is a VM on AMD: KVM refuses that
+  feature of QEMU 7.2 there, so the VM is measured without it.
 * `cpu-host-passthrough`, `dedicated-cpu`, `hugepages-2m` and `windows-hyperv` need KVM: they are left out
   where QEMU emulates the CPU, as a figure would mean nothing there. A /dev/kvm without VMX or SVM is software
   too, and boots no kernel that does not know of it in a time that could be measured.

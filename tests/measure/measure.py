@@ -329,11 +329,8 @@ def able(text: str, hypervisor: str) -> str:
 
     QEMU 7.2 sets IA32_ARCH_CAPABILITIES, which KVM refuses there: "failed to set MSR 0x10a".
     """
-    if (
-        hypervisor != "kvm"
-        or "AuthenticAMD" not in Path("/proc/cpuinfo").read_text()
-        or "mode='host-passthrough'" not in text
-    ):
+    amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text() and "hypervisor" in processor()[1]
+    if hypervisor != "kvm" or not amd or "mode='host-passthrough'" not in text:
         return text
     disabled = "<feature policy='disable' name='arch-capabilities'/>"
     return re.sub(
@@ -357,7 +354,7 @@ def measured(
         job = JOBS[name]
         before, after = ([pair[side][name] for pair in pairs] for side in (0, 1))
         ratios = [with_profile / without for without, with_profile in zip(before, after, strict=True)]
-        won = sum((ratio > 1) == (job.better == "more") for ratio in ratios)
+        won = sum(ratio > 1 if job.better == "more" else ratio < 1 for ratio in ratios)
         rows.append(
             Measured(
                 profile=wish.profile,
