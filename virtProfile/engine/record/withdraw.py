@@ -101,10 +101,8 @@ def take_back(
         work.added(located, writers[located.profile.name])
         assigned.respelled(tree, located, writers[located.profile.name])  # while the parent is in the tree
     for located in found:
-        if located.entry.kind == "del" and located.parent is None:
-            _make_hull(tree, schema, located, writers[located.profile.name])
-        if located.entry.kind == "del" and located.parent is not None:
-            work.removed(located, writers[located.profile.name])
+        if located.entry.kind == "del":
+            work.put_back(located, writers[located.profile.name])
     work.free_what_libvirt_added(record)
     for located in found:
         assigned.respelled(tree, located, writers[located.profile.name])
@@ -359,17 +357,7 @@ class _Work:
         at = f"{above}/{written.tag}" if above else written.tag
         effort = self.tree.effort
         stays = _is_changed(element, node, written, effort)
-        for slot, _ in slots(written):
-            value = text_of(element) if slot == TEXT else element.get(slot[1:])
-            if value is not None and _is_resolved(slot, written, value):
-                continue  # of a sketch: the version that it became stays
-            if value is not None and held(element, node, slot, written):
-                if not (stays and self._is_needed(element, node, slot)):
-                    self.tree.unset(element, slot, writers[0])
-                    self.tree.taken_back.setdefault(element, {})[slot] = writers
-            elif value is None and not held(element, node, slot, written):
-                self.tree.barred[element, slot] = located
-                self._gone(located, element, "on", at, _only(written, slot))
+        self._take_values(located, element, node, written, writers, at, stays)
         for slot in hidden:
             if slot[:1] == "@" and element.get(slot[1:]) is not None:
                 self.tree.unset(element, slot, writers[0])
@@ -386,6 +374,33 @@ class _Work:
         if stays or others or names_of_thing(element, node.parent):
             return  # what others put there stays, and so does what holds it; a disk's name is the disk's
         self.tree.bury(element, writers, None)
+
+    def _take_values(
+        self,
+        located: Located,
+        element: Element,
+        node: Node,
+        written: Written,
+        writers: list[Writer],
+        at: str,
+        stays: bool,
+    ) -> None:
+        """Take the values out of what can be only one.
+
+        :param at: the place of the element
+        :param stays: does the element stay for what somebody changed in it?
+        """
+        for slot, _ in slots(written):
+            value = text_of(element) if slot == TEXT else element.get(slot[1:])
+            if value is not None and _is_resolved(slot, written, value):
+                continue  # of a sketch: the version that it became stays
+            if value is not None and held(element, node, slot, written):
+                if not (stays and self._is_needed(element, node, slot)):
+                    self.tree.unset(element, slot, writers[0])
+                    self.tree.taken_back.setdefault(element, {})[slot] = writers
+            elif value is None and not held(element, node, slot, written):
+                self.tree.barred[element, slot] = located
+                self._gone(located, element, "on", at, _only(written, slot))
 
     def _is_needed(self, element: Element, node: Node, slot: str) -> bool:
         """Would an element that stays be another one, or invalid, without the value?"""
@@ -415,6 +430,13 @@ class _Work:
         self.outcome.gone.append(part)
 
     # --- things that were removed --------------------------------------------
+
+    def put_back(self, located: Located, writers: list[Writer]) -> None:
+        """Put back what was removed, with its parent where libvirt dropped that."""
+        if located.parent is None:
+            _make_hull(self.tree, self.schema, located, writers)
+        if located.parent is not None:
+            self.removed(located, writers)
 
     def removed(self, located: Located, writers: list[Writer]) -> None:
         parent, written = located.parent, located.entry.written
