@@ -183,7 +183,9 @@ class Expression:
 
     def _missing(self, problem: MissingContextError) -> MissingContextError:
         return MissingContextError(
-            f"{problem.message}, which '{self.text_}' needs", hint=problem.hint, where=self.where
+            f"{problem.message}, which '{' '.join(self.text_.split())}' needs",
+            hint=problem.hint,
+            where=self.where,
         )
 
     def rough_cost(self, domain: Size, foreign: Size) -> int:
