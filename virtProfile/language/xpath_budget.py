@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Steps of all expressions of a call, rounds included.
 MAX_TOTAL = 100_000_000
 #: The same for each element of a large document: an honest one is not refused for its size.
-STEPS_PER_ELEMENT = 2_000
+STEPS_PER_ELEMENT = 5_000
 _ONE = Size(1, 1)
 _COUNT = etree.XPath("count(//*)")
 
