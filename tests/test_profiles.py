@@ -142,7 +142,8 @@ def test_no_profile_lists_devices_one_by_one() -> None:
             continue
         for profile in parse_profiles(path.read_text(), str(path)).profiles:
             tests = [match.test or "" for match in profile.matches]
-            branches = [branch for one in (*profile.matches, *profile.actions) for branch in one.branches]
+            branches = [branch for match in profile.matches for branch in match.branches]
+            branches += [branch for action in profile.actions for branch in action.branches]
             for action in profile.actions:
                 tests += [text for _, text in expressions(action)]
             for text in tests:
