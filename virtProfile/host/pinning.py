@@ -44,6 +44,8 @@ __all__ = [
 
 #: More sets of nodes are not tried one by one: they are grown from each node instead.
 MAX_SETS = 5_000
+#: Pairs of nodes whose distance is looked up for those sets.
+MAX_COMPARED = 2_000_000
 #: Orders in which uneven cells are tried on one set of nodes.
 MAX_ORDERS = 720
 #: Smaller VMs that are tried to say what would fit.
@@ -246,7 +248,10 @@ def _shares(memory: int, count: int, page: int | None) -> list[int]:
 
 def _sets(usable: Sequence[Node], count: int, wishes: Wishes, work: _Work) -> Iterator[tuple[Node, ...]]:
     """Sets of nodes, the best first."""
-    if math.comb(len(usable), count) <= MAX_SETS:
+    sets: list[tuple[Node, ...]]
+    many = math.comb(len(usable), count)
+    if many <= MAX_SETS and many * count * count <= MAX_COMPARED:
+        work.take(many * count * count // 100)  # far less than a node that is looked at
         sets = list(combinations(usable, count))
     else:
         sets = []
@@ -283,18 +288,21 @@ def _lay(
     for threads in widths:
         if not all(_whole_groups(cell.vcpus, threads) for cell in cells):
             continue
+        wanted = [len(cell.vcpus) // threads for cell in cells]
+        spare = [_wide(cores, threads) - want for cores, want in zip(free, wanted, strict=True)]
+        if min(spare) < 0:
+            continue
         for narrow in (False, True):
             for holder in range(len(nodes)):
                 reserved = _reserve(nodes[holder], free[holder], wishes.reserve, narrow)
-                if reserved is None:
+                if reserved is None or _wide(reserved, threads) > spare[holder]:
                     continue
                 left = [
                     [core for core in cores if at != holder or core not in reserved]
                     for at, cores in enumerate(free)
                 ]
                 pins = _pin(nodes, left, cells, threads)
-                if pins is not None:
-                    return _made(nodes, cells, demand, wishes, pins, reserved, threads, work)
+                return _made(nodes, cells, demand, wishes, pins, reserved, threads, work)
     return _shortage(nodes, cells, free, wishes)
 
 
@@ -313,6 +321,11 @@ def _free(node: Node, wishes: Wishes) -> list[tuple[int, ...]]:
         if left and (wishes.policy != "isolate" or left == core):
             found.append(left)
     return found
+
+
+def _wide(cores: Sequence[tuple[int, ...]], threads: int) -> int:
+    """How many cores have so many threads free."""
+    return sum(len(core) >= threads for core in cores)
 
 
 def _whole_groups(vcpus: Sequence[int], threads: int) -> bool:
@@ -341,15 +354,12 @@ def _pin(
     left: Sequence[Sequence[tuple[int, ...]]],
     cells: Sequence[GuestCell],
     threads: int,
-) -> list[tuple[int, int]] | None:
-    """(vcpu, CPU) of every vCPU; None where a node has too few cores that wide."""
+) -> list[tuple[int, int]]:
+    """(vcpu, CPU) of every vCPU, on nodes that have as many cores that wide as are wanted."""
     pins: list[tuple[int, int]] = []
     for node, cores, cell in zip(nodes, left, cells, strict=True):
         wide = [core for core in cores if len(core) >= threads]
-        wanted = len(cell.vcpus) // threads
-        if len(wide) < wanted:
-            return None
-        chosen = _chosen(node, wide, wanted, threads)
+        chosen = _chosen(node, wide, len(cell.vcpus) // threads, threads)
         cpus = [cpu for core in chosen for cpu in core[:threads]]
         pins += zip(cell.vcpus, cpus, strict=True)
     return sorted(pins)
