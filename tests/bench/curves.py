@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``docs/curves.svg``: CPU time for a device by the number of devices, flat where a call is linear.
 
-``python tests/bench/curves.py`` measures and draws; one line for each call of `devices.curve`, in
+``python tests/bench/curves.py`` measures and draws (``--sizes``: others than 100, 1,000 and 10,000); one line for each call of `devices.curve`, in
 microseconds for each device, on two logarithmic axes. Plain SVG, so that no library is needed.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import platform
 from pathlib import Path
 
 from bench import domain
-from devices import curve
+from devices import SIZES, curve
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "curves.svg"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP_EDGE, RIGHT = 640, 400, 70, 50, 40, 130
@@ -86,7 +87,9 @@ def draw(lines: Lines, title: str) -> str:
 
 
 def main() -> None:
-    rows = curve(domain)
+    parser = argparse.ArgumentParser(description="curves by the number of devices")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    rows = curve(domain, parser.parse_args().sizes)
     title = f"CPU time for each device, four shipped profiles (Python {platform.python_version()})"
     PICTURE.write_text(draw(lines_of(rows), title))
     for name, points in lines_of(rows).items():

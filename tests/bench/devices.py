@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lxml import etree
@@ -18,7 +18,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
 HOST = Path(__file__).resolve().parents[1] / "data" / "profiles" / "host"
 
 
-def curve(domain: Callable[[int], str]) -> list[dict[str, object]]:
+def curve(domain: Callable[[int], str], sizes: Sequence[int] = SIZES) -> list[dict[str, object]]:
     """For each size and operation: CPU seconds, and over those of lxml's parse and serialise of the same
     text; flat where it is linear."""
     import virtProfile
@@ -28,7 +28,7 @@ def curve(domain: Callable[[int], str]) -> list[dict[str, object]]:
     documents = [(HOST / f"{name}.xml").read_text() for name in ("capabilities", "domcapabilities-q35")]
     host = Context(capabilities=tuple(documents[:1]), domcapabilities=tuple(documents[1:]))
     rows: list[dict[str, object]] = []
-    for size in SIZES:
+    for size in sizes:
         text = domain(size)
         data = text.encode()
         applied = virtProfile.apply(text, PROFILES, store=store).xml
