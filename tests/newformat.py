@@ -41,14 +41,14 @@ RECOMMENDED = {
     " nothing is done",
     "`os/varstore`": "in no profile: libvirt chooses it with the firmware, as it does nvram, and a path is"
     " for the host to say; `uefi` asks for `firmware='efi'` on aarch64, too",
-    "`driver/@iommufd`, `iommufd`": "in no profile: it takes Linux 6.6 and QEMU 9.0 on the host, which domain"
-    " capabilities do not tell, and a guest behaves the same; `locked-memory-limit` reckons as without it",
+    "`driver/@iommufd`, `iommufd`": "in no profile: it takes Linux 6.6 and QEMU 9.0 on the host, which is not"
+    " in domain capabilities, and a guest behaves the same; `locked-memory-limit` reckons as without it",
     "`target/@bus=nvme`": "in no profile: slower than virtio-blk, no driver of Windows or Linux needs it where"
     " SATA or USB are, and older hosts refuse the VM; `windows-arm` takes USB",
     "`hyperv/@mode=host-model` (11.9)": "`hyperv-host-model`, where domain capabilities have the defaults that"
     " came with it; `windows-hyperv` leaves such a VM alone",
     "`acpi/@nodeset` of devices": "in no profile: it describes a device of the host with memory of its own"
-    " (GPUs of the Grace family), whose number of nodes the host's documents do not tell",
+    " (GPUs of the Grace family), whose number of nodes is not in the host's documents",
     "`launchSecurity/@type=tdx`": "`tdx`",
     "`launchSecurity/@type=sev-snp` (10.5)": "`sev-snp`",
     "`devices/memory/driver`, `iommu/@model=amd`": "in no profile: `iommu` keeps Intel's, which KubeVirt and"

@@ -346,7 +346,7 @@ def test_scripts_call_hooks_that_there_are() -> None:
     for path in (*CONTRIB.rglob("onDefineDomain"), *CONTRIB.rglob("50_*"), *CONTRIB.rglob("qemu.d/*")):
         assert os.access(path, os.X_OK)
         called.add(path.read_text().split("-m virtProfile.hooks ")[1].split()[0])
-    assert called == set(HOOKS) - {"mutate-domain"}  # virtProfile.kubevirt calls that
+    assert called == set(HOOKS) - {"mutate-domain"}  # virtProfile.service.kubevirt calls that
     assert main(["nope"]) == 2
 
 

@@ -18,7 +18,16 @@ import pytest
 from test_hooks import CONTRIB, KUBEVIRT, TOP, environ, own, vmi
 
 from virtProfile.format.document import parse
-from virtProfile.kubevirt import LARGEST, SERVICE, Refused, Request, main, make_server, mutate, read_request
+from virtProfile.service.kubevirt import (
+    LARGEST,
+    SERVICE,
+    Refused,
+    Request,
+    main,
+    make_server,
+    mutate,
+    read_request,
+)
 
 grpc = pytest.importorskip("grpc")
 pool = pytest.importorskip("google.protobuf.descriptor_pool")
@@ -113,7 +122,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     """The program as the container starts it."""
     path = tmp_path_factory.mktemp("kubevirt-plugin") / "virt-profile" / "hook.sock"
     process = subprocess.Popen(
-        [sys.executable, "-m", "virtProfile.kubevirt", str(path)],
+        [sys.executable, "-m", "virtProfile.service.kubevirt", str(path)],
         env=environ(PYTHONPATH=str(TOP)),
         stderr=subprocess.PIPE,
         text=True,
@@ -279,7 +288,7 @@ def test_recipes_name_what_there_is() -> None:
     for line in text.splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             assert (TOP / line.split()[1]).exists(), line
-    assert "virtProfile.kubevirt" in text
+    assert "virtProfile.service.kubevirt" in text
     assert f"{PACKAGE}.DomainHookService" == SERVICE
     name = text.split("/var/run/kubevirt-plugin/")[1].split('"')[0]
     assert f"/var/run/kubevirt-plugin/{name}" in (CONTRIB / "kubevirt" / "plugin.yaml").read_text()

@@ -118,7 +118,7 @@ def on_define_domain(argv: Sequence[str], stdin: IO[str], stdout: IO[str], envir
 
 
 def mutate_domain(argv: Sequence[str], stdin: IO[str], stdout: IO[str], environ: Mapping[str, str]) -> int:
-    """KubeVirt's domain hook, as `virtProfile.kubevirt` calls it: a JSON object with ``domain`` and
+    """KubeVirt's domain hook, as `virtProfile.service.kubevirt` calls it: a JSON object with ``domain`` and
     ``vmi`` on stdin, which may be larger than an argument, the new XML on stdout.
     """
     try:

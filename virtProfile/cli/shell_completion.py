@@ -12,6 +12,8 @@ from virtProfile.cli.arguments import parser
 from virtProfile.errors import ProfileError
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from virtProfile.language.profile import Action, Match, Param, Profile
     from virtProfile.language.store import ProfileStore
 
@@ -43,14 +45,14 @@ def _completer(what: str) -> Callable[..., Any] | None:
 # --- profiles ------------------------------------------------------------------------
 
 
-def _store(parsed_args: Any) -> ProfileStore:
+def _store(parsed_args: Namespace) -> ProfileStore:
     from virtProfile.language.search_path import search_path
     from virtProfile.language.store import ProfileStore
 
     return ProfileStore(search_path(parsed_args.profile_dir or (), os.environ))
 
 
-def _profiles(parsed_args: Any, prefix: str = "", **_: Any) -> list[str]:
+def _profiles(parsed_args: Namespace, prefix: str = "", **_: object) -> list[str]:
     """Names; behind a name and a comma what else may be said of the profile, behind a ``=`` the words."""
     try:
         store = _store(parsed_args)
@@ -61,7 +63,7 @@ def _profiles(parsed_args: Any, prefix: str = "", **_: Any) -> list[str]:
         return []
 
 
-def _rules(parsed_args: Any, **_: Any) -> list[str]:
+def _rules(parsed_args: Namespace, **_: object) -> list[str]:
     try:
         return sorted({row.profile.name for row in _store(parsed_args).listing() if row.profile.audit})
     except ProfileError:
@@ -122,7 +124,7 @@ def _texts(profile: Profile) -> Iterator[str]:
 # --- VMs -----------------------------------------------------------------------------
 
 
-def _applied(parsed_args: Any, **_: Any) -> list[str]:
+def _applied(parsed_args: Namespace, **_: object) -> list[str]:
     """The profiles of the VM that the command line names; of no VM, all profiles."""
     from virtProfile.engine.lifecycle import ALL, listed_names
 
@@ -134,7 +136,7 @@ def _applied(parsed_args: Any, **_: Any) -> list[str]:
     return [*names, ALL] if names else []
 
 
-def _text(parsed_args: Any) -> str | None:
+def _text(parsed_args: Namespace) -> str | None:
     if parsed_args.input:
         from virtProfile.format.document import read_file
 
@@ -148,7 +150,7 @@ def _text(parsed_args: Any) -> str | None:
         return connection.find(parsed_args.domain[-1]).xml
 
 
-def _domains(parsed_args: Any, **_: Any) -> list[str]:
+def _domains(parsed_args: Namespace, **_: object) -> list[str]:
     from virtProfile.live.connection import Connection
 
     try:
@@ -159,5 +161,5 @@ def _domains(parsed_args: Any, **_: Any) -> list[str]:
         return []
 
 
-def _connections(**_: Any) -> list[str]:
+def _connections(**_: object) -> list[str]:
     return ["qemu:///system", "qemu:///session", "test:///default"]

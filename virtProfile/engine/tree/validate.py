@@ -139,7 +139,7 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
         if below is None:
             shapes[element] = element
         else:
-            shape: list[Any] = []
+            shape: list[object] = []
             speller.spell(element, below, shape)
             shapes.setdefault(tuple(shape), element)
     left_out = [device for device in devices.iterchildren("*") if device not in touched]
@@ -165,7 +165,7 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
 
 #: Forms of documents that a schema has found valid. The VMs of a fleet differ in names, addresses and
 #: paths, so that most of them need no validation of their own.
-_valid: set[tuple[Any, ...]] = set()
+_valid: set[tuple[object, ...]] = set()
 MAX_FORMS = 512
 
 
@@ -176,14 +176,14 @@ def forget() -> None:
 
 def _form(
     root: Element, schema: Schema, devices: Element, kept: Iterable[Element], speller: _Speller
-) -> tuple[Any, ...]:
+) -> tuple[object, ...]:
     """What decides whether what is validated is valid, and whether anything is lacking in it.
 
     It has all elements and names of attributes, words of closed lists, and every value that a profile
     wrote. An element of which nothing is known stands for itself.
     """
     facts = _facts_of(schema.root)
-    form: list[Any] = [schema]
+    form: list[object] = [schema]
     written = root in speller.edited
     form += [item if written or item[0] in facts.deciding else item[0] for item in root.items()]
     for part in root.iterchildren("*"):
@@ -226,7 +226,7 @@ class _Speller:
         self.edited = tree.edited
         self._within = within
 
-    def spell(self, element: Element, facts: _Facts, shape: list[Any], whole: bool = False) -> None:
+    def spell(self, element: Element, facts: _Facts, shape: list[object], whole: bool = False) -> None:
         """Add an element, with all that is in it, to `shape`.
 
         :param whole: also what nobody touched and has one form

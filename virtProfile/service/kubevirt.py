@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """KubeVirt's domain hook: a gRPC service on a unix socket, beside the launcher of each VM.
 
-``python3 -m virtProfile.kubevirt /var/run/kubevirt-plugin/NAME/hook.sock`` serves the method
+``python3 -m virtProfile.service.kubevirt /var/run/kubevirt-plugin/NAME/hook.sock`` serves the method
 ``MutateDomain`` of KubeVirt's plugins (1.9 and newer). Each call is the hook ``mutate-domain`` of
 `virtProfile.hooks` in a process of its own, with that hook's limits. grpcio is needed; the five
 fields of the messages are read and written here.
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if len(words) != 1 or words[0].startswith("-"):
-        print("usage: python3 -m virtProfile.kubevirt SOCKET", file=sys.stderr)
+        print("usage: python3 -m virtProfile.service.kubevirt SOCKET", file=sys.stderr)
         return 2
     try:
         server = make_server(words[0])
