@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,4 +101,6 @@ def golden_text(case: Case, done: Done) -> str:
             parts.append(f"--- {name}\n{text}")
             if not text.endswith("\n"):
                 parts.append("(no line feed)\n")
-    return "".join(parts).replace(str(DATA), "DATA")
+    text = "".join(parts).replace(str(DATA), "DATA")
+    # A comment in a shipped profile moves its lines, and changes nothing that a user is told here.
+    return re.sub(r"((?:\.\./)+profiles/[a-z0-9-]+\.xml):\d+", r"\1:LINE", text)

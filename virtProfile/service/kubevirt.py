@@ -216,7 +216,7 @@ def _clear(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OSError(f"{path} is there and is no socket")
+        raise OSError(f"{path} is there and is not a socket")
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
         probe.connect(path)
         raise OSError(f"{path}: somebody listens there already")
