@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.apply_options import GROUPS, ROWS, ApplyOptions
 from virtProfile.command_line import is_given, parser_of
 from virtProfile.errors import UsageError
-from virtProfile.language.requests import profile_wish
-from virtProfile.language.standing import NONE
+from virtProfile.language.requests import NONE, profile_wish
 from virtProfile.option import values_of
 
 if TYPE_CHECKING:

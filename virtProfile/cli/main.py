@@ -436,7 +436,8 @@ class Run:
     ) -> list[dict[str, Any]]:
         """The wishes with the standing profiles of a VM that is made of a sketch; they are told once."""
         from virtProfile.format.document import parse
-        from virtProfile.language.standing import NONE, facts_of, read_standing, with_standing
+        from virtProfile.language.requests import NONE
+        from virtProfile.language.standing import facts_of, read_standing, with_standing
 
         if NONE in self.options.profile:
             return wishes

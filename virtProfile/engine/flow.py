@@ -20,12 +20,10 @@ from virtProfile.engine.record.collect import keep_record
 from virtProfile.engine.record.metadata import hide_bookkeeping, unlist, write_list, write_record
 from virtProfile.engine.record.model import Record, Trust, read_record
 from virtProfile.engine.report import report
-from virtProfile.engine.selection import checks
 from virtProfile.engine.selection.conditions import Conditions
 from virtProfile.engine.selection.conflicts import explain_conflicts
 from virtProfile.engine.selection.fixpoint import Fixpoint, State
 from virtProfile.engine.selection.idle import Effects
-from virtProfile.engine.selection.osinfo_defaults import recommended
 from virtProfile.engine.selection.selector import Selector
 from virtProfile.engine.selection.validity import check_valid
 from virtProfile.engine.tree.changes import Difference, differences
@@ -39,7 +37,8 @@ from virtProfile.format.paths import Paths
 from virtProfile.format.repeated import refuse_repeated
 from virtProfile.format.secret_slots import secret_places
 from virtProfile.host.context import Context
-from virtProfile.language.profile import Multiple
+from virtProfile.host.osinfo import guest_entry
+from virtProfile.language.profile import Kind, Multiple
 from virtProfile.language.requests import read_list, read_requests
 from virtProfile.result import Result, Warning
 
@@ -47,8 +46,9 @@ if TYPE_CHECKING:
     from virtProfile.engine.actions.perform import Actions
     from virtProfile.engine.record.withdraw import TakenBack
     from virtProfile.engine.selection.conditions import Verdict
+    from virtProfile.format.document import Document
     from virtProfile.format.element import Element
-    from virtProfile.language.requests import Request, Selection
+    from virtProfile.language.requests import Request, Selected, Selection
     from virtProfile.language.store import Store
 
 
@@ -183,12 +183,21 @@ class _Domain:
             )
         self.entries = read_list(self.document)
         self.record = read_record(self.document)
-        self.guest_profile = None if call.everything else recommended(self.document)
+        self.guest_profile = None if call.everything else _recommended(self.document)
 
     def is_left_alone(self, call: Call) -> bool:
         """Does nobody want anything of it, and did nobody before?"""
         wanted = call.requests or call.auto or call.complete or call.withdraw
         return not wanted and not self.entries and self.guest_profile is None and self.record is None
+
+
+def _recommended(document: Document) -> Selected | None:
+    """See `osinfo_defaults.recommended`, which few domains need."""
+    if guest_entry(document.root) is None:
+        return None
+    from virtProfile.engine.selection.osinfo_defaults import recommended
+
+    return recommended(document)
 
 
 class _Work:
@@ -393,7 +402,11 @@ class _Work:
 
         :raises ProfileError: checks of severity error that fail
         """
-        self.warnings += checks.judge(self.tree, self.selection.selected, self.fixpoint.conditions)
+        selected = self.selection.selected
+        if any(action.kind is Kind.CHECK for chosen in selected for action in chosen.profile.actions):
+            from virtProfile.engine.selection import checks
+
+            self.warnings += checks.judge(self.tree, selected, self.fixpoint.conditions)
 
     def write_metadata(self) -> None:
         """The list of profiles and the record of what they did."""

@@ -259,6 +259,10 @@ def split(value: str, option: str = "--profile") -> list[str]:
     return parts
 
 
+#: The value of ``--profile`` that leaves standing profiles out.
+NONE = "none"
+
+
 def profile_wish(value: str, option: str = "--profile") -> dict[str, Any]:
     """One ``--profile`` value as the mapping that `virtProfile.apply` takes.
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SITE = Path("/etc/virt-profile/config.toml")
 #: What a table may ask of a VM; `name` is a pattern.
 CONDITIONS = ("os-family", "os", "arch", "type", "name")
-#: The value of ``--profile`` that leaves standing profiles out.
-NONE = "none"
 
 
 @record

@@ -11,7 +11,6 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import holds
-from virtProfile.engine.selection.param_hints import with_params
 from virtProfile.engine.selection.taint import Taint, secret_params
 from virtProfile.engine.tree.names import Names
 from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
@@ -360,14 +359,14 @@ class Conditions:
                 try:
                     return None, None, self._targets(action, verdict)
                 except ProfileSyntaxError as problem:
-                    raise with_params(problem, action, chosen) from None
+                    raise _with_params(problem, action, chosen) from None
             if action.select is not None:
                 return None, self._selection(action, chosen), None
             assert verdict.branches is not None
             try:
                 return compiled_action(action, self.schema, verdict.branches), None, None
             except ProfileSyntaxError as problem:
-                raise with_params(problem, action, chosen) from None
+                raise _with_params(problem, action, chosen) from None
         if action.select is not None:
             return None, self._selection(action, chosen), None
         return compiled_action(action, self.schema), None, None
@@ -649,3 +648,9 @@ def _lowest(branch: Snippet) -> str:
             break
         branch = branch.children[0]
     return " ".join(tag for tag in tags if tag not in ("domain", "devices")) or tags[-1]
+
+
+def _with_params(problem: ProfileSyntaxError, action: Action, chosen: Selected) -> ProfileSyntaxError:
+    from virtProfile.engine.selection.param_hints import with_params  # only errors need it
+
+    return with_params(problem, action, chosen)
