@@ -39,6 +39,8 @@ DOMAIN = """<domain type='kvm'>
   </devices>
 </domain>
 """
+#: libvirt's QEMU driver refuses the addresses of a guest on an interface of a network, that of LXC takes them.
+CONTAINER = DOMAIN.replace("type='kvm'", "type='lxc'")
 NEW_DISK = (
     "<add><devices><disk device='disk'><driver name='qemu' type='raw' cache='unsafe'/><source file='/c'/>"
     "<target dev='vdc' bus='virtio'/></disk></devices></add>"
@@ -127,7 +129,7 @@ def test_default_fills_each_gap_by_itself_and_empty_lists_whole() -> None:
         "<default each='devices/interface'><interface><model type='virtio'/><mtu size='1400'/>"
         "<ip address='10.0.0.1' family='ipv4'/></interface></default>"
     )
-    result = apply((body, 0))
+    result = apply((body, 0), domain=CONTAINER)
     assert values(result, "//interface/model/@type") == ["e1000"]
     assert values(result, "//interface/mtu/@size") == ["1400"]
     assert values(result, "//interface/ip/@address") == ["10.0.0.1"]
@@ -147,7 +149,11 @@ def test_repeat_for_each_element() -> None:
         "<add each='devices/interface' repeat='2'><interface>"
         "<ip address='10.0.{$position}.{$index}' family='ipv4'/></interface></add>"
     )
-    assert values(apply((body, 0)), "//ip/@address") == ["10.0.1.1", "10.0.1.2"]
+    assert values(apply((body, 0), domain=CONTAINER), "//ip/@address") == ["10.0.1.1", "10.0.1.2"]
+    assert values(apply((body, 0)), "//ip/@address") == []
+    assert [one.hint for one in apply((body, 0)).overridden] == [
+        "interface/@type is 'network', which excludes it"
+    ] * 2
 
 
 def test_whole_is_all_or_nothing_for_each_element() -> None:

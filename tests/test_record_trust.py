@@ -86,7 +86,7 @@ GONE = {
 #: On the command line, whose callers can write the VM anyway, these are put back.
 PLAUSIBLE = {
     "tpm passthrough": {"tpm-2.0", "like-virt-manager"},
-    "rng mem": {"like-kubevirt", "rng", "like-virt-manager", "like-ovirt"},
+    "rng mem": {"like-kubevirt", "rng", "like-virt-manager", "like-ovirt", "like-nova"},
     "loader": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
     "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
     "vnc": {"vnc-desktop"},

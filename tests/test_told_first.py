@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import library
@@ -129,14 +130,42 @@ def test_one_host_device_shows_the_boot() -> None:
 
 
 def test_a_pci_controller_under_a_device_is_not_removed(embedded_qemu: Any) -> None:
-    """libvirt fills the gap with another kind of controller, and refuses the address."""
-    text = define(embedded_qemu, vm("<graphics type='vnc'/><sound model='ich9'/>"))
-    with pytest.raises(CompletionError, match="PCI controller 1 is removed, and controller usb 0 sits on it"):
-        apply(text, "<remove><devices><controller type='pci'/></devices></remove>")
+    """libvirt fills the gap with a port, which has not the slots of a bridge, and refuses the address."""
+    text = define(embedded_qemu, vm("<graphics type='vnc'/><sound model='es1370'/>"))
+    bridge = "<controller type='pci' index='2' model='pcie-to-pci-bridge'"
+    bare = re.sub(f"{bridge}>.*?</controller>", "", text, flags=re.DOTALL)
+    assert bridge in text and bridge not in bare
+    with pytest.raises(libvirt.libvirtError, match="Invalid PCI address"):
+        embedded_qemu.defineXML(bare)
+    with pytest.raises(CompletionError, match="PCI controller 2 is removed, and sound es1370 sits on it"):
+        apply(text, f"<remove><devices>{bridge}/></devices></remove>")
     define(
         embedded_qemu,
         apply(text, "<remove><devices><controller index='0' model='pcie-root'/></devices></remove>").xml,
     )
+
+
+def test_a_port_under_a_device_comes_back_by_itself(embedded_qemu: Any) -> None:
+    """Only a port of the root bus: libvirt puts one there again, on that bus."""
+    text = define(embedded_qemu, vm(RNG.format("")))
+    bus = re.findall("<rng.*?bus='(0x[0-9a-f]+)'", text, re.DOTALL)[0]
+    port = f"<controller type='pci' index='{int(bus, 16)}' model='pcie-root-port'/>"
+    assert port[:-2] in text
+    gone = apply(text, f"<remove><devices>{port}</devices></remove>")
+    assert port[:-2] not in gone.xml
+    back = define(embedded_qemu, gone.xml)
+    assert port[:-2] in back
+    assert not apply(back, f"<remove><devices>{port}</devices></remove>").changes
+    expander = (
+        "<controller type='pci' index='0' model='pcie-root'/>"
+        "<controller type='pci' index='1' model='pcie-expander-bus'><target busNr='200'/></controller>"
+        "<controller type='pci' index='2' model='pcie-root-port'>"
+        "<address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/></controller>"
+    )
+    placed = define(embedded_qemu, vm(expander + RNG.format(ADDRESS.format("0x02", "0x00"))))
+    port = "<controller type='pci' index='2' model='pcie-root-port'/>"
+    with pytest.raises(CompletionError, match="PCI controller 2 is removed, and rng"):
+        apply(placed, f"<remove><devices>{port}</devices></remove>")
 
 
 VIRTIOFS = (

@@ -69,14 +69,18 @@ class Variant:
         may ask for a value, as in ``memory[@placement=auto]``
     :ivar path: the same without what its steps ask for
     :ivar unless: what allows the part beside any value, relative to the element of the discriminator; or ""
+    :ivar probed: libvirt's QEMU driver was asked, which says nothing of other drivers
     """
 
-    __slots__ = ("what", "path", "goes", "unless", "_keeps", "_others")
+    __slots__ = ("what", "path", "goes", "unless", "probed", "_keeps", "_others")
 
-    def __init__(self, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = "") -> None:
+    def __init__(
+        self, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = "", probed: bool = False
+    ) -> None:
         self.what = what
         self.path = _CONDITION.sub("", what)
         self.unless = unless
+        self.probed = probed
         #: it says what the very value is, and goes with any other
         self.goes = not keeps and not others
         self._keeps = keeps
@@ -177,7 +181,15 @@ class Facts:
         return found
 
     def _belongs(
-        self, path: str, slot: str, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = ""
+        self,
+        path: str,
+        slot: str,
+        what: str,
+        keeps: frozenset[str],
+        others: frozenset[str],
+        unless: str = "",
+        *,
+        probed: bool = False,
     ) -> None:
         """A part below `path` belongs to some values of a slot below `path`."""
         *tags, slot = slot.split("/")
@@ -187,7 +199,7 @@ class Facts:
             common += 1
         relative = "/".join([".."] * (len(tags) - common) + steps[common:])
         element = "/".join((path, *tags))
-        variant = Variant(relative, keeps, others, unless)
+        variant = Variant(relative, keeps, others, unless, probed)
         self._make(element).variants.setdefault(slot, []).append(variant)
         self.belongs.setdefault(f"{path}/{what}", []).append((element, slot, variant))
 
@@ -220,7 +232,8 @@ class Facts:
             facts._belongs(path, slot, what, *pair, unless)
         for path, slot, what, kept, refused, when, *_ in rows(directory / "probed.tsv"):
             if holds(when, era):
-                facts._belongs(path, slot, what, frozenset(kept.split(" ")), frozenset(refused.split(" ")))
+                pair = (frozenset(kept.split(" ")), frozenset(refused.split(" ")))
+                facts._belongs(path, slot, what, *pair, probed=True)
         for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
             facts._make(path).unit[slot] = (unit, default)
         for path, slots, *_ in rows(directory / "abi.tsv"):

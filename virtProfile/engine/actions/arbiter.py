@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Asked
+from virtProfile.format.buses import QEMU
 from virtProfile.format.element import (
     PRESENCE,
     TEXT,
@@ -344,6 +345,8 @@ class Arbiter:
             forbidding = place.forbidding(value)
             if not forbidding:
                 continue
+            if self.tree.root.get("type") not in QEMU:
+                forbidding = tuple(part for part in forbidding if not part.probed)
             part = next((part for part in forbidding if forbids(part, value, at)), None)
             if part is None:
                 continue

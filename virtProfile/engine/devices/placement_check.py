@@ -123,18 +123,30 @@ class _Checking:
     # --- controllers that profiles remove ---------------------------------------------
 
     def removed_buses(self, topology: Topology, gone: Sequence[Element]) -> None:
-        """libvirt puts another kind of controller in the gap, which has not the slots of a port."""
+        """libvirt fills the gap with a port, or beside conventional PCI with a bridge.
+
+        Another kind has not the slots that the controller had, and of an expander it has not the node.
+        """
+        filled = "pcie-root-port" if self._is_express(gone) else "pci-bridge"
         for controller in gone:
             bus = prefixed(controller.get("index")) or 0
             there = topology.taken.get(bus, {})
             if not bus or not there or bus in topology.buses or topology.unnumbered:
                 continue
+            if controller.get("model") == filled and not Bus(controller, bus).parent:
+                continue  # it comes back where it was, on the root bus
             names = ", ".join(sorted(name_of(device) for slot in there.values() for device in slot))
             self.say(
                 [controller],
                 f"PCI controller {bus} is removed, and {names} sits on it",
                 "remove the <address> as well: libvirt takes a free one",
             )
+
+    def _is_express(self, gone: Sequence[Element]) -> bool:
+        """Is the root bus, written down or removed, one of PCI Express?"""
+        devices = child(self.tree.root, "devices")
+        there = () if devices is None else devices.iterchildren("controller")
+        return any(controller.get("model") == "pcie-root" for controller in (*there, *gone))
 
     # --- addresses of profiles ------------------------------------------------------
 

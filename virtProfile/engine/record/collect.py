@@ -259,11 +259,13 @@ class _Entries:
             names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
             if names:
                 by_whom.setdefault(names, []).append(row)
-                if node is not None and (
-                    slot in node.dependents or slot in node.variants or slot == "@machine"
-                ):
-                    self.changed.setdefault(names[0], []).append(element)
+                self._varied(element, node, slot, names[0])
         self._values(element, by_whom)
+
+    def _varied(self, element: Element, node: Node | None, slot: str, name: str) -> None:
+        """Note an element that a profile gave another variant: libvirt may write more beside it."""
+        if node is not None and (slot in node.dependents or slot in node.variants or slot == "@machine"):
+            self.changed.setdefault(name, []).append(element)
 
     def _changed_values(
         self, element: Element, node: Node | None, attributes: dict[str, str], text: str | None
@@ -351,6 +353,7 @@ class _Entries:
         """What a completed VM keeps: of its parts each is recorded by itself, the machine is not."""
         if element is self.machine:
             return
+        node = self.paths.node(element)
         others: dict[tuple[str, ...], list[_Row]] = {}
         for slot, owners in self.tree.claims.get(element, {}).items():
             if slot == PRESENCE:
@@ -359,6 +362,7 @@ class _Entries:
             value = text_of(element) if slot == TEXT else element.get(slot[1:])
             if names and value is not None:
                 others.setdefault(names, []).append((slot, None, value))
+                self._varied(element, node, slot, names[0])
         self._values(element, others)
         for below in element.iterchildren("*"):
             if not self.tree.original(below):
