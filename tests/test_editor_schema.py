@@ -52,11 +52,15 @@ def test_shipped_profiles_are_valid(path: Path) -> None:
 
 
 def generated(count: int) -> list[str]:
-    """Profiles of the property tests that the parser takes; the same ones in every run."""
+    """So many profiles of the property tests that the parser takes.
+
+    Half of what hypothesis makes is equal to another one; how much depends on the modules that
+    are loaded, out of which it takes constants.
+    """
     found: list[str] = []
 
     @settings(
-        max_examples=count,
+        max_examples=2 * count,
         database=None,
         derandomize=True,
         deadline=None,
@@ -68,16 +72,17 @@ def generated(count: int) -> list[str]:
 
     draw()
     unique = dict.fromkeys(found)
-    return [
+    taken = [
         text
         for text in unique
         if not any(problem.level == "error" for problem in parse_profiles(text, "p.xml").problems)
     ]
+    return taken[:count]
 
 
 def test_generated_profiles_are_valid() -> None:
     texts = generated(GENERATED)
-    assert len(texts) >= GENERATED
+    assert len(texts) == GENERATED
     assert [text for text in texts if not is_valid(text)] == []
 
 

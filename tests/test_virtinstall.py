@@ -194,7 +194,7 @@ def test_an_installation(end: str, told: str, media: str, place: Path) -> None:
 def test_help_lists_the_profiles(place: Path) -> None:
     done = install(place, "--profile help")
     assert done.returncode == 0
-    assert re.search(r"^usb-model +0 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^ *usb-model +0 ", done.stdout, re.MULTILINE)
     assert "--profile" in install(place, "--help").stdout
 
 

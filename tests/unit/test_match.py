@@ -30,6 +30,29 @@ def test_judge(body: str, wish: str, state: State) -> None:
     assert holds(root, want) is (state is State.HOLDS)
 
 
+USB = "<devices><hostdev mode='subsystem' type='usb'><source>{}</source></hostdev></devices>"
+MAKE = "<vendor id='0x1'/><product id='0x2'/>"
+PORT = "<address bus='1' device='2'/>"
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "state"),
+    [
+        (MAKE, MAKE, State.HOLDS),
+        ("<vendor id='0x1'/>", MAKE, State.GAP),
+        (MAKE, MAKE + PORT, State.GAP),
+        ("", MAKE, State.GAP),
+        (PORT, MAKE, State.DIFFERS),
+        (MAKE, PORT, State.DIFFERS),
+    ],
+)
+def test_a_key_of_other_elements_is_another_key(has: str, wanted: str, state: State) -> None:
+    """A USB device by its port is not the one by its make, of which nobody knows the port."""
+    want = want_of(f"<add>{USB.format(wanted)}</add>").groups[0].wants[0]
+    hostdev = tree_of(USB.format(has)).root.find("devices/hostdev")
+    assert judge(hostdev, want) is state
+
+
 @pytest.mark.parametrize(
     ("body", "same"), [("<title>a</title>", True), ("<title>a</title><memory>1</memory>", False), ("", False)]
 )

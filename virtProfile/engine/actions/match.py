@@ -104,6 +104,8 @@ def judge(thing: Element, want: Want) -> State:
         for group in want.groups:
             if not group_holds(thing, group):
                 return State.GAP
+    if state is State.GAP and _named_otherwise(thing, want):
+        return State.DIFFERS
     return state
 
 
@@ -233,6 +235,23 @@ def _same_subtree(thing: Element, want: Want, tag: str) -> bool:
     return all(leaf_state(thing, leaf) is State.HOLDS for leaf in leaves) and all(
         group_holds(thing, group) for group in groups
     )
+
+
+def _named_otherwise(thing: Element, want: Want) -> bool:
+    """Do both give a key such as ``source/*``, in different elements: a port of USB, and a make?"""
+    for part in want.node.key:
+        if not part.endswith("/*"):
+            continue
+        tag = part[:-2]
+        there = child(thing, tag)
+        if there is None:
+            continue
+        has = {element.tag for element in there.iterchildren("*")}
+        wanted = {leaf.tags[1] for leaf in want.leaves if len(leaf.tags) > 1 and leaf.tags[0] == tag}
+        wanted |= {group.tag for group in want.groups if group.path == f"{tag}/{group.tag}"}
+        if has and wanted and not has & wanted:
+            return True
+    return False
 
 
 class Found:
