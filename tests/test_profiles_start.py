@@ -217,7 +217,7 @@ def test_vms_that_are_there(qemu: Any, override: bool) -> None:
             continue  # a sketch, or of an arch that is not installed
         taken += 1
         for name in NAMES:
-            here = known(qemu) if name == "sev" else None
+            here = known(qemu) if name in matrix.SPECIAL else None
             result = apply(xml, [name], override=override, record=False, context=here)
             try:
                 start(qemu, result.xml, starts=False)
