@@ -31,7 +31,7 @@ def linux_guest() -> Path:
             words = ["apt-cache", "depends", "linux-image-amd64"]
             depends = subprocess.run(words, capture_output=True, text=True).stdout.split()
             kernels = [word for word in depends if word.startswith("linux-image-") and word != words[-1]]
-                kernel = kernels[0] if kernels else ""
+            kernel = kernels[0] if kernels else ""
             for old in place.glob("*.deb"):
                 old.unlink()
             words = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", *PACKAGES, kernel]
