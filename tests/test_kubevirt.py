@@ -274,7 +274,7 @@ def test_the_socket_is_replaced_only_where_nobody_listens(tmp_path: Path) -> Non
     assert os.stat(path).st_mode & 0o777 == 0o666
     other = tmp_path / "file"
     other.write_text("mine")
-    with pytest.raises(OSError, match="no socket"):
+    with pytest.raises(OSError, match="not a socket"):
         make_server(str(other))
     assert other.read_text() == "mine"
 
@@ -284,7 +284,7 @@ def test_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "usage:" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main([str(tmp_path / "file")]) == 1
-    assert "no socket" in capsys.readouterr().err
+    assert "not a socket" in capsys.readouterr().err
 
 
 def test_recipes_name_what_there_is() -> None:

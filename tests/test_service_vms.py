@@ -126,7 +126,8 @@ def test_what_the_guest_sees_is_agreed_to(ask: Ask, embedded_qemu: Any) -> None:
 
 def test_the_policy_holds_for_vms_of_the_host(ask: Ask) -> None:
     narrow = Rules(("rng",), read_vms=True, define_vms=True)
-    assert ask(narrow, "apply-to-vm", vm=NAME, profiles=profiles("rng"), define=True)[0] == 200
+    status, answer = ask(narrow, "apply-to-vm", vm=NAME, profiles=profiles("rng"), define=True)
+    assert status == 200, answer
     status, answer = ask(narrow, "apply-to-vm", vm=NAME, profiles=profiles("fast-disk"), define=True)
     assert (status, answer["code"]) == (422, "policy")
     nothing = Rules(elements=("devices/interface",), read_vms=True, define_vms=True)
@@ -135,7 +136,7 @@ def test_the_policy_holds_for_vms_of_the_host(ask: Ask) -> None:
 
 def test_a_vm_that_is_not_there(ask: Ask) -> None:
     status, answer = ask(READ, "vm", name="vp-n-vn")
-    assert status == 404 and NAME in answer["hint"]
+    assert status == 404 and NAME in answer["hint"], answer
 
 
 def test_words_of_the_policy_and_the_option(tmp_path: Path) -> None:

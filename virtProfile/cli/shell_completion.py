@@ -6,16 +6,23 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.cli.arguments import parser
 from virtProfile.errors import ProfileError
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from virtProfile.language.profile import Action, Match, Param, Profile
     from virtProfile.language.store import ProfileStore
+
+
+class _Typed(Protocol):
+    """What stands on the command line before the word that is completed."""
+
+    profile_dir: list[str] | None
+    input: list[str] | None
+    domain: list[str] | None
+    connect: str | None
 
 
 def complete() -> None:
@@ -45,14 +52,14 @@ def _completer(what: str) -> Callable[..., Any] | None:
 # --- profiles ------------------------------------------------------------------------
 
 
-def _store(parsed_args: Namespace) -> ProfileStore:
+def _store(parsed_args: _Typed) -> ProfileStore:
     from virtProfile.language.search_path import search_path
     from virtProfile.language.store import ProfileStore
 
     return ProfileStore(search_path(parsed_args.profile_dir or (), os.environ))
 
 
-def _profiles(parsed_args: Namespace, prefix: str = "", **_: object) -> list[str]:
+def _profiles(parsed_args: _Typed, prefix: str = "", **_: object) -> list[str]:
     """Names; behind a name and a comma what else may be said of the profile, behind a ``=`` the words."""
     try:
         store = _store(parsed_args)
@@ -63,7 +70,7 @@ def _profiles(parsed_args: Namespace, prefix: str = "", **_: object) -> list[str
         return []
 
 
-def _rules(parsed_args: Namespace, **_: object) -> list[str]:
+def _rules(parsed_args: _Typed, **_: object) -> list[str]:
     try:
         return sorted({row.profile.name for row in _store(parsed_args).listing() if row.profile.audit})
     except ProfileError:
@@ -124,7 +131,7 @@ def _texts(profile: Profile) -> Iterator[str]:
 # --- VMs -----------------------------------------------------------------------------
 
 
-def _applied(parsed_args: Namespace, **_: object) -> list[str]:
+def _applied(parsed_args: _Typed, **_: object) -> list[str]:
     """The profiles of the VM that the command line names; of no VM, all profiles."""
     from virtProfile.engine.lifecycle import ALL, listed_names
 
@@ -136,7 +143,7 @@ def _applied(parsed_args: Namespace, **_: object) -> list[str]:
     return [*names, ALL] if names else []
 
 
-def _text(parsed_args: Namespace) -> str | None:
+def _text(parsed_args: _Typed) -> str | None:
     if parsed_args.input:
         from virtProfile.format.document import read_file
 
@@ -150,7 +157,7 @@ def _text(parsed_args: Namespace) -> str | None:
         return connection.find(parsed_args.domain[-1]).xml
 
 
-def _domains(parsed_args: Namespace, **_: object) -> list[str]:
+def _domains(parsed_args: _Typed, **_: object) -> list[str]:
     from virtProfile.live.connection import Connection
 
     try:
