@@ -303,7 +303,7 @@ def test_mistakes_in_shipped_profiles_are_found(tmp_path: Path) -> None:
         if not any(one.failures for file in named for one in prove(file)[0]):
             survived.append(f"{path.name} {what}")
         shutil.copy(path, place / path.name)
-    assert len(survived) <= 21, survived  # the goal is 10: 95 of 100 are found
+    assert len(survived) <= 10, survived
 
 
 @pytest.mark.slow
