@@ -87,4 +87,5 @@ def _wrong(value: str) -> str:
     number = re.search(r"\d+", value)
     if number:
         return value[: number.start()] + str(int(number.group()) + 1) + value[number.end() :]
-    return value + "x"
+    half = len(value) // 2  # not at an end: what is expected of a message is a part of it
+    return f"{value[:half]}x{value[half:]}"
