@@ -54,7 +54,7 @@ def _mistakes(element: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
     for name, value in element.attrib.items():
         if name in ("when", "test"):
             yield f"{name} negated", lambda other, name=name: other.set(name, f"not({other.get(name)})")
-            if not in_snippet and tag != "match":
+            if not in_snippet and tag != "match" and not (name == "when" and _is_test_negated(element)):
                 yield f"no {name}", lambda other, name=name: other.attrib.pop(name)
         elif name in ("each", "select", "repeat", "unknown", "whole") or name.startswith("{"):
             continue
@@ -66,6 +66,11 @@ def _mistakes(element: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
                 yield f"no {name}", lambda other, name=name: other.attrib.pop(name)
     if in_snippet and element.text and element.text.strip():
         yield "another text", _other_text
+
+
+def _is_test_negated(check: Any) -> bool:
+    """A check that is judged where its test does not hold: it finds the same without its `when`."""
+    return check.get("when") is not None and check.get("test") == f"not({check.get('when')})"
 
 
 def _other_text(element: Any) -> None:
@@ -82,4 +87,5 @@ def _wrong(value: str) -> str:
     number = re.search(r"\d+", value)
     if number:
         return value[: number.start()] + str(int(number.group()) + 1) + value[number.end() :]
-    return value + "x"
+    half = len(value) // 2  # not at an end: what is expected of a message is a part of it
+    return f"{value[:half]}x{value[half:]}"

@@ -30,9 +30,9 @@ _CONTEXT = ("osinfo", "capabilities", "domcapabilities", "qemu-version", "daemon
 _FLAGS = {"auto": False, "override": False, "complete": False, "once": False, "record": True}
 _TEST = ("name", "input", *_CONTEXT, *_FLAGS, "reason")
 _REPORTED = {
-    "warning": ("code", "profile", "message", "not"),
+    "warning": ("code", "profile", "message", "fix", "not"),
     "skipped": ("profile", "reason", "not"),
-    "error": ("code", "path", "message"),
+    "error": ("code", "path", "message", "fix"),
 }
 _ELEMENTS = ("domain", "profile", "holds", "unchanged", *_REPORTED, "result")
 
@@ -41,7 +41,7 @@ _ELEMENTS = ("domain", "profile", "holds", "unchanged", *_REPORTED, "result")
 class Reported:
     """A warning, a skipped profile or an error that is expected, or with `negate` is not to come.
 
-    :ivar fields: what it has to be: code, profile, path as they are, message and reason in part
+    :ivar fields: what it has to be: code, profile, path, fix as they are, message and reason in part
     """
 
     kind: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.authoring.cases import Case, read_cases
 from virtProfile.authoring.compare import gaps
 from virtProfile.engine import flow, lifecycle
+from virtProfile.engine.selection.checks import hint
 from virtProfile.engine.selection.judged import Judged
 from virtProfile.errors import CheckError, MissingContextError, ProfileError
 from virtProfile.files import write_whole
@@ -416,6 +417,8 @@ def _fits(expected: Reported, fields: dict[str, str]) -> bool:
 def _is_error(expected: Reported, problem: ProfileError) -> bool:
     wanted = dict(expected.fields)
     if wanted["code"] != problem.code or wanted.get("message", "") not in problem.message:
+        return False
+    if "fix" in wanted and problem.hint != hint(wanted["fix"]):
         return False
     return "path" not in wanted or wanted["path"] in [conflict.path for conflict in problem.conflicts]
 
