@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -65,7 +66,8 @@ def tree(pid: int) -> list[int]:
     found = [pid]
     for one in found:
         for task in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(word) for word in task.read_text().split()]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended since
+                found += [int(word) for word in task.read_text().split()]
     return found
 
 
@@ -73,8 +75,9 @@ def cpu(pid: int) -> float:
     """Seconds of processor time of a tree, with those of its dead."""
     total = 0
     for one in tree(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(word) for word in fields[11:15])
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # its time is its parent's then
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            total += sum(int(word) for word in fields[11:15])
     return total / TICK
 
 
@@ -82,7 +85,11 @@ def memory(pid: int) -> float:
     """MiB that a tree has for itself (what processes share counts in parts)."""
     total = 0
     for one in tree(pid):
-        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a worker that ended since, or a child of one
+        for line in lines:
             if line.startswith("Pss:"):
                 total += int(line.split()[1])
     return total / 1024
