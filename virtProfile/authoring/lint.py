@@ -162,7 +162,7 @@ class _Linter:
         self.problems: list[Problem] = []
 
     def run(self, draft: bool = False) -> list[Problem]:
-        """:param draft: there are errors already, so what is missing says nothing."""
+        """:param draft: there are errors already, so what is missing is not reported."""
         profile = self.profile
         for match in profile.matches:
             self.match(match)
@@ -370,7 +370,7 @@ class _Linter:
                 )
 
     def new_devices(self, action: Action) -> None:
-        """An ``<add>`` of a device that says nothing of which one: it makes another one where none fits."""
+        """An ``<add>`` of a device without a key or a source: it makes a new device where none fits."""
         if action.kind != Kind.ADD or action.each is not None or action.multiple != Multiple.AUTO:
             return
         groups = [branch for branch in action.branches if branch.tag == "devices"]

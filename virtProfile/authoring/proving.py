@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs tests of profiles: each as it says, a second time, in reverse order, and taken back.
 
-What fails is told in words; which actions no test made effective is told at the end.
+Failures are reported in words, and at the end the actions that no test made effective.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Prover:
         return Outcome(case.name, case.file, case.line, tuple(dict.fromkeys(trial.failures)), trial.updated)
 
     def _context(self, case: Case) -> Context:
-        """:raises ProfileError: a file that cannot be read, a word that is no version or daemon"""
+        """:raises ProfileError: a file that cannot be read, a value that is not a version or a daemon"""
         directory = os.path.dirname(case.file)
         key = (directory, case.context)
         known = self._contexts.get(key)
@@ -173,7 +173,7 @@ class Prover:
 def context_of(case: Case) -> Context:
     """What a test gives besides its domain.
 
-    :raises ProfileError: a file that cannot be read, a word that is no version or daemon
+    :raises ProfileError: a file that cannot be read, a value that is not a version or a daemon
     """
     given, directory = dict(case.context), os.path.dirname(case.file)
     texts: dict[str, tuple[str, ...]] = {}
