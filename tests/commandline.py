@@ -73,7 +73,7 @@ def run(argv: list[str], stdin: bytes | None = None, *, terminal: bool = False, 
     out, err = Stream(terminal=terminal), Stream()
     before = Path.cwd()
     shipped = virtProfile.language.search_path.shipped
-    virtProfile.language.search_path.shipped = lambda: Path("SHIPPED")  # the table has profiles of its own
+    virtProfile.language.search_path.shipped = lambda: "SHIPPED"  # the table has profiles of its own
     os.chdir(DATA)
     try:
         status = runcli(argv, stdin=came, stdout=out, stderr=err, environ=environ)

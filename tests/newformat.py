@@ -24,7 +24,7 @@ from virtProfile.format.grammar import Grammar
 from virtProfile.format.schema import DATA, PathNode, Schema
 
 TOP = Path(__file__).resolve().parents[1]
-BASELINE = DATA / "baseline.json"
+BASELINE = Path(DATA, "baseline.json")
 DOCUMENT = TOP / "docs" / "new-format.md"
 HEAD = """# What is new in libvirt's format
 
@@ -102,7 +102,7 @@ def decided(path: str, kind: str, schema: Schema) -> str:
     """What the curated facts say of several elements of a path; "" where there is nothing to say."""
     if not kind.startswith("many"):
         return ""
-    keyed = {way for way, *_ in rows(DATA / "keys.tsv")}
+    keyed = {way for way, *_ in rows(f"{DATA}/keys.tsv")}
     if path in keyed or any("*" in way for way in keyed if _ends(path, way)):
         key = node_at(schema, path).key
         return f"identified by {' + '.join(key)}" if key else "no key: identified by what they hold"

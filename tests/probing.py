@@ -23,7 +23,7 @@ from virtProfile.format.element import child_node
 from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA, PathNode, Schema
 
-TARGET = DATA / "probed.tsv"
+TARGET = Path(DATA, "probed.tsv")
 #: What each libvirt said, by version.
 RAW = Path(__file__).parent / "data" / "probed"
 NAME = "vp-probe"

@@ -224,7 +224,7 @@ def test_a_stronger_profile_gives_the_edit_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [row[0] for row in rows(DATA / "units.tsv") if row[0].startswith("memtune/")]
+    "path", [row[0] for row in rows(f"{DATA}/units.tsv") if row[0].startswith("memtune/")]
 )
 def test_a_size_that_libvirt_rounds_up_is_nobodys_edit(path: str) -> None:
     """100 MB become 97,657 KiB at define."""

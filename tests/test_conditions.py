@@ -603,7 +603,7 @@ def test_an_earlier_directory_replaces_the_same_version(tmp_path: Path) -> None:
         )
     store = virtProfile.ProfileStore([tmp_path / "first", tmp_path / "second"], check_owner=False)
     assert "<title>mine</title>" in virtProfile.apply(domain(), ["a"], store=store).xml
-    assert [(one.directory.name, one.shadowed) for one in store.listing()] == [
+    assert [(Path(one.directory).name, one.shadowed) for one in store.listing()] == [
         ("first", False),
         ("second", True),
     ]

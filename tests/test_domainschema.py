@@ -70,7 +70,7 @@ def test_every_row_names_a_path_that_exists() -> None:
 
 
 def test_every_row_has_a_source() -> None:
-    for file in sorted(DATA.glob("*.tsv")):
+    for file in sorted(Path(DATA).glob("*.tsv")):
         widths = {len(row) for row in rows(file)}
         assert len(widths) == 1, file
         assert all(row[-1].strip() for row in rows(file)), file

@@ -91,10 +91,10 @@ def test_the_directory_of_a_user_is_skipped_with_a_warning(place: Path, tmp_path
     profiles.mkdir(parents=True)
     (profiles / "p.xml").write_text(PROFILE)
     environ = {"XDG_CONFIG_HOME": str(config)}
-    assert profiles in search_path((), environ)
+    assert str(profiles) in search_path((), environ)
     owned(tmp_path / "home")
     warnings: list[str] = []
-    assert profiles not in search_path((), environ, warnings.append)
+    assert str(profiles) not in search_path((), environ, warnings.append)
     assert warnings == [
         f"the profiles in '{profiles}' are not used: '{tmp_path / 'home'}' belongs to another user, and this is root"
     ]

@@ -185,7 +185,7 @@ def test_a_snippet_for_a_cdrom_never_turns_a_disk_into_one() -> None:
 
 @pytest.mark.parametrize("table", ["singles", "respelled"])
 def test_every_row_has_a_source(table: str) -> None:
-    for row in rows(DATA / f"{table}.tsv"):
+    for row in rows(f"{DATA}/{table}.tsv"):
         assert len(row[-1]) > 20, row
 
 

@@ -15,8 +15,8 @@ from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA
 from virtProfile.format.values import UNITS as SIZE_UNITS
 
-UNITS = [row for row in rows(DATA / "units.tsv") if not row[0].startswith("*")]
-EXCLUSIONS = [(one, other) for one, other, *_ in rows(DATA / "exclusions.tsv")]
+UNITS = [row for row in rows(f"{DATA}/units.tsv") if not row[0].startswith("*")]
+EXCLUSIONS = [(one, other) for one, other, *_ in rows(f"{DATA}/exclusions.tsv")]
 SCALES = sorted(SIZE_UNITS)
 #: What tells repeated elements apart on the way to a value.
 KEYS = {

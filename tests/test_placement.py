@@ -413,7 +413,7 @@ def test_every_device_of_the_table_is_in_the_schema() -> None:
     from virtProfile.format.schema import DATA
 
     devices: Any = Schema.baseline().root.child("devices")
-    for tag, conditions, *_ in rows(DATA / "pcidevices.tsv"):
+    for tag, conditions, *_ in rows(f"{DATA}/pcidevices.tsv"):
         node = devices.child(tag)
         assert node is not None, tag
         for one in conditions.split(" ") if conditions != "-" else ():

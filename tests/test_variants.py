@@ -54,7 +54,7 @@ class Variants:
         self._bare: dict[tuple[str, str], bool] = {}
         self._rich: dict[tuple[str, str], Any] = {}
         self._belongs: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
-        for path, slot, what, keeps, _, when, *_ in rows(DATA / "probed.tsv"):
+        for path, slot, what, keeps, _, when, *_ in rows(f"{DATA}/probed.tsv"):
             if not holds(when, None if HOST.schema is None else HOST.schema.era):
                 continue
             self._belongs.setdefault((path, slot), []).append((what, keeps.split(" ")))

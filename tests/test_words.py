@@ -197,7 +197,7 @@ def test_the_list_is_in_groups(tmp_path: Path) -> None:
     (tmp_path / "mine.xml").write_text(
         "<profile name='mine' version='1'><title>T</title><add><vcpu>2</vcpu></add></profile>"
     )
-    lines = run(["--list", "--profile-dir", str(tmp_path), "--profile-dir", str(shipped())]).text.splitlines()
+    lines = run(["--list", "--profile-dir", str(tmp_path), "--profile-dir", shipped()]).text.splitlines()
     titles = [line for line in lines if line[:1].strip()]
     assert titles == [f"{title}:" for title in GROUPS]
     names = {line.split()[0]: line for line in lines if line.startswith("  ")}
@@ -240,7 +240,7 @@ def test_examples_of_help_name_profiles_that_exist() -> None:
     ]
     assert names
     for name in names:
-        assert (shipped() / f"{name}.xml").exists(), name
+        assert Path(shipped(), f"{name}.xml").exists(), name
 
 
 def test_the_record_is_one_line_of_a_diff() -> None:

@@ -45,6 +45,13 @@ def distrust(path: str | os.PathLike[str], uid: int | None = None) -> str:
     return ""
 
 
+def plain(path: str | os.PathLike[str]) -> str:
+    """A path without what changes nothing in it: ``//``, ``/./`` and a ``/`` at its end; ``..`` stays."""
+    path = os.fspath(path)
+    root = "/" if path.startswith("/") else ""
+    return root + "/".join(part for part in path.split("/") if part not in ("", ".")) or "."
+
+
 @lru_cache(maxsize=64)  # a store asks for the same few directories at every call
 def _upwards(path: str) -> tuple[str, ...]:
     """A path and all directories above it."""

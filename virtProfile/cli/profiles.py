@@ -13,7 +13,6 @@ from virtProfile.show.profile import facts, parameters, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.language.profile import Problem
@@ -51,7 +50,7 @@ def listing(
                     "version": row.profile.version,
                     "title": row.profile.title,
                     "file": row.profile.file,
-                    "directory": str(row.directory),
+                    "directory": row.directory,
                     "shadowed": row.shadowed,
                     "shadowed_by": by or None,
                     "drop_ins": list(row.drop_ins),
@@ -90,7 +89,7 @@ def _show_standing(out: Output, standing: Sequence[Standing]) -> None:
         out.write("".join(f"  {table}\n" for table in standing if table.file == file))
 
 
-def _remarks(row: Listed, by: str, own: Path) -> str:
+def _remarks(row: Listed, by: str, own: str) -> str:
     remarks = [] if row.directory == own else [f"in {row.directory}"]
     remarks += [f"hidden by {by}"] if by else []
     if row.profile.replaced_by:

@@ -63,12 +63,12 @@ class Slot(NamedTuple):
 
 @cache
 def _controllers() -> list[list[str]]:
-    return list(rows(DATA / "controllers.tsv"))
+    return list(rows(f"{DATA}/controllers.tsv"))
 
 
 @cache
 def _implied() -> list[list[str]]:
-    return list(rows(DATA / "implied-controllers.tsv"))
+    return list(rows(f"{DATA}/implied-controllers.tsv"))
 
 
 @cache

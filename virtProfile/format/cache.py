@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from hashlib import sha256
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ def digest_of(directory: Path) -> str:
     return total.hexdigest()
 
 
-def load_grammar(directory: Path, cache: Path | None) -> Grammar:
+def load_grammar(directory: str | PathLike[str], cache: str | PathLike[str] | None) -> Grammar:
     """The compiled grammar of a directory, from the cache where it is there and whole.
 
     :raises OSError: the schema files cannot be read
     """
+    directory = Path(directory)
     digest = digest_of(directory)
-    kept = None if cache is None else cache / f"schema-{digest}.json"
+    kept = None if cache is None else Path(cache) / f"schema-{digest}.json"
     if kept is not None:
         try:
             model = json.loads(read_own(kept))

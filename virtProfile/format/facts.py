@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 
 class PathFacts:
@@ -97,9 +97,21 @@ _NOTHING = PathFacts()
 _NONE: frozenset[str] = frozenset()
 
 
-def rows(path: Path) -> Iterator[list[str]]:
+def data_beside(module: str) -> str:
+    """The directory of a module's tables.
+
+    A text and no `pathlib.Path`: importing that would take a twentieth of the program's start.
+
+    :param module: its ``__file__``
+    """
+    return os.path.join(os.path.dirname(module), "data")
+
+
+def rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
     """The rows of a data file: tab-separated, "#" opens a comment line."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    with open(path, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    for line in lines:
         if line and not line.startswith("#"):
             yield line.split("\t")
 
@@ -204,59 +216,59 @@ class Facts:
         self.belongs.setdefault(f"{path}/{what}", []).append((element, slot, variant))
 
     @classmethod
-    def load(cls, directory: Path, era: str | None = None) -> Facts:
+    def load(cls, directory: str, era: str | None = None) -> Facts:
         """Read the data files of a directory, as far as they hold for a version of libvirt, see `holds`."""
         facts = cls()
-        for path, key, key_class, *_ in rows(directory / "keys.tsv"):
+        for path, key, key_class, *_ in rows(f"{directory}/keys.tsv"):
             parts = () if key == "-" else tuple(key.split("+"))
             facts._make(path).key = (parts, key_class)
-        for path, slots, keyed, *_ in rows(directory / "binding.tsv"):
+        for path, slots, keyed, *_ in rows(f"{directory}/binding.tsv"):
             facts._make(path).binding = frozenset(slots.split("+"))
             facts._make(path).keyed_conflict = keyed == "conflict"
-        for path, slot, words, *_ in rows(directory / "twins.tsv"):
+        for path, slot, words, *_ in rows(f"{directory}/twins.tsv"):
             facts._make(path).twins = (slot, frozenset(words.split(" ")))
-        for path, slot, *_ in rows(directory / "splits.tsv"):
+        for path, slot, *_ in rows(f"{directory}/splits.tsv"):
             facts._make(path).split = slot
             facts.splits += ((path, slot),)
-        for path, slot, value, provided, *_ in rows(directory / "implied.tsv"):
+        for path, slot, value, provided, *_ in rows(f"{directory}/implied.tsv"):
             entry = facts._make(path)
             entry.implied[slot] = value
             if provided != "-":
                 entry.provided[slot] = provided
-        for path, slot, depends, *_ in rows(directory / "dependents.tsv"):
+        for path, slot, depends, *_ in rows(f"{directory}/dependents.tsv"):
             facts._make(path).dependents[slot] = frozenset(depends.split("+"))
-        for path, slot, what, values, *_ in rows(directory / "variants.tsv"):
+        for path, slot, what, values, *_ in rows(f"{directory}/variants.tsv"):
             values, _, unless = values.partition(" unless ")
             known = frozenset(values.lstrip("!-").split(" ")) if values != "-" else _NONE
             pair = (_NONE, known) if values[0] == "!" else (known, _NONE)
             facts._belongs(path, slot, what, *pair, unless)
-        for path, slot, what, kept, refused, when, *_ in rows(directory / "probed.tsv"):
+        for path, slot, what, kept, refused, when, *_ in rows(f"{directory}/probed.tsv"):
             if holds(when, era):
                 pair = (frozenset(kept.split(" ")), frozenset(refused.split(" ")))
                 facts._belongs(path, slot, what, *pair, probed=True)
-        for path, slot, unit, default, *_ in rows(directory / "units.tsv"):
+        for path, slot, unit, default, *_ in rows(f"{directory}/units.tsv"):
             facts._make(path).unit[slot] = (unit, default)
-        for path, slots, *_ in rows(directory / "abi.tsv"):
+        for path, slots, *_ in rows(f"{directory}/abi.tsv"):
             facts._make(path).abi = frozenset("" if part == "." else part for part in slots.split("+"))
             facts.abi_slots |= facts._make(path).abi
         facts._load_what_is_one(directory)
-        for path, order, *_ in rows(directory / "order.tsv"):
+        for path, order, *_ in rows(f"{directory}/order.tsv"):
             facts._make(path).order = tuple(order.split(" "))
         facts.exclusions = tuple(
-            (row, other, source) for row, other, source, *_ in rows(directory / "exclusions.tsv")
+            (row, other, source) for row, other, source, *_ in rows(f"{directory}/exclusions.tsv")
         )
-        facts.needed = tuple(path for path, *_ in rows(directory / "needed.tsv"))
+        facts.needed = tuple(path for path, *_ in rows(f"{directory}/needed.tsv"))
         return facts
 
-    def _load_what_is_one(self, directory: Path) -> None:
+    def _load_what_is_one(self, directory: str) -> None:
         """What is one in effect, and what libvirt writes in two places."""
         facts = self
-        for path, parts_of_one, where, *_ in rows(directory / "singles.tsv"):
+        for path, parts_of_one, where, *_ in rows(f"{directory}/singles.tsv"):
             parts = () if parts_of_one == "-" else tuple(parts_of_one.split("+"))
             facts._make(path).singles += ((parts, where),)
-        for path, above, slot, by, word, *_ in rows(directory / "respelled.tsv"):
+        for path, above, slot, by, word, *_ in rows(f"{directory}/respelled.tsv"):
             facts._make(path).respelled += ((above, slot, by, word),)
             parent, _, tag = path.rpartition("/")
             facts._make(parent).respells[above] = (tag, slot, by, word)
-        for path, slot, words, dropped, *_ in rows(directory / "voided.tsv"):
+        for path, slot, words, dropped, *_ in rows(f"{directory}/voided.tsv"):
             facts._make(path).voided += ((slot, frozenset(words.split(" ")), tuple(dropped.split("+"))),)

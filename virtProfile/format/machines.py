@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from pathlib import Path
 
 from virtProfile.format.element import Element
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 
 #: What QEMU takes where nothing is said, by arch (libvirt, "virQEMUCapsGetPreferredMachine").
 DEFAULTS = {
@@ -64,7 +63,7 @@ def qemu_version(machine: str) -> int | None:
 @cache
 def _built_in() -> dict[tuple[str, str, str], frozenset[str]]:
     found: dict[tuple[str, str, str], frozenset[str]] = {}
-    for family, tag, slot, value, *_ in rows(Path(__file__).parent / "data" / "built-in.tsv"):
+    for family, tag, slot, value, *_ in rows(f"{data_beside(__file__)}/built-in.tsv"):
         key = tag, slot[1:], value
         found[key] = found.get(key, frozenset()) | {family}
     return found

@@ -68,7 +68,7 @@ _tables: dict[str, list[list[_Condition]]] = {}
 
 def _table() -> dict[str, list[list[_Condition]]]:
     if not _tables:
-        for tag, conditions, *_ in rows(DATA / "pcidevices.tsv"):
+        for tag, conditions, *_ in rows(f"{DATA}/pcidevices.tsv"):
             parsed = [] if conditions == "-" else [_condition(part) for part in conditions.split(" ")]
             _tables.setdefault(tag, []).append(parsed)
     return _tables

@@ -9,15 +9,16 @@ one node for each path, so what is found out about a path is found out once.
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from virtProfile.format.facts import Facts, rows
+from virtProfile.format.facts import Facts, data_beside, rows
 from virtProfile.format.grammar import Grammar, Summary, either, summarise
 from virtProfile.format.values import ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from os import PathLike
 
     from lxml import etree
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "PathNode", "Schema", "ValueType"]
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = data_beside(os.path.realpath(__file__))
 #: Values of one discriminator that are remembered.
 MAX_WORDS = 64
 
@@ -373,12 +374,13 @@ class Schema:
     def baseline(cls) -> Schema:
         """The shipped model of the newest known libvirt; loaded once."""
         if cls._baseline is None:
-            data = (DATA / "baseline.json").read_bytes()
+            with open(f"{DATA}/baseline.json", "rb") as file:
+                data = file.read()
             cls._baseline = cls(Grammar(json.loads(data), "baseline"), Facts.load(DATA))
         return cls._baseline
 
     @classmethod
-    def from_rng(cls, directory: str | Path, cache: str | Path | None = None) -> Schema:
+    def from_rng(cls, directory: str | PathLike[str], cache: str | PathLike[str] | None = None) -> Schema:
         """The schema of a directory of libvirt's RelaxNG files, with the baseline behind it.
 
         :param cache: a directory that keeps compiled grammars by digest
@@ -387,8 +389,8 @@ class Schema:
         from virtProfile.format.cache import load_grammar
 
         base = cls.baseline()
-        made = cls(load_grammar(Path(directory), None if cache is None else Path(cache)), base.facts, base)
-        eras = [(version, path) for version, path, *_ in rows(DATA / "eras.tsv")]
+        made = cls(load_grammar(directory, cache), base.facts, base)
+        eras = [(version, path) for version, path, *_ in rows(f"{DATA}/eras.tsv")]
         era = [version for version, path in eras if path == "-" or made._has(path)][-1]
         if era != eras[-1][0]:
             made = cls(made.grammar, Facts.load(DATA, era), base)

@@ -15,7 +15,7 @@ _PREDICATE = re.compile(r"\[(?:[^\]']|'[^']*')*\]")
 #: it is hidden only where it is the whole of a value.
 SHORTEST_PART = 4
 
-_ROWS = [tuple(row[0].split("/")) for row in rows(DATA / "secrets.tsv")]
+_ROWS = [tuple(row[0].split("/")) for row in rows(f"{DATA}/secrets.tsv")]
 #: (element, slot) -> names of the element above
 _SLOTS: dict[tuple[str, str], set[str]] = {}
 for *_above, _tag, _slot in _ROWS:

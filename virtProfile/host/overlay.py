@@ -8,7 +8,6 @@ the extension is data, and is put on the path, last, by who needs it.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 from virtProfile.files import shared
@@ -16,7 +15,9 @@ from virtProfile.files import shared
 
 def overlay_path() -> str | None:
     """The directory to put on a path, for ``import virtinst`` to be the extension; None: it is there."""
-    return None if importlib.util.find_spec("virtinst") else shared("overlay")
+    from importlib.util import find_spec  # few calls come here
+
+    return None if find_spec("virtinst") else shared("overlay")
 
 
 def join_overlay() -> None:

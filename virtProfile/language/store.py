@@ -13,7 +13,6 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from virtProfile.errors import (
@@ -25,7 +24,7 @@ from virtProfile.errors import (
     VersionError,
     nearest,
 )
-from virtProfile.files import distrust
+from virtProfile.files import distrust, plain
 from virtProfile.format.document import read_file
 from virtProfile.frozen import record, replace
 from virtProfile.language.parser import digest, parse_profiles
@@ -41,7 +40,7 @@ class Listed:
     """One profile of the listing. `shadowed` is replaced by one of an earlier directory."""
 
     profile: Profile
-    directory: Path
+    directory: str
     shadowed: bool
     drop_ins: tuple[str, ...] = ()
 
@@ -99,7 +98,7 @@ class ProfileStore:
                 f"ProfileStore takes a list of directories, not the single '{os.fsdecode(directories)}'",
                 hint="ProfileStore([DIRECTORY, …])",
             )
-        self.directories = [Path(directory) for directory in directories]
+        self.directories = [plain(directory) for directory in directories]
         self._check = (os.geteuid() == 0) if check_owner is None else check_owner
         #: directory -> (names of its files, their paths), as last seen
         self._paths: dict[str, tuple[list[str], list[str]]] = {}
@@ -212,7 +211,7 @@ class ProfileStore:
         rows: list[Any] = []
         try:
             for directory in self._existing():
-                files, drop_ins = self._listing(str(directory))
+                files, drop_ins = self._listing(directory)
                 if drop_ins:
                     return None
                 rows += files
@@ -267,11 +266,11 @@ class ProfileStore:
 
     # --- files ---------------------------------------------------------------
 
-    def _existing(self) -> list[Path]:
-        found: list[Path] = self._once("directories", "", self._find_directories)
+    def _existing(self) -> list[str]:
+        found: list[str] = self._once("directories", "", self._find_directories)
         return found
 
-    def _find_directories(self, _: str) -> list[Path]:
+    def _find_directories(self, _: str) -> list[str]:
         found = []
         for directory in self.directories:
             try:
@@ -283,7 +282,7 @@ class ProfileStore:
                 found.append(directory)
         return found
 
-    def _trust(self, path: str | Path, status: os.stat_result) -> None:
+    def _trust(self, path: str, status: os.stat_result) -> None:
         if not self._check:
             return
         if status.st_uid != os.geteuid() and status.st_uid != 0:
@@ -294,14 +293,14 @@ class ProfileStore:
             return
         raise _distrusted(fact, path)
 
-    def _trust_way(self, directory: Path) -> None:
+    def _trust_way(self, directory: str) -> None:
         """A directory, and those above it: who can write there can put another in its place."""
         fact = distrust(directory) if self._check else ""
         if fact:
             raise _distrusted(fact, directory)
 
-    def _files(self, directory: Path) -> list[str]:
-        return self._listing(str(directory))[0]
+    def _files(self, directory: str) -> list[str]:
+        return self._listing(directory)[0]
 
     def _listing(self, directory: str) -> tuple[list[str], bool]:
         """The profile files of a directory, and whether there are drop-ins."""
@@ -371,7 +370,7 @@ class ProfileStore:
         # Most files speak of others' profiles somewhere; a profile's own name is quoted, whole.
         return any(quoted[1:-1] == name or "&" in quoted for quoted in _NAMES.findall(text))
 
-    def _in_directory(self, directory: Path, name: str) -> list[Profile]:
+    def _in_directory(self, directory: str, name: str) -> list[Profile]:
         found: dict[str, Profile] = {}
         for path in self._files(directory):
             own = os.path.basename(path) == f"{name}.xml"
@@ -402,9 +401,9 @@ class ProfileStore:
     def _drop_in_files(self, name: str) -> list[str]:
         found = []
         for directory in self._existing():
-            folder = directory / f"{name}.d"
-            if folder.is_dir():
-                self._trust(folder, folder.stat())
+            folder = f"{directory}/{name}.d"
+            if os.path.isdir(folder):
+                self._trust(folder, os.stat(folder))
                 found.extend(self._files(folder))
         return sorted(found, key=lambda path: (os.path.basename(path), path))
 
@@ -491,7 +490,7 @@ class OverlayStore:
         return self.behind.one_look()
 
 
-def directories_of(store: Store) -> Sequence[Path]:
+def directories_of(store: Store) -> Sequence[str]:
     """Where a store looks for profiles; nothing of one that is not made of directories."""
     while isinstance(store, OverlayStore):
         store = store.behind
@@ -505,7 +504,7 @@ def _untrusted(problem: Exception, path: str) -> bool:
     )
 
 
-def _distrusted(fact: str, path: str | Path) -> PolicyError:
+def _distrusted(fact: str, path: str) -> PolicyError:
     culprit = fact.split("'")[1]
     return PolicyError(
         f"{fact}, so root does not use its profiles",

@@ -98,12 +98,10 @@ def _domain_capabilities(connection: Connection, text: str, name: str) -> str | 
 
 def host_schema(needed: bool = True) -> Schema | None:
     """The schema of the libvirt that is installed here, None where there is none and no need."""
-    from pathlib import Path
-
     from virtProfile.format.schema import Schema
 
     for directory in SCHEMA_DIRECTORIES:
-        if (Path(directory) / "domain.rng").exists():
+        if os.path.exists(f"{directory}/domain.rng"):
             return Schema.from_rng(directory, _cache())
     if not needed:
         return None

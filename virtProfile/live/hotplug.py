@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -18,7 +17,7 @@ from lxml import etree
 from virtProfile.errors import CompletionError, InvalidDomainError, ProfileSyntaxError
 from virtProfile.format.document import VIRTUNED_NS, parse
 from virtProfile.format.element import Element, attributes
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.pci import (
     EXPANDERS,
     PC_OWN_SLOTS,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from virtProfile.result import Result
 
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 #: The profile that a device file becomes.
 DEVICE_PROFILE = "virt-profile.device"
@@ -184,7 +183,7 @@ def _free(topology: Topology, family: str | None) -> tuple[int, int] | None:
 @cache
 def _rules() -> dict[str, list[tuple[Any, bool, frozenset[str]]]]:
     found: dict[str, list[tuple[Any, bool, frozenset[str]]]] = {}
-    for tag, condition, plug, change, _ in rows(_DATA / "hotplug.tsv"):
+    for tag, condition, plug, change, _ in rows(f"{_DATA}/hotplug.tsv"):
         holds = etree.XPath("true()" if condition == "-" else condition)
         parts = frozenset() if change == "-" else frozenset(change.split("+"))
         found.setdefault(tag, []).append((holds, plug == "plug", parts))

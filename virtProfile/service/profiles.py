@@ -145,7 +145,7 @@ def answer_put(body: Body, store: ProfileStore) -> Json:
             f"version '{profile.version}' cannot be kept", hint="letters, digits, . _ + -"
         )
     for entry in store.listing():
-        theirs = entry.directory.resolve() != directory.resolve()
+        theirs = Path(entry.directory).resolve() != directory.resolve()
         by_hand = Path(entry.profile.file).name != f"{name}@{entry.profile.version}.xml"
         if entry.profile.name == name and (theirs or by_hand):
             raise TakenError(

@@ -32,13 +32,13 @@ from virtProfile.errors import (
     nearest,
 )
 from virtProfile.format.document import parse
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 from virtProfile.host.overlay import overlay_path
 from virtProfile.language.requests import profile_wish
 from virtProfile.language.store import ProfileStore
 from virtProfile.service.policy import check, check_profiles
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 #: Seconds for one run of a program; a request of profiles takes two.
 SECONDS = 8
@@ -98,7 +98,7 @@ def _check_applied(options: Sequence[tuple[str, str | None]], xml: str, store: P
 @cache
 def _known() -> Mapping[tuple[str, str], str]:
     """(program, option) -> the words that its value may have."""
-    table = rows(_DATA / "serviceoptions.tsv")
+    table = rows(f"{_DATA}/serviceoptions.tsv")
     return {(program, name): words for name, programs, words, *_ in table for program in programs}
 
 

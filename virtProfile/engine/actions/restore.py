@@ -369,7 +369,7 @@ def _means(node: Node, slot: str, value: str, other: str) -> bool:
 @cache
 def _first() -> dict[str, tuple[str, str]]:
     """path -> (part, value of it) of the things that have to be before their like."""
-    return {path: (part, value) for path, part, value, _ in rows(DATA / "first.tsv")}
+    return {path: (part, value) for path, part, value, _ in rows(f"{DATA}/first.tsv")}
 
 
 def _after(parent: Element, node: Node | None, want: Want, element: Element) -> Element | None:

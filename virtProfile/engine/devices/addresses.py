@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -28,21 +27,19 @@ if TYPE_CHECKING:
     from virtProfile.engine.devices.workspace import Workspace
     from virtProfile.engine.tree.ownership import Writer
 
-_DATA = Path(__file__).parent / "data"
-
 
 @cache
 def _moves() -> dict[tuple[str, str], tuple[str, frozenset[str]]]:
     """(element of a device, its last tag) -> the slot whose change voids the address, for which values."""
     return {
         (tag, slot.rpartition("/")[0]): (slot.rpartition("/")[2], frozenset(words.split(" ")) - {"-"})
-        for tag, slot, words, _ in rows(_DATA / "moves.tsv")
+        for tag, slot, words, _ in rows(f"{DATA}/moves.tsv")
     }
 
 
 @cache
 def _models() -> list[list[str]]:
-    return list(rows(DATA / "machine-models.tsv"))
+    return list(rows(f"{DATA}/machine-models.tsv"))
 
 
 def moved(work: Workspace) -> Iterator[tuple[Element, Writer]]:

@@ -8,12 +8,11 @@ true, and who takes the last port away takes the console along.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.devices.iothreads import wished
 from virtProfile.engine.tree.ownership import THE_DEFINITION
-from virtProfile.format.element import PRESENCE, Element, attributes, child
+from virtProfile.format.element import PRESENCE, Element, attributes, child, copied
 
 if TYPE_CHECKING:
     from virtProfile.engine.devices.workspace import Workspace
@@ -75,7 +74,7 @@ def _mirror(work: Workspace, console: Element, serial: Element) -> None:
         tree.remove(below, [writer])
     after = None
     for below in [below for tag in _SHARED for below in serial.iterchildren(tag)]:
-        new = copy.deepcopy(below)
+        new = copied(below)
         new.tail = None
         tree.insert(console, after, new, writer)
         after = new

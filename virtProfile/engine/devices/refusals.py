@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.devices.iothreads import wished
@@ -19,14 +18,14 @@ from virtProfile.engine.tree.ownership import THE_DEFINITION
 from virtProfile.errors import MissingContextError
 from virtProfile.format.buses import bus_of, name_of
 from virtProfile.format.element import PRESENCE, TEXT, Element, attributes, child, parent_of, text_of
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.values import decimal
 
 if TYPE_CHECKING:
     from virtProfile.engine.devices.workspace import Workspace
     from virtProfile.engine.tree.ownership import Writer
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 #: ISA serial ports that QEMU has; libvirt defines more, and the start fails.
 MAX_SERIAL = 4
@@ -384,7 +383,7 @@ def _not_x86(work: Workspace) -> None:
 
 @cache
 def _listed() -> list[tuple[list[str], str, str, str, list[str]]]:
-    found = rows(_DATA / "domcaps.tsv")
+    found = rows(f"{_DATA}/domcaps.tsv")
     return [
         (path.split("/"), slot, where, enum, besides.split(" "))
         for path, slot, where, enum, besides, _ in found

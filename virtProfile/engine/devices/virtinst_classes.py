@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -20,13 +19,13 @@ from virtProfile.engine.tree.validate import lacks
 from virtProfile.errors import MissingContextError
 from virtProfile.format.buses import letters
 from virtProfile.format.element import Element, child
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 
 if TYPE_CHECKING:
     from virtProfile.format.schema import Node
     from virtProfile.host.context import Context
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 #: Prefixes of disks' names without a limit to speak of.
 _LONG = ("vd", "sd", "xvd")
@@ -50,7 +49,7 @@ class ClassFacts:
 
 @cache
 def _facts() -> dict[str, ClassFacts]:
-    return {tag: ClassFacts(*columns) for tag, *columns, _ in rows(_DATA / "classes.tsv")}
+    return {tag: ClassFacts(*columns) for tag, *columns, _ in rows(f"{_DATA}/classes.tsv")}
 
 
 def missing(device: Element, node: Node) -> list[str]:

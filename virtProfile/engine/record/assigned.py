@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from virtProfile.engine.record.companions import is_companion, written_beside
@@ -31,8 +30,8 @@ from virtProfile.format.element import (
     resolve,
     text_of,
 )
-from virtProfile.format.facts import rows
-from virtProfile.format.schema import PathNode
+from virtProfile.format.facts import data_beside, rows
+from virtProfile.format.schema import DATA, PathNode
 from virtProfile.format.values import prefixed, to_bytes
 from virtProfile.language.profile import DEFINITION_PRIORITY
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from virtProfile.engine.record.model import Written
     from virtProfile.format.schema import Node
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 #: What says what a thing without a key is.
 _WHAT = ("type", "bus")
 
@@ -49,7 +48,7 @@ _WHAT = ("type", "bus")
 @cache
 def _readded() -> dict[str, str]:
     """path -> XPath that holds for what libvirt writes there by itself."""
-    return {path: test for path, test, _ in rows(_DATA / "readded.tsv")}
+    return {path: test for path, test, _ in rows(f"{_DATA}/readded.tsv")}
 
 
 @cache
@@ -57,7 +56,7 @@ def _readded_values() -> dict[tuple[str, str], frozenset[str]]:
     """(path, slot) -> the values that libvirt writes there by itself, "*" where it may be any."""
     return {
         (path, slot): frozenset(values.split(" "))
-        for path, slot, values, _ in rows(_DATA / "readded-values.tsv")
+        for path, slot, values, _ in rows(f"{_DATA}/readded-values.tsv")
     }
 
 
@@ -71,7 +70,7 @@ def writes_itself(node: Node, slot: str, value: str) -> bool:
 def _buses() -> dict[tuple[str, str, str], frozenset[str]]:
     """(device, element below it or "", slot) whose change voids the address -> for which words."""
     found = {}
-    for tag, slot, words, _ in rows(Path(__file__).parent.parent / "devices" / "data" / "moves.tsv"):
+    for tag, slot, words, _ in rows(f"{DATA}/moves.tsv"):
         below, _, name = slot.rpartition("/")
         found[tag, below, name] = frozenset(words.split(" ")) - {"-"}
     return found

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.element import Element, attributes, child, elements_at, parent_of
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 
 if TYPE_CHECKING:
     from virtProfile.engine.record.model import Record, Recorded
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 
 class Companion:
@@ -52,7 +51,7 @@ _known: dict[str, Companion] = {}
 
 def _companions() -> dict[str, Companion]:
     if not _known:
-        for name, itself, slots, needs, becomes, *_ in rows(_DATA / "companions.tsv"):
+        for name, itself, slots, needs, becomes, *_ in rows(f"{_DATA}/companions.tsv"):
             _known[name] = Companion(name, itself, slots, needs, becomes)
     return _known
 
@@ -147,7 +146,7 @@ class _Beside:
 
 @cache
 def _beside() -> dict[str, _Beside]:
-    return {name: _Beside(*facts) for name, *facts, _ in rows(_DATA / "with-variant.tsv")}
+    return {name: _Beside(*facts) for name, *facts, _ in rows(f"{_DATA}/with-variant.tsv")}
 
 
 def _written_beside_now(tree: WorkTree) -> Iterator[tuple[str, str, bool]]:

@@ -9,7 +9,6 @@ as something of what was written is still there.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -18,7 +17,7 @@ from virtProfile.engine.record.model import read_place
 from virtProfile.engine.tree.effort import Effort
 from virtProfile.format import machines
 from virtProfile.format.element import TEXT, child_node, part_node, read, read_part, same_value, text_of
-from virtProfile.format.facts import rows
+from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.values import same_size
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from virtProfile.format.element import Element
     from virtProfile.format.schema import Node, Schema
 
-_DATA = Path(__file__).parent / "data"
+_DATA = data_beside(__file__)
 
 
 class Located:
@@ -219,7 +218,7 @@ def _resolved() -> dict[tuple[str, str], tuple[str, etree.XPath]]:
     """(path, slot) -> (what libvirt writes where the slot says nothing, for which elements)."""
     return {
         (path, slot): (value, etree.XPath(f"boolean({where})", smart_strings=False))
-        for path, slot, value, where, _ in rows(_DATA / "resolved.tsv")
+        for path, slot, value, where, _ in rows(f"{_DATA}/resolved.tsv")
     }
 
 
@@ -234,7 +233,7 @@ def _dropped() -> dict[tuple[str, str], etree.XPath]:
     """(path, slot) -> for which elements libvirt drops it."""
     return {
         (path, "" if slot == "-" else slot): etree.XPath(f"boolean({where})", smart_strings=False)
-        for path, slot, where, _ in rows(_DATA / "dropped.tsv")
+        for path, slot, where, _ in rows(f"{_DATA}/dropped.tsv")
     }
 
 

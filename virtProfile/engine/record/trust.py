@@ -251,7 +251,7 @@ class _Reach:
             for tag in ("controller", *machines.built_in_tags()):
                 self._things.add(f"devices/{tag}")
                 self._named.add(f"devices/{tag}")
-            for _, tag, place, *_ in rows(DATA / "machine-models.tsv"):
+            for _, tag, place, *_ in rows(f"{DATA}/machine-models.tsv"):
                 self._named.add(f"devices/{tag}/{_element(place)}".rstrip("/"))
 
     def _note_displays(self, branch: Any) -> None:

@@ -8,7 +8,6 @@ wrong is an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -22,6 +21,7 @@ from virtProfile.format.element import (
     attributes,
     child,
     container,
+    copied,
     parent_of,
     text_of,
 )
@@ -152,9 +152,9 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
     for top in tree.root.iterchildren("*"):
         if top is devices:
             part = etree.SubElement(copy, "devices", attributes(devices))
-            part.extend(deepcopy(device) for device in devices.iterchildren("*") if device in kept)
+            part.extend(copied(device) for device in devices.iterchildren("*") if device in kept)
         else:
-            copy.append(deepcopy(top))
+            copy.append(copied(top))
     problems = list(schema.validate(copy))
     if not problems and not any(isinstance(part, etree._Element) for part in form):
         if len(_valid) >= MAX_FORMS:
