@@ -253,6 +253,8 @@ def held(element: Element, node: Node, slot: str, written: Written) -> bool:
     value = written.text if slot == TEXT else written.attrs.get(slot[1:])
     if value is None:
         return False
+    if not node.unit and value == (text_of(element) if slot == TEXT else element.get(slot[1:])):
+        return True
     for number, (unit, default) in node.unit.items():
         if slot in (number, unit):  # a number and its unit are one value
             amount = written.text if number == TEXT else written.attrs.get(number[1:])

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from lxml import etree
@@ -47,6 +48,8 @@ MAX_PROFILES = 1000
 #: Characters of all places, written out for each of their words.
 MAX_PLACES = 16 * 1024 * 1024
 MAX_PLACE = 16 * 1024
+#: Longer places are read anew each time, so that what is remembered has a bound.
+MAX_KNOWN = 256
 #: Steps of one place, and how deep an element in the record may be.
 MAX_DEPTH = 64
 #: Warnings about single parts that cannot be read.
@@ -90,10 +93,19 @@ def read_place(text: str) -> tuple[Step, ...]:
 
     :raises ValueError: it is none
     """
-    steps: list[Step] = []
-    position = 0
     if len(text) > MAX_PLACE:
         raise ValueError(text)
+    return _known_steps(text) if len(text) <= MAX_KNOWN else _steps(text)
+
+
+@lru_cache(maxsize=4096)  # the VMs of a fleet have the same places, and one call asks twice
+def _known_steps(text: str) -> tuple[Step, ...]:
+    return _steps(text)
+
+
+def _steps(text: str) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    position = 0
     while position < len(text):
         found = _STEP.match(text, position)
         if found is None or len(steps) >= MAX_DEPTH:
