@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lxml import etree
 
 import virtProfile
@@ -60,6 +62,13 @@ def wish(name: str, **more: Any) -> dict[str, Any]:
     """A selection of the profile, with the params that it cannot do without."""
     params = {**REQUIRED.get(name, {}), **more.pop("params", {})}
     return {"name": name, "params": params, **more}
+
+
+#: Of tests that need it: it is the distribution's, for the distribution's Python.
+needs_virtinst = pytest.mark.skipif(
+    not (importlib.util.find_spec("gi") and importlib.util.find_spec("libvirt")),
+    reason="virtinst cannot be imported: this Python lacks the distribution's gi or libvirt",
+)
 
 
 def context(osinfo: str | None = None) -> Context:

@@ -11,10 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import library
 import pytest
 from completing import apply, at_priority, disks, domain
 from lxml import etree
 
+import virtProfile
 from virtProfile.errors import CompletionError, ConflictError, InvalidDomainError
 from virtProfile.format import buses
 
@@ -354,3 +356,20 @@ def test_the_newest_virtinst_says_the_same() -> None:
 def test_names_go_on_behind_the_last(own: str, name: str) -> None:
     vm = domain("".join(disks("sata", 1, ord(letter) - 97) for letter in own))
     assert disk_of(apply(vm, add("<disk device='cdrom'/>"))).find("target").get("dev") == name
+
+
+@pytest.mark.parametrize("profile", [None, "sata-disk"])
+def test_a_full_bus_is_reported_for_a_few(profile: str | None) -> None:
+    """The address of a drive has controllers up to 99: 600 SATA disks."""
+    text = domain(disks("virtio" if profile else "sata", 640))
+    wishes = [library.wish(profile, priority=100)] if profile else []
+    context = library.context()
+    with pytest.raises(CompletionError) as caught:
+        virtProfile.apply(text, wishes, store=library.store(), context=context, complete=profile is None)
+    lines = [str(one) for one in (caught.value, *caught.value.others)]
+    assert len(lines) == 6
+    whose = f" of profile '{profile}'" if profile else ""
+    where = "sata-disk.xml:" if profile else "--complete: "
+    assert f"disk sdwc{whose} cannot work: no sata slot is free: taken by disk sda, " in lines[0]
+    assert where in lines[0]
+    assert all(" more" in line and len(line) < 300 for line in lines)

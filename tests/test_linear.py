@@ -222,6 +222,55 @@ def test_equal_wishes_for_equal_devices(tmp_path: Path) -> None:
     assert growth(run, 100) < 2.3
 
 
+#: What a weaker profile does, and what of it a stronger one takes back.
+TAKEN_BACK = {
+    "repeated": (
+        "<add repeat='{n}'><devices><redirdev bus='usb' type='spicevmc'/></devices></add>",
+        "<remove><devices><redirdev/></devices></remove>",
+    ),
+    "repeated, selected": (
+        "<add repeat='{n}'><devices><input type='tablet' bus='usb'/></devices></add>",
+        "<remove select=\"devices/input[@bus='usb']\"/>",
+    ),
+    "attributes": (
+        "<add each='devices/disk'><disk><driver cache='none'/></disk></add>",
+        "<remove select='devices/disk/driver/@cache'/>",
+    ),
+    "elements": (
+        "<add each='devices/disk'><disk><iotune><total_bytes_sec>30000</total_bytes_sec></iotune></disk></add>",
+        "<remove select='devices/disk/iotune'/>",
+    ),
+    "defaults": (
+        "<default><devices><disk><driver cache='none'/><iotune><total_bytes_sec>3000</total_bytes_sec></iotune>"
+        "</disk></devices></default>",
+        "<remove select='devices/disk/driver/@cache'/><remove select='devices/disk/iotune'/>",
+    ),
+    "all or nothing": (
+        "<add each='devices/disk' whole='yes'><disk><driver cache='none'/><serial>x</serial></disk></add>",
+        "<remove select='devices/disk/driver/@cache'/>",
+    ),
+}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("what", TAKEN_BACK)
+def test_work_of_taking_back_grows_with_what_was_done(tmp_path: Path, what: str, again: bool) -> None:
+    weak, strong = TAKEN_BACK[what]
+
+    def run(count: int) -> Callable[[], object]:
+        for name, actions in (("weak", weak), ("strong", strong)):
+            text = f"<profile name='{name}{count}'>{actions.replace('{n}', str(count))}</profile>"
+            (tmp_path / f"{name}{count}.xml").write_text(text)
+        store = virtProfile.ProfileStore([tmp_path])
+        text = domain("virtio disks", count)
+        wishes = [{"name": f"weak{count}", "priority": 10}, {"name": f"strong{count}", "priority": 20}]
+        if again:
+            text = virtProfile.apply(text, wishes[:1], store=store).xml
+        return lambda: virtProfile.apply(text, wishes, store=store)
+
+    assert steepness(run, 20) < 2.25
+
+
 @pytest.mark.parametrize("name", ["pc", "rng", "sata-disk"])
 def test_expressions_of_the_facts_are_linear_too(name: str) -> None:
     """What libxml2 does makes no calls: here it is the time that counts."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import json
 import os
@@ -24,9 +25,12 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
 import daemon  # noqa: E402
+import library  # noqa: E402
 from daemon import PROFILES, TOP, VM, Service, served  # noqa: E402
 
 import virtProfile  # noqa: E402
+from virtProfile.service.pool import Pool  # noqa: E402
+from virtProfile.service.worker import Limits, Settings  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +152,7 @@ def test_time_ends_the_request_and_its_worker(tmp_path: Path) -> None:
         assert "virt_profile_worker_restarts_total 1" in running.ask("GET", "/metrics")[1].decode()
 
 
+@library.needs_virtinst
 def test_full_queue_is_refused_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1", "--queue", "1") as running:
         body = json.dumps(
@@ -180,6 +185,7 @@ def test_full_queue_is_refused_at_once(tmp_path: Path) -> None:
         assert all(headers["retry-after"] == "1" for status, headers in found if status == 503)
 
 
+@library.needs_virtinst
 def test_ends_gracefully(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1") as running:
         body = {
@@ -369,3 +375,38 @@ def test_without_fastapi_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ)
     assert done.returncode == 1
     assert "needs FastAPI and uvicorn" in done.stderr and "pip install" in done.stderr
+
+
+@library.needs_virtinst
+def test_a_worker_keeps_nothing_of_what_it_completed() -> None:
+    """Devices that are completed leave objects in cycles: they do not pile up until memory ends."""
+    script = f"""
+import gc, json, sys
+sys.path[:0] = [{str(TOP)!r}, {str(TOP / "tests" / "bench")!r}]
+import bench
+from virtProfile.service import handlers, worker
+store = worker.CallersStore(({str(TOP / "profiles")!r},))
+worker._warm(store)
+one = {{"xml": bench.domain(100), "profiles": ["rng"], "complete": True}}
+for body in (one, [one] * 9):
+    status, answer = handlers.answered("apply", json.dumps(body).encode(), store)
+    assert status == 200 and b'"error"' not in answer
+    print(len(gc.get_objects()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    one, ten = map(int, done.stdout.split())
+    assert ten < one + 120_000  # 470,000 more, where nobody looks for cycles
+
+
+def test_a_worker_that_has_grown_is_replaced() -> None:
+    settings = Settings((str(TOP / "profiles"),), limits=Limits(resident=1))
+
+    async def ask() -> int:
+        pool = Pool(settings, 1)
+        for _ in range(3):
+            assert (await pool.ask("apply", "", json.dumps({"xml": VM}).encode())).status == 200
+        restarts = pool.restarts
+        await pool.close()
+        return restarts
+
+    assert asyncio.run(ask()) == 3

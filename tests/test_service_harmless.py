@@ -361,7 +361,9 @@ def test_shipped_profiles_work_through_the_service(name: str) -> None:
             result = virtProfile.apply(
                 text, [library.wish(name)], store=library.store(), context=library.context()
             )
-        except virtProfile.ProfileError:
+        except virtProfile.ProfileError as wrong:
+            if "No module named" in str(wrong):
+                pytest.skip(f"virtinst cannot be imported: {wrong.message}")
             continue  # it does not fit that VM
         count += 1
         if not allowed(result.input, result.xml):

@@ -21,6 +21,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
+import library  # noqa: E402
 from daemon import KIND, TOP, VM, Service, served  # noqa: E402
 from uvicorn.protocols.http.flow_control import FlowControl  # noqa: E402
 
@@ -84,7 +85,13 @@ BODIES: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(
-    "route, body, status, code", [one[1:] for one in BODIES], ids=[one[0] for one in BODIES]
+    "route, body, status, code",
+    [
+        pytest.param(
+            *one[1:], id=one[0], marks=library.needs_virtinst if one[0] == "path of the host" else ()
+        )
+        for one in BODIES
+    ],
 )
 def test_body(service: Service, route: str, body: Any, status: int, code: str) -> None:
     found, error, headers = service.ask("POST", f"/v1/{route}", body)

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,9 @@ PROFILES = ["rng", "virtio-disk", "linux-clock"]
 RATE = 8.0
 #: Seconds that a request may take.
 LIMIT = 3
+#: MiB that a worker may take.
+MEMORY = 512
+WORKERS = 3
 
 
 def token(name: str) -> str:
@@ -160,7 +164,18 @@ async def answer(reader: asyncio.StreamReader) -> int:
     return int(found.split()[1])
 
 
-def measure(seconds: float, place: str, workers: int = 3, lead: float = 0) -> dict[str, Any]:
+def largest(pid: int) -> float:
+    """MiB of address space of the largest worker: that is what is limited."""
+    found = 0
+    for one in measured.tree(pid):
+        with suppress(OSError, IndexError):
+            limits = Path(f"/proc/{one}/limits").read_text()
+            if re.search(rf"^Max address space +{MEMORY << 20} ", limits, re.MULTILINE):
+                found = max(found, int(Path(f"/proc/{one}/statm").read_text().split()[0]))
+    return found * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure(seconds: float, place: str, workers: int = WORKERS, lead: float = 0) -> dict[str, Any]:
     """A run of so many seconds on a service of its own.
 
     :param lead: seconds at the begin of which times do not count: who is hostile shows in them
@@ -170,7 +185,7 @@ def measure(seconds: float, place: str, workers: int = 3, lead: float = 0) -> di
     tokens.chmod(0o600)
     path = f"{place}/sock"
     words = ["--socket", path, "--token-file", str(tokens), "--profile-dir", str(TOP / "profiles")]
-    words += ["--workers", str(workers), "--seconds", str(LIMIT), "--quiet"]
+    words += ["--workers", str(workers), "--seconds", str(LIMIT), "--memory", str(MEMORY), "--quiet"]
     log = Path(place, "log")
     with log.open("w") as stream:
         served = subprocess.Popen([sys.executable, str(TOP / "virt-profiled"), *words], stderr=stream)
@@ -183,6 +198,7 @@ def measure(seconds: float, place: str, workers: int = 3, lead: float = 0) -> di
         asyncio.run(alone.run(hostile=False))
         load = Load(path, seconds, lead)
         sizes: list[int] = []
+        workers_sizes: list[int] = []
 
         async def run() -> None:
             watching = asyncio.create_task(watch())
@@ -191,9 +207,11 @@ def measure(seconds: float, place: str, workers: int = 3, lead: float = 0) -> di
 
         async def watch() -> None:
             while True:
-                await asyncio.sleep(max(seconds / 30, 0.5))
+                await asyncio.sleep(max(seconds / 60, 0.5))
                 with suppress(OSError):
                     sizes.append(round(await asyncio.to_thread(measured.memory, served.pid)))
+                    each = await asyncio.to_thread(largest, served.pid)
+                    workers_sizes.append(round(each))
 
         asyncio.run(run())
         metrics = asyncio.run(_metrics(path))
@@ -207,6 +225,7 @@ def measure(seconds: float, place: str, workers: int = 3, lead: float = 0) -> di
         **{f"alone_{name}_ms": figure for name, figure in quantiles(alone.times).items()},
         "hostile": dict(load.hostile),
         "memory_mib": sizes,
+        "largest_mib": max(workers_sizes),
         "log_bytes": log.stat().st_size,
         "metrics": metrics,
     }
@@ -232,7 +251,7 @@ def main() -> None:
     logging.getLogger("asyncio").disabled = True  # of connections that the service cut
     parser = argparse.ArgumentParser(description="honest callers beside hostile ones")
     parser.add_argument("--seconds", type=float, default=180)
-    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         print(json.dumps(measure(options.seconds, place, options.workers), indent=1))

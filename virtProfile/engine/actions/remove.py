@@ -343,8 +343,9 @@ class Remover:
             found = [
                 hit for hit in self.hits(absence, written) if (hit.element, hit.slot) not in absence.kept
             ]
+            made = {new for new, what in slots if what == PRESENCE}
             for hit in found:
-                self._give_way(hit, slots, mark, absence, writer)
+                self._give_way(hit, slots, made, mark, absence, writer)
             if found:
                 slots = set(self.tree.written_since(mark))
 
@@ -352,13 +353,13 @@ class Remover:
         self,
         hit: Hit,
         written: set[tuple[Element, str]],
+        made: set[Element],
         mark: int,
         absence: Absence,
         writer: Writer,
     ) -> None:
         """Take back what makes `hit` match, as far as the last action made it."""
         tree, element, slot = self.tree, hit.element, hit.slot
-        made = {new for new, what in written if what == PRESENCE}
         parent = element.getparent()
         if parent is None:
             return

@@ -8,6 +8,8 @@ the rendering is repeated with that unit kept out.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 from virtProfile.engine.actions.match import State, group_holds, leaf_state
@@ -47,17 +49,6 @@ class Unit:
         """The same in all renderings."""
         return (self.step.writer.origin.profile, self.step.writer.number, self.name)
 
-    def holds(self, loss: Loss) -> bool:
-        """Is the loss one of this unit?"""
-        if loss.loser is not self.step.writer:
-            return False
-        element: Element | None = loss.element
-        while self.thing is not None and element is not self.thing:
-            if element is None:
-                return False
-            element = element.getparent()
-        return True
-
 
 class Whole:
     """Carries out units that are all or nothing."""
@@ -90,20 +81,31 @@ class Whole:
         if not was_effective:
             arbiter.effective.discard(writer)
         arbiter.losses[losses:] = lost
-        self._report(unit, deciding)
+        self._report(unit, deciding, lost)
 
     def broken(self) -> dict[UnitKey, Sequence[Writer]]:
         """Units of the first action that lost something after they had taken effect."""
+        theirs = self._losses()
         first: Step | None = None
         found: dict[UnitKey, Sequence[Writer]] = {}
-        for unit, losses in self._done:
+        for unit, begin in self._done:
             if first is not None and unit.step is not first:
                 continue
-            for loss in self.arbiter.losses[losses:]:
-                if unit.holds(loss):
-                    first = unit.step
-                    found[unit.key] = loss.winners
-                    break
+            losses = theirs.get((unit.step.writer, unit.thing), [])
+            at = bisect_left(losses, begin, key=itemgetter(0))
+            if at < len(losses):
+                first = unit.step
+                found[unit.key] = losses[at][1].winners
+        return found
+
+    def _losses(self) -> dict[tuple[Writer, Element | None], list[tuple[int, Loss]]]:
+        """What the writers of `_done` lost in each element, and in any (None), with the loss's number."""
+        writers = {unit.step.writer for unit, _ in self._done}
+        found: dict[tuple[Writer, Element | None], list[tuple[int, Loss]]] = {}
+        for number, loss in enumerate(self.arbiter.losses):
+            if loss.loser in writers:
+                for element in (None, loss.element, *loss.element.iterancestors()):
+                    found.setdefault((loss.loser, element), []).append((number, loss))
         return found
 
     def _open(self, unit: Unit) -> Sequence[Writer]:
@@ -121,12 +123,15 @@ class Whole:
                 return [THE_DEFINITION]
         return ()
 
-    def _report(self, unit: Unit, winners: Sequence[Writer]) -> None:
-        """Everything of the unit that was not reported yet."""
+    def _report(self, unit: Unit, winners: Sequence[Writer], lost: Sequence[Loss]) -> None:
+        """Everything of the unit that was not reported yet.
+
+        :param lost: what was
+        """
         if unit.want is None:
             return
         writer, arbiter = unit.step.writer, self.arbiter
-        known = {(loss.element, loss.rest) for loss in arbiter.losses if loss.loser is writer}
+        known = {(loss.element, loss.rest) for loss in lost}
         thing = self.tree.root if unit.thing is None else unit.thing
         removes = unit.step.action.kind == Kind.REMOVE
         for element, rest, wanted, has in self._wishes(thing, unit.want):

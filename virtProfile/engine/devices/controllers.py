@@ -10,6 +10,7 @@ exists, else on one that is made for it.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,15 @@ SCSI_MODEL = "virtio-scsi"
 _ROOMY = {"ide": "bus='sata' or bus='scsi'", "fdc": "another bus", "sata": "bus='scsi'"}
 
 
+#: Drives that are named where their bus is full: of those on it, and of those that find no room.
+_NAMED = 6
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
 class Controllers:
     """Slots of one rendering; what is taken is worked out once and kept up."""
 
@@ -59,6 +69,8 @@ class Controllers:
         self._indexes: dict[str, Sequence[int]] = {}
         #: buses whose controllers cannot all be made
         self._beyond: set[str] = set()
+        #: drives for which their bus had no room: the first few are reported
+        self._refused: Counter[tuple[str, Writer]] = Counter()
 
     def _there(self, kind: str) -> dict[int, Element]:
         """The controllers of a type by index; not to be changed."""
@@ -105,7 +117,10 @@ class Controllers:
         slot = self._former(device, bus, writer) or self._free(bus, taken)
         slot = slot or self._on_new(device, bus, writer)
         if slot is None:
-            names = ", ".join(sorted(name_of(drive) for drive in taken.values()))
+            self._refused[bus, writer] += 1
+            if self._refused[bus, writer] > _NAMED:
+                return
+            names = _some(sorted(name_of(drive) for drive in taken.values()))
             room = _ROOMY.get(bus, "another bus")
             self.work.fail(
                 device, writer, f"no {bus} slot is free: taken by {names}", f"use {room}, which has room"
@@ -141,7 +156,7 @@ class Controllers:
         family = self.work.family or ""
         most = capacity(bus, "", family).most
         there = self._there(bus)
-        if most is None or len(there) < most:
+        if most is None or max(there, default=-1) + 1 < most:
             return True
         return self._free(bus, self._slots(bus)) is not None
 
@@ -192,9 +207,10 @@ class Controllers:
             return slot
         there = self._there(bus)
         most = capacity(bus, "", self.work.family or "").most
-        if most is not None and len(there) >= most:
+        index = max(there, default=-1) + 1
+        if most is not None and index >= most:
             return None
-        self.make(bus, max(there, default=-1) + 1, device, writer)
+        self.make(bus, index, device, writer)
         return self._free(bus, self._slots(bus))
 
     def _write_down(self, bus: str, device: Element, writer: Writer) -> None:

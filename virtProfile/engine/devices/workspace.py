@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.devices.storage import Sizes
 from virtProfile.engine.record.locate import held, pairs, slots
-from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
+from virtProfile.engine.tree.ownership import COMPLETER, THE_DEFINITION, Writer
 from virtProfile.errors import CompletionError
 from virtProfile.format import machines
 from virtProfile.format.buses import QEMU, Slot, bus_of, name_of
@@ -195,11 +195,12 @@ class Workspace:
 
     def fail(self, device: Element, cause: Writer, fact: str, hint: str) -> None:
         """The device cannot work."""
-        name = cause.origin.profile
-        self.refuse(f"{name_of(device)} of profile '{name}' cannot work: {fact}", cause, hint)
+        origin = cause.origin
+        whose = f" of profile '{origin.profile}'" if origin.file != COMPLETER.origin.file else ""
+        self.refuse(f"{name_of(device)}{whose} cannot work: {fact}", cause, hint)
 
     def refuse(self, fact: str, cause: Writer, hint: str) -> None:
-        where = f"{cause.origin.file}:{cause.origin.line}"
+        where = f"{cause.origin.file}:{cause.origin.line}" if cause.origin.line else cause.origin.file
         self.actions.unmet.append(CompletionError(fact, hint=hint, where=where))
 
     # --- who uses a kind of controller -----------------------------------------

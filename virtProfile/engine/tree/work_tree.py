@@ -17,6 +17,7 @@ presence.
 from __future__ import annotations
 
 from collections import defaultdict
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.effort import Effort
@@ -25,7 +26,7 @@ from virtProfile.engine.tree.ownership import THE_DEFINITION
 from virtProfile.format.element import PRESENCE, TEXT, attributes, parent_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
     from virtProfile.engine.tree.ownership import Writer
     from virtProfile.format.document import Document
@@ -96,6 +97,8 @@ class WorkTree:
         "secrets_lost",
         "effort",
         "_log",
+        "_places",
+        "_placed",
         "_index",
         "_own",
         "_floor",
@@ -148,7 +151,12 @@ class WorkTree:
         self.counted: tuple[int, int] | None = None
         #: what the call may still compare with a record
         self.effort = Effort(len(document.elements))
+        #: What was done, in order. An entry stays where it is until all behind it are taken back too: one
+        #: that is taken back alone becomes ``void``, and ``back`` notes where the first of such stood.
         self._log: list[tuple[Any, ...]] = []
+        #: element -> where its entries stand in the log, of the first `_placed` of them
+        self._places: dict[Element | None, list[int]] = {}
+        self._placed = 0
         self._index = document.index
         self._own = document.index
         #: how the tables stood when the floor was laid; None where the input is the definition
@@ -388,30 +396,41 @@ class WorkTree:
             self.graves[element] = self.revived.pop(element)
         parent_of(element).remove(element)
         if self.created.pop(element, None) is not None:
-            self._log = [entry for entry in self._log if not (entry[0] == "insert" and entry[2] is element)]
+            self._void(at for at in self._entries(element) if self._log[at][0] == "insert")
 
     def _undo_within(self, element: Element) -> None:
         """Take back what was done in an element since it was revived; it stands there still."""
-        start = next(
-            at
-            for at in range(len(self._log) - 1, -1, -1)
-            if self._log[at][0] == "revive" and self._log[at][1] is element
-        )
-        kept: list[tuple[Any, ...]] = []
+        start = next(at for at in reversed(self._entries(element)) if self._log[at][0] == "revive")
+        undone = [start]
+        waiting: list[int] = []  # negative: the last entry first
+        seen: set[Element] = set()
         stood: dict[Element, Grave] = {}  # parts that went again
-        for entry in reversed(self._log[start + 1 :]):
-            if entry[1] is not element and all(above is not element for above in entry[1].iterancestors()):
-                kept.append(entry)
+
+        def look_at(part: Element, end: int) -> None:
+            for inner in part.iter("*"):
+                if inner not in seen:
+                    seen.add(inner)
+                    for at in self._entries(inner):
+                        if start < at < end:
+                            heappush(waiting, -at)
+
+        look_at(element, len(self._log))
+        while waiting:
+            at = -heappop(waiting)
+            entry = self._log[at]
+            if entry[0] == "void" or not _is_within(entry[1], element):
                 continue
             self._undo(entry)
-            if entry[0] == "remove" and entry[3] in self.graves:
-                stood[entry[3]] = self.graves.pop(entry[3])
+            undone.append(at)
+            if entry[0] == "remove":
+                if entry[3] in self.graves:
+                    stood[entry[3]] = self.graves.pop(entry[3])
+                look_at(entry[3], at)
             elif entry[0] == "revive":
                 self.revived.pop(entry[1], None)
                 stood.pop(entry[1], None)
                 self.graves[entry[1]] = entry[2]
-        kept.reverse()
-        self._log[start:] = kept
+        self._void(undone)
 
     def forget(self, element: Element, slot: str) -> None:
         """Take back one value of a new element."""
@@ -451,33 +470,50 @@ class WorkTree:
         for entry in self._log[mark:]:
             if entry[0] == "insert":
                 made.append(entry[2])
-            elif entry[0] in ("remove", "revive"):
+            elif entry[0] in ("remove", "revive") or (entry[0] == "back" and entry[2] < mark):
                 return None
         return made
 
-    def undo_slots(self, mark: int, slots: Container[tuple[Element, str]]) -> None:
+    def undo_slots(self, mark: int, slots: Set[tuple[Element, str]]) -> None:
         """Take back those writes since `mark` that set one of `slots`."""
-        kept: list[tuple[Any, ...]] = []
-        for entry in reversed(self._log[mark:]):
-            if entry[0] == "attribute":
-                drop = (entry[1], "@" + entry[2]) in slots
-            elif entry[0] in ("text",):
-                drop = (entry[1], TEXT) in slots
-            elif entry[0] == "claims":
-                drop = (entry[1], entry[2]) in slots
-            else:
-                drop = False
-            if drop:
-                self._undo(entry)
-            else:
-                kept.append(entry)
-        kept.reverse()
-        self._log[mark:] = kept
+        undone: list[int] = []
+        for element in {element for element, _ in slots}:
+            for at in reversed(self._entries(element)):
+                if at < mark:
+                    break
+                if _written_slot(self._log[at]) in slots:
+                    self._undo(self._log[at])
+                    undone.append(at)
+        self._void(undone)
+
+    def _entries(self, element: Element) -> list[int]:
+        """Where the log has what was done to an element, or made it."""
+        for at in range(self._placed, len(self._log)):
+            self._places.setdefault(_whose(self._log[at]), []).append(at)
+        self._placed = len(self._log)
+        return self._places.get(element, [])
+
+    def _void(self, places: Iterable[int]) -> None:
+        """Entries of the log that were taken back count no longer."""
+        first = len(self._log)
+        for at in places:
+            first = min(first, at)
+            self._log[at] = ("void", _whose(self._log[at]))
+        if first < len(self._log):
+            self._log.append(("back", None, first))
+
+    def _pop(self) -> tuple[Any, ...]:
+        """The last entry of the log, which goes."""
+        entry = self._log.pop()
+        if len(self._log) < self._placed:
+            self._places[_whose(entry)].pop()
+            self._placed -= 1
+        return entry
 
     def undo_since(self, mark: int) -> None:
         """Take back everything since `mark`; what is tried and not wanted."""
         while len(self._log) > mark:
-            entry = self._log.pop()
+            entry = self._pop()
             self._undo(entry)
             if entry[0] == "revive" and entry[1] in self.revived:
                 self.graves[entry[1]] = self.revived.pop(entry[1])
@@ -487,7 +523,7 @@ class WorkTree:
         floor = self._floor
         mark = 0 if floor is None else floor[0]
         while len(self._log) > mark:
-            self._undo(self._log.pop())
+            self._undo(self._pop())
         self.claims.clear()
         self.claimed_by.clear()
         self.removed.clear()
@@ -605,6 +641,28 @@ def _removed_from(known: tuple[Element, list[Writer]]) -> Element:
 
 def _buried_in(grave: Grave) -> Element:
     return grave.parent
+
+
+def _whose(entry: tuple[Any, ...]) -> Element | None:
+    """The element that an entry of the log is about: of a new one, that itself."""
+    element: Element | None = entry[2] if entry[0] == "insert" else entry[1]
+    return element
+
+
+def _written_slot(entry: tuple[Any, ...]) -> tuple[Element, str] | None:
+    """Which value an entry of the log set, or whose owners; None where it is about something else."""
+    if entry[0] == "attribute":
+        return entry[1], "@" + entry[2]
+    if entry[0] == "text":
+        return entry[1], TEXT
+    return (entry[1], entry[2]) if entry[0] == "claims" else None
+
+
+def _is_within(part: Element | None, element: Element) -> bool:
+    """Is an element the other, or inside it?"""
+    while part is not None and part is not element:
+        part = part.getparent()
+    return part is not None
 
 
 def _written(element: Element, slot: str) -> bool:
