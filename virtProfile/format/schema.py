@@ -55,7 +55,9 @@ class Node(Protocol):
     singles: tuple[tuple[tuple[str, ...], str], ...]
     respelled: tuple[tuple[str, str, str, str], ...]
     respells: dict[str, tuple[str, str, str, str]]
+    kept: tuple[tuple[str, str, str], ...]
     voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...]
+    voids: dict[str, tuple[str, str, frozenset[str]]]
     keyed_conflict: bool
 
     @property
@@ -114,7 +116,9 @@ class PathNode:
         "singles",
         "respelled",
         "respells",
+        "kept",
         "voided",
+        "voids",
         "keyed_conflict",
         "abi",
         "attrs",
@@ -180,7 +184,9 @@ class PathNode:
         self.singles = facts.singles
         self.respelled = facts.respelled
         self.respells = facts.respells
+        self.kept = facts.kept
         self.voided = facts.voided
+        self.voids = facts.voids
         self.keyed_conflict = facts.keyed_conflict
         self.abi = facts.abi
         self.order = facts.order or tuple(summary.children)
@@ -473,7 +479,9 @@ class ForeignNode:
     abi: frozenset[str] = frozenset()
     singles: tuple[tuple[tuple[str, ...], str], ...] = ()
     respelled: tuple[tuple[str, str, str, str], ...] = ()
+    kept: tuple[tuple[str, str, str], ...] = ()
     voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = ()
+    voids: dict[str, tuple[str, str, frozenset[str]]] = {}
     respells: dict[str, tuple[str, str, str, str]] = {}
     keyed_conflict = False
     newer = False
