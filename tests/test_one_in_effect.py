@@ -89,6 +89,68 @@ def test_the_definitions_address_stays_below_its_priority(embedded_qemu: Any, ha
         assert [(one.wanted, one.winner) for one in result.overridden][0][1] == "definition"
 
 
+AUTO = " autoport='yes'"
+DEFAULTS = {
+    "an element": "<listen type='address' address='0.0.0.0'/>",
+    "an element without an address": "<listen type='address'/>",
+    "none": "<listen type='none'/>",
+    "a socket": "<listen type='socket' socket='/tmp/vp.sock'/>",
+    "an attribute": " listen='0.0.0.0'",
+}
+
+
+def display(kind: str, more: str, attributes: str = "") -> str:
+    inner = "" if more.startswith(" ") else more
+    return f"<graphics type='{kind}'{attributes}{more if not inner else ''}>{inner}</graphics>"
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("kind", ["vnc", "spice"])
+@pytest.mark.parametrize("attributes", ["", AUTO, " port='5907'"])
+@pytest.mark.parametrize("has", [True, False], ids=["has", "gets"])
+def test_a_default_says_where_a_display_listens(
+    embedded_qemu: Any, default: str, kind: str, attributes: str, has: bool
+) -> None:
+    """Given at the first apply, not when libvirt has written an element without an address beside it."""
+    plain = display(kind, "", attributes)
+    action = f"<default>{devices(display(kind, DEFAULTS[default]))}</default>"
+    text = vm(plain if has else "")
+    profile = f"<profile name='p' version='1'>{'' if has else add(devices(plain))}{action}</profile>"
+    store = MemoryStore([profile])
+    open_to_all = "0.0.0.0" in DEFAULTS[default] and (kind == "vnc" or bool(attributes))
+    made = virtProfile.apply(text, ["p"], store=store)
+    assert ("'0.0.0.0'" in made.xml.partition("<devices>")[2]) == open_to_all
+    embedded_qemu.domainXMLToNative("qemu-argv", made.xml)
+    round_trip(embedded_qemu, text, {"name": "p"}, store)
+
+
+def test_a_default_for_each_display_leaves_one_with_a_port() -> None:
+    """A display that listens on none has no port: what the definition has, stays."""
+    action = "<default each='devices/graphics'><graphics><listen type='none'/></graphics></default>"
+    assert (
+        "<listen" not in apply(vm("<graphics type='vnc' port='5901'/>"), action).xml.partition("<devices>")[2]
+    )
+    assert "<listen type='none'/>" in apply(vm("<graphics type='vnc'/>"), action).xml
+
+
+@pytest.mark.parametrize("action", ["add", "default"])
+def test_a_port_needs_a_display_that_listens(embedded_qemu: Any, action: str) -> None:
+    """libvirt drops the port of a display that listens on none: it is kept out, or the none is."""
+    text = define(embedded_qemu, vm(DISPLAYS["none"].replace("vnc", "spice")))
+    wish = f"<{action}>{devices(display('spice', '', AUTO))}</{action}>"
+    store = MemoryStore([f"<profile name='p' version='1'>{wish}</profile>"])
+    kept = virtProfile.apply(text, ["p"], store=store)
+    assert not kept.changed
+    hints = [one.hint for one in kept.overridden]
+    assert hints == (
+        ["listen/@type is 'none', which excludes it; --override lets the profile win"] * (action == "add")
+    )
+    for priority in (0, 120):
+        round_trip(embedded_qemu, text, {"name": "p", "priority": priority}, store)
+    won = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store)
+    assert ("autoport='yes'" in won.xml.partition("<devices>")[2]) == (action == "add")
+
+
 def test_a_removed_address_is_no_attribute_either(embedded_qemu: Any) -> None:
     text = define(embedded_qemu, vm(DISPLAYS["an element"]))
     result = apply(

@@ -26,7 +26,9 @@ class PathFacts:
         "singles",
         "respelled",
         "respells",
+        "kept",
         "voided",
+        "voids",
         "keyed_conflict",
     )
 
@@ -50,8 +52,12 @@ class PathFacts:
         self.singles: tuple[tuple[tuple[str, ...], str], ...] = ()
         #: (slot of the parent, slot, discriminator, its value): a value that stands on the parent too
         self.respelled: tuple[tuple[str, str, str, str], ...] = ()
+        #: (slot, value, XPath on the parent): where libvirt keeps an element with such a value
+        self.kept: tuple[tuple[str, str, str], ...] = ()
         #: (slot, values, slots of the parent): what libvirt drops from the parent for such a value
         self.voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = ()
+        #: `voided` from the parent's side: its slot -> (tag of the child, slot, values)
+        self.voids: dict[str, tuple[str, str, frozenset[str]]] = {}
         #: `respelled` from the parent's side: its slot -> (tag of the child, slot, discriminator, its value)
         self.respells: dict[str, tuple[str, str, str, str]] = {}
         #: two with the same key that are different things cannot both be there
@@ -266,9 +272,14 @@ class Facts:
         for path, parts_of_one, where, *_ in rows(f"{directory}/singles.tsv"):
             parts = () if parts_of_one == "-" else tuple(parts_of_one.split("+"))
             facts._make(path).singles += ((parts, where),)
-        for path, above, slot, by, word, *_ in rows(f"{directory}/respelled.tsv"):
+        for path, above, slot, by, word, where, *_ in rows(f"{directory}/respelled.tsv"):
             facts._make(path).respelled += ((above, slot, by, word),)
+            if where != "-":
+                facts._make(path).kept += ((by, word, where),)
             parent, _, tag = path.rpartition("/")
             facts._make(parent).respells[above] = (tag, slot, by, word)
         for path, slot, words, dropped, *_ in rows(f"{directory}/voided.tsv"):
-            facts._make(path).voided += ((slot, frozenset(words.split(" ")), tuple(dropped.split("+"))),)
+            those = frozenset(words.split(" "))
+            facts._make(path).voided += ((slot, those, tuple(dropped.split("+"))),)
+            parent, _, tag = path.rpartition("/")
+            facts._make(parent).voids.update(dict.fromkeys(dropped.split("+"), (tag, slot, those)))

@@ -56,7 +56,9 @@ class Node(Protocol):
     singles: tuple[tuple[tuple[str, ...], str], ...]
     respelled: tuple[tuple[str, str, str, str], ...]
     respells: dict[str, tuple[str, str, str, str]]
+    kept: tuple[tuple[str, str, str], ...]
     voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...]
+    voids: dict[str, tuple[str, str, frozenset[str]]]
     keyed_conflict: bool
 
     @property
@@ -115,7 +117,9 @@ class PathNode:
         "singles",
         "respelled",
         "respells",
+        "kept",
         "voided",
+        "voids",
         "keyed_conflict",
         "abi",
         "attrs",
@@ -181,7 +185,9 @@ class PathNode:
         self.singles = facts.singles
         self.respelled = facts.respelled
         self.respells = facts.respells
+        self.kept = facts.kept
         self.voided = facts.voided
+        self.voids = facts.voids
         self.keyed_conflict = facts.keyed_conflict
         self.abi = facts.abi
         self.order = facts.order or tuple(summary.children)
@@ -475,7 +481,9 @@ class ForeignNode:
     abi: frozenset[str] = frozenset()
     singles: tuple[tuple[tuple[str, ...], str], ...] = ()
     respelled: tuple[tuple[str, str, str, str], ...] = ()
+    kept: tuple[tuple[str, str, str], ...] = ()
     voided: tuple[tuple[str, frozenset[str], tuple[str, ...]], ...] = ()
+    voids: dict[str, tuple[str, str, frozenset[str]]] = {}
     respells: dict[str, tuple[str, str, str, str]] = {}
     keyed_conflict = False
     newer = False

@@ -466,7 +466,7 @@ def compiled_action(action: Action, schema: Schema, branches: tuple[Snippet, ...
             schema,
             action.file,
             singles=kind != "remove",
-            respelled=kind == "add",
+            respelled=kind != "remove",
             repeated=repeated,
         )
 
@@ -483,7 +483,7 @@ def compiled_element(action: Action, schema: Schema, node: Node, branches: tuple
             action.file,
             checked=action.kind != "check",
             singles=action.kind != "remove",
-            respelled=action.kind == "add",
+            respelled=action.kind != "remove",
             repeated=action.repeat is not None,
         )
 

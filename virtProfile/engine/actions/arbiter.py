@@ -205,11 +205,29 @@ class Arbiter:
         at, missing = self.reach(thing, leaf.tags)
         return not missing and child(at, leaf.node.respells[leaf.slot][0]) is not None
 
+    def _is_void(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
+        """Does a child say something with which libvirt drops the value? A weaker child is taken away."""
+        tag, slot, words = leaf.node.voids.get(leaf.slot, ("", "", frozenset()))
+        at, missing = self.reach(thing, leaf.tags)
+        for below in list(at.iterchildren(tag)) if tag and not missing else ():
+            if below.get(slot[1:]) not in words:
+                continue
+            owners = self.tree.subtree_owners(below)
+            if any(owner.origin == writer.origin for owner in owners):
+                continue
+            if not self.beats(writer, owners) or writer.is_default:
+                if not writer.is_default or writer.hard:
+                    note = f"{tag}/{slot} is '{below.get(slot[1:])}', which excludes it"
+                    self.lose(at, leaf.slot, leaf.value, None, writer, owners, note)
+                return True
+            self.tree.remove(below, [writer])
+        return False
+
     def excluded(self, thing: Element, leaf: Leaf, writer: Writer) -> bool:
         """Is the fill kept out by a fact that excludes it? A weaker one is dropped."""
         if leaf.node.respells and self._is_said_below(thing, leaf, writer):
             return True
-        if self.unfit(thing, leaf, writer):
+        if self.unfit(thing, leaf, writer) or leaf.node.voids and self._is_void(thing, leaf, writer):
             return True
         others = self.excludes.get(leaf.full)
         if not others:

@@ -487,7 +487,7 @@ class Actions:
         for group in want.groups:
             if lost.covers(group.path):
                 continue
-            if candidates(thing, group):
+            if candidates(thing, group) or group.node.respelled:
                 self._default_group(thing, group, writer)
             else:
                 for wanted in group.wants:
@@ -584,6 +584,9 @@ class Actions:
         if group.node.key_class == "O" or is_foreign(group.node):
             return
         found = candidates(thing, group)
+        if not found and group.node.respelled:  # libvirt writes one by itself: it is a gap
+            if single.is_gap(self.arbiter, container(thing, group.tags), group.wants[0], writer):
+                self._append(thing, group, group.wants[0], writer)
         naming = group.node.key_class == "E" and len(found) > 1
         for element in found:
             for want in group.wants:

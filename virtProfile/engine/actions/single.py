@@ -70,6 +70,25 @@ def on_parent(node: Any, parent: Element) -> Iterator[tuple[str, dict[str, str]]
             yield above, {by: word, slot: value}
 
 
+def is_gap(arbiter: Arbiter, parent: Element | None, want: Want, writer: Writer) -> bool:
+    """May a default make the child? Not where the parent says it, or libvirt would not keep it."""
+    if parent is None:
+        return False
+    here = {leaf.slot: leaf.value for leaf in want.leaves if not leaf.tags}
+    said = list(on_parent(want.node, parent))
+    for above, values in said:
+        if all(value == values.get(slot) for slot, value in here.items()):
+            if all(owner.is_default for owner in arbiter.tree.owners(parent, above)):
+                arbiter.tree.claim(parent, above, writer)
+            arbiter.effective.add(writer)
+    if said or any(here.get(by) == word and not _holds(where)(parent) for by, word, where in want.node.kept):
+        return False
+    return not any(
+        here.get(slot) in words and any(parent.get(above[1:]) is not None for above in dropped)
+        for slot, words, dropped in want.node.voided
+    )
+
+
 def kept_by_parent(arbiter: Arbiter, parent: Element, want: Want, writer: Writer) -> bool:
     """Does a value on the parent say what is wanted, or keep it out? A weaker one is taken away."""
     for above, values in on_parent(want.node, parent):
