@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -265,6 +266,35 @@ def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert asyncio.run(run([1_000_000, 999_000]))
     assert not asyncio.run(run([1_000_000, 500_000]))
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["uvicorn-0.17", "newer"])
+def test_what_is_known_of_a_connection_reaches_the_application(
+    monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        seen.append(scope["state"])
+
+    monkeypatch.setattr(sockets.H11Protocol, "connection_made", lambda *_: None)
+    protocol = sockets.PatientProtocol.__new__(sockets.PatientProtocol)
+    protocol.app, protocol.server_state = app, SimpleNamespace()  # type: ignore[assignment]
+    if not older:
+        protocol.app_state = {"of": "lifespan"}
+    here, there = socket.socketpair()
+    certificate = {"subject": ((("commonName", "alice"),),)}
+    transport: Any = SimpleNamespace(get_extra_info={"socket": here, "peercert": certificate}.get)
+
+    async def run() -> None:
+        protocol.loop = asyncio.get_running_loop()
+        protocol.connection_made(transport)
+        await protocol.app({} if older else {"state": dict(protocol.app_state)}, None, None)
+
+    with here, there:
+        asyncio.run(run())
+    known = {"connection": protocol, "peer": "alice", "user": os.getuid()}
+    assert seen == [known if older else {"of": "lifespan", **known}]
 
 
 def test_what_is_held_is_bounded() -> None:

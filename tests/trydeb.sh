@@ -66,13 +66,14 @@ $get install /tmp/packages/virt-profile-service_*.deb >/dev/null
 ! command -v systemd-analyze >/dev/null || systemd-analyze verify /lib/systemd/system/virt-profiled.service 2>&1 | grep virt-profiled | grep -v "Command 'man" && fail "the unit"
 [ -L /etc/systemd/system/sockets.target.wants/virt-profiled.socket ] || fail "the socket is not enabled"
 . /etc/virt-profile/virt-profiled.env
-virt-profiled --socket /tmp/sock $VIRT_PROFILED_OPTIONS -q &
+virt-profiled --socket /tmp/sock $VIRT_PROFILED_OPTIONS -q 2>/tmp/service.log &
 service=$!
 for _ in $(seq 100); do [ -S /tmp/sock ] && break || sleep 0.1; done
 virt-xml -c test:///default test --edit --memory 128 --print-xml >/tmp/vm.xml
 virt-profile --server unix:///tmp/sock --input /tmp/vm.xml --profile rng | grep -q '<rng' || fail "the service's answer"
 kill $service
 wait $service || true
+! grep -E 'Exception|Error|Traceback' /tmp/service.log || fail "errors of the service"
 ok "the service $(virt-profiled --version) answers, on $(dpkg-query -W -f '${Package} ${Version} ' python3-fastapi python3-uvicorn)"
 echo "# mine" >>/etc/virt-profile/policy.toml
 dpkg -r virt-profile-service >/dev/null

@@ -79,13 +79,14 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "connection": self}
+        known: dict[str, Any] = {"connection": self}
         certificate = transport.get_extra_info("peercert")
         if certificate:
-            self.app_state["peer"] = common_name(certificate)
+            known["peer"] = common_name(certificate)
         user = _user(transport.get_extra_info("socket"))
         if user is not None:
-            self.app_state["user"] = user
+            known["user"] = user
+        self.app = _with_state(self.app, known)
         self._open = vars(self.server_state).setdefault("by_share", Connections())
         self._open.add(self)
         self._arm()
@@ -151,6 +152,19 @@ class PatientProtocol(H11Protocol):
             self.transport.abort()
         else:
             self._await_reader()
+
+
+def _with_state(app: Any, known: Mapping[str, Any]) -> Any:
+    """The application, with what is known of the connection in the state of each request.
+
+    Not by `app_state` of uvicorn's protocol, which Debian 12's uvicorn, 0.17, does not have.
+    """
+
+    async def with_state(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] = {**scope.get("state", {}), **known}
+        await app(scope, receive, send)
+
+    return with_state
 
 
 def _user(peer: socket.socket | None) -> int | None:
