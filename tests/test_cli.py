@@ -69,6 +69,7 @@ TABLE = (
     Case("unapply", "--input applied.xml --unapply sound --print-diff"),
     Case("unapply-all", "--input applied.xml --unapply all"),
     Case("unapply-exclude", "--input applied.xml --unapply cache --exclude --print-diff"),
+    Case("unapply-apply", "--input applied.xml --unapply sound --profile large --override --print-diff"),
     Case("unapply-unknown", "--input applied.xml --unapply cachee", 2),
     Case("exclude-alone", "--input applied.xml --exclude", 2),
     Case("explain-record", "--input gone.xml --explain"),

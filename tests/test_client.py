@@ -106,6 +106,11 @@ def test_diff_and_explain(client: Client) -> None:
 def test_life(client: Client) -> None:
     same(client.unapply(APPLIED), virtProfile.unapply(APPLIED, store=STORE))
     same(client.unapply(APPLIED, ["cache"], exclude=True), virtProfile.unapply(APPLIED, ["cache"], store=STORE, exclude=True))  # fmt: skip
+    more: dict[str, Any] = {"wishes": [{"name": "large"}], "override": True}
+    instead = client.unapply(APPLIED, ["cache"], **more)
+    assert [row.name for row in instead.applied if row.source == "caller"] == ["large"]
+    assert ">64<" in instead.xml
+    same(instead, virtProfile.unapply(APPLIED, ["cache"], store=STORE, **more))
     same(client.upgrade(APPLIED), virtProfile.upgrade(APPLIED, store=STORE))
     same(client.upgrade(APPLIED, ["cache"]), virtProfile.upgrade(APPLIED, ["cache"], store=STORE))
     status = client.status(APPLIED)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import virtProfile
 from virtProfile.errors import UsageError
 from virtProfile.language.store import ProfileStore
 from virtProfile.service import handlers, options
@@ -148,3 +149,16 @@ def test_words_of_the_policy_and_the_option(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=re.escape("--connect has no effect without --policy")):
         options.parse(["--connect", "test:///default"])
     assert options.parse(["--connect", "test:///default", "--policy", str(file)]).connect == "test:///default"
+
+
+def test_take_back_one_and_apply_another_in_one_step() -> None:
+    """As the command line does: what is named beside `unapply` is applied."""
+    from virtProfile.live.connection import Connection
+    from virtProfile.service.vms import _computed
+
+    store = ProfileStore([TOP / "profiles"])
+    applied = virtProfile.apply(XML, ["rng", "fast-disk"], store=store).xml
+    body = {"unapply": ["rng"], "profiles": ["watchdog"]}
+    with Connection("test:///default", read_only=True) as connection:
+        xml = _computed(body, store, connection, applied, NAME).xml
+    assert "<watchdog" in xml and "name='fast-disk'" in xml and "<rng" not in xml

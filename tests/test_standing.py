@@ -15,7 +15,9 @@ from test_overlay import PLACES
 from test_virtinstall import F37, URI, XML, program, version
 
 import virtProfile
+from virtProfile.cli.standing_profiles import StandingProfiles
 from virtProfile.errors import PolicyError, UsageError
+from virtProfile.host.context import Context
 from virtProfile.language import standing
 from virtProfile.language.requests import profile_wish
 from virtProfile.language.standing import read_standing, with_standing
@@ -144,6 +146,60 @@ def test_completing_a_sketch(tmp_path: Path) -> None:
     assert without.text == complete({}).text != complete(environ).text
     # an existing VM is nobody's new one
     assert run([], SKETCH, **environ).out == SKETCH
+
+
+def test_a_fleet(tmp_path: Path) -> None:
+    """Each VM gets what its tables say; what is said of it is said once, and is part of the call."""
+    text = (
+        "[[new]]\nprofiles = ['guest-agent']\n[[new]]\nname = 'web-*'\nprofiles = ['pvpanic', 'watchdog']\n"
+    )
+    environ = config(tmp_path, text)
+    place = tmp_path / "vms"
+    place.mkdir()
+    for name in ("db-1", "db-2", "web-1"):
+        (place / f"{name}.xml").write_bytes(SKETCH.replace(b"web-1", name.encode()))
+    words = ["--input", str(place), "--complete", "--profile-dir", str(SHIPPED), "--jobs", "1"]
+    words += ["--capabilities", f"{HOST}/capabilities.xml", "--profile", "watchdog,action=poweroff"]
+    files = f"profiles from {tmp_path}/virt-profile/config.toml"
+    done = run([*words, "--json"], **environ)
+    assert done.status == 0, done.err
+    rows = {Path(row["vm"]).stem: row for row in map(json.loads, done.text.splitlines())}
+    assert rows["db-1"]["standing"] == rows["db-2"]["standing"] == [f"{files}: guest-agent"]
+    assert rows["web-1"]["standing"] == [f"{files}: guest-agent, pvpanic"]
+    assert {row["name"]: row["source"] for row in rows["web-1"]["result"]["applied"]} == {
+        "guest-agent": "config",
+        "pvpanic": "config",
+        "watchdog": "caller",
+    }
+    assert [line for line in done.err.splitlines() if "config.toml" in line] == [
+        f"{files}: guest-agent",
+        f"{files}: guest-agent, pvpanic",
+    ]
+    report = str(tmp_path / "report")
+    assert run([*words, "--report", report], **environ).status == 0
+    config(tmp_path, "[[new]]\nprofiles = ['rng']\n")
+    assert "other options" in run([*words, "--report", report, "--resume"], **environ).err
+    without = run([*words, "--profile", "none", "--json"], **environ)
+    assert without.status == 0 and '"standing"' not in without.text and "config.toml" not in without.err
+    assert (
+        '"standing"' not in run([word for word in [*words, "--json"] if word != "--complete"], **environ).text
+    )
+
+
+def test_secrets_are_read_once(tmp_path: Path) -> None:
+    """Also where an engine is asked several times about a VM."""
+    (tmp_path / "p.xml").write_text(
+        "<profile name='password' version='1'><param name='word' secret='yes'/>"
+        "<add><devices><graphics type='vnc' passwd='{$word}'/></devices></add></profile>"
+    )
+    (tmp_path / "secret").write_text("hushhush\n")
+    environ = config(tmp_path, f"[[new]]\nprofiles = ['password,word=@{tmp_path}/secret']\n")
+    store: Any = ProfileStore([tmp_path])
+    asked = StandingProfiles(environ, store)
+    for _ in range(2):
+        wishes, lines = asked.join([], SKETCH.decode(), "a", Context())
+        assert [wish["params"] for wish in wishes] == [{"word": "hushhush"}]
+        assert lines == [f"profiles from {tmp_path}/virt-profile/config.toml: password"]
 
 
 def test_a_vm_that_keeps_a_profile_out() -> None:

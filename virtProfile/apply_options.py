@@ -127,7 +127,7 @@ class ApplyOptions:
         group=_EVERYDAY,
         help="let each --profile that names no priority override the VM definition (priority=100)",
         reported=True,
-        calls=("apply", "device", "hosts"),
+        calls=("apply", "device", "hosts", "unapply"),
         argument=Argument("override", "Let profiles without a priority override the VM definition."),
     )
     auto: bool = flag(

@@ -154,11 +154,17 @@ class Client:
         *,
         context: Context | None = None,
         exclude: bool = False,
+        wishes: Iterable[str | Mapping[str, Any]] = (),
+        override: bool = False,
         name: str = "<xml>",
     ) -> Result:
-        """As `virtProfile.unapply`."""
+        """As `virtProfile.unapply`; `wishes` are applied in the same step."""
+        wanted = list(wishes)
+        more = {"apply": wanted, "override": override} if wanted else {}
         words = _words(context)
-        return self._result(calls.UNAPPLY, xml, profiles=profiles, context=words, exclude=exclude, name=name)
+        return self._result(
+            calls.UNAPPLY, xml, profiles=profiles, context=words, exclude=exclude, name=name, **more
+        )
 
     def upgrade(
         self,

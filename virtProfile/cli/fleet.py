@@ -29,10 +29,12 @@ from virtProfile.errors import (
     together,
 )
 from virtProfile.frozen import replace
+from virtProfile.language.requests import NONE
 from virtProfile.show.terminal import Closed
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
+    from virtProfile.cli.standing_profiles import StandingProfiles
     from virtProfile.host.context import Context
     from virtProfile.language.store import ProfileStore
     from virtProfile.show.terminal import Output, Talk
@@ -103,8 +105,12 @@ class Fleet:
         given: Context,
         out: Output,
         talk: Talk,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """:raises UsageError: options that make no sense for a fleet."""
+        """:param environ: says where the user's standing profiles are
+        :raises UsageError: options that make no sense for a fleet
+        :raises ProfileError: the standing profiles cannot be read
+        """
         _check(options)
         self.options = options
         self.wishes = wishes
@@ -122,6 +128,13 @@ class Fleet:
         self.report: Report | None = None
         self.interrupted = False
         self.bar = Bar(talk)
+        self.standing: StandingProfiles | None = None
+        if options.complete and NONE not in options.profile:
+            from virtProfile.cli.standing_profiles import StandingProfiles
+
+            standing = StandingProfiles(environ or {}, store, talk.warning)
+            self.standing = standing if standing.tables else None
+        self.standing_lines: set[str] = set()
 
     def run(self) -> int:
         """:returns: the exit status."""
@@ -131,7 +144,7 @@ class Fleet:
         elif options.resume is not None:
             raise UsageError("--resume has no effect without --report")
         former: dict[signal.Signals, Any] = {}
-        work = FleetWork(options, self.wishes, self.store, self.given, self.report)
+        work = FleetWork(options, self.wishes, self.store, self.given, self.report, self.standing)
         self._warm()
         try:
             at_hand = AT_HAND if self.most is None else 1
@@ -166,7 +179,8 @@ class Fleet:
     def _call(self) -> dict[str, Any]:
         """What decides how VMs come out; secrets are not told."""
         profiles = [{**wish, "params": self._shown(wish)} for wish in self.wishes]
-        return {"profiles": profiles, **self.options.reported()}
+        standing = {} if self.standing is None else {"standing": [str(row) for row in self.standing.tables]}
+        return {"profiles": profiles, **standing, **self.options.reported()}
 
     def _shown(self, wish: Mapping[str, Any]) -> dict[str, str]:
         """The parameters of a wish, secret ones without their values."""
@@ -270,6 +284,8 @@ class Fleet:
     def _count(self, answer: bytes) -> None:
         status, _, line = answer.partition(b"\n")
         self.counts[status.decode()] += 1
+        if self.standing is not None:
+            self._note_standing(line)
         if self.report is not None:
             self.report.write(line)
         else:
@@ -284,6 +300,14 @@ class Fleet:
             self.failures += 1
             if self.most is not None and self.failures >= self.most:
                 self.workers.stop()
+
+    def _note_standing(self, line: bytes) -> None:
+        """Tell of each set of standing profiles once, not for every VM."""
+        for text in json.loads(line).get("standing", ()):
+            if text not in self.standing_lines:
+                self.standing_lines.add(text)
+                self.bar.clear()
+                self.talk.note(text)
 
     def _shown_line(self, line: bytes) -> str:
         return _line(json.loads(line), len(set(self.options.uris)) > 1)

@@ -32,6 +32,7 @@ from virtProfile.show.terminal import Talk, encoded
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
+    from virtProfile.cli.standing_profiles import StandingProfiles
     from virtProfile.language.store import ProfileStore
     from virtProfile.live.connection import Connection, Domain
 
@@ -70,12 +71,16 @@ class FleetWork:
         store: ProfileStore,
         given: Context,
         report: Report | None,
+        standing: StandingProfiles | None = None,
     ) -> None:
         self.options = options
-        self.wishes = list(wishes)
+        self.wishes = [dict(wish) for wish in wishes]
         self.store = store
         self.given = given
         self.report = report
+        self.standing = standing
+        #: what the standing profiles of the VM at hand are said to be from
+        self._standing_lines: list[str] = []
         self._connections: dict[str, Connection] = {}
         self._contexts: dict[Any, Context] = {}
         self._lock = tempfile.TemporaryFile()  # noqa: SIM115  # the processes are forks and share it
@@ -212,10 +217,14 @@ class FleetWork:
     # --- the engine --------------------------------------------------------------
 
     def _apply(self, text: str, name: str, context: Context) -> Result:
+        self._standing_lines = []
         options = self._options_for(text, name)
         if options is None:
             return Result(text, text, False)
-        return dispatch(options, self.wishes, text, store=self.store, context=context, name=name)
+        wishes = self.wishes
+        if self.standing is not None:
+            wishes, self._standing_lines = self.standing.join(wishes, text, name, context)
+        return dispatch(options, wishes, text, store=self.store, context=context, name=name)
 
     def _options_for(self, text: str, name: str) -> ApplyOptions | None:
         """The options without profiles to take back or upgrade that this VM has not; None: nothing is left.
@@ -250,6 +259,8 @@ class FleetWork:
             "applied": [f"{profile.label} {profile.version}" for profile in shown.applied],
             "kept_out": result.kept_out,
         }
+        if self._standing_lines:
+            row["standing"] = self._standing_lines
         if shown.skipped:
             row["skipped"] = [profile.name for profile in shown.skipped]
         if shown.warnings:

@@ -30,6 +30,7 @@ from virtProfile.show.terminal import Closed, Output, Talk, tell
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
+    from virtProfile.cli.standing_profiles import StandingProfiles
     from virtProfile.host.context import Context
     from virtProfile.host.fit import HostDocuments, Verdict
     from virtProfile.language.store import ProfileStore
@@ -133,7 +134,8 @@ class Run:
         self.environ = environ
         self._store: Any = None
         self._given: Context | None = None
-        self._standing: list[str] = []
+        self._standing: StandingProfiles | None = None
+        self._standing_lines: list[str] = []
 
     def run(self) -> int:
         options = self.options
@@ -224,7 +226,7 @@ class Run:
             from virtProfile.cli.fleet import Fleet
             from virtProfile.live.call_context import given
 
-            return Fleet(options, wishes, self.store, given(options), self.out, self.talk).run()
+            return Fleet(options, wishes, self.store, given(options), self.out, self.talk, self.environ).run()
         define = options.define
         if define is None:
             prints = options.has_of("output") or options.check
@@ -435,23 +437,19 @@ class Run:
         self, wishes: list[dict[str, Any]], text: str, name: str, context: Context
     ) -> list[dict[str, Any]]:
         """The wishes with the standing profiles of a VM that is made of a sketch; they are told once."""
-        from virtProfile.format.document import parse
         from virtProfile.language.requests import NONE
-        from virtProfile.language.standing import facts_of, read_standing, with_standing
 
         if NONE in self.options.profile:
             return wishes
-        standing = read_standing(self.environ, self.talk.warning)
-        if not standing:
-            return wishes
-        found, lines = with_standing(wishes, standing, facts_of(parse(text, name=name).root, context))
-        if lines and lines != self._standing:
+        if self._standing is None:
+            from virtProfile.cli.standing_profiles import StandingProfiles
+
+            self._standing = StandingProfiles(self.environ, self.store, self.talk.warning)
+        found, lines = self._standing.join(wishes, text, name, context)
+        if lines != self._standing_lines:
             for line in lines:
                 self.talk.note(line)
-            self._standing = lines
-            from virtProfile.live.call_context import read_secrets
-
-            read_secrets([wish for wish in found if wish.get("standing")], self.store)
+            self._standing_lines = lines
         return found
 
     def _context(self, text: str, name: str, connection: Connection | None) -> Context:

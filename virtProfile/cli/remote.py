@@ -81,13 +81,12 @@ class Remote:
     ) -> Result:
         """As `engine.dispatch.dispatch`; what is `local` is of no use there."""
         more: dict[str, Any] = {"context": context, "name": name}
-        if options.unapply and wishes:
-            raise UsageError("--server does not support --unapply with --profile", hint="make two calls")
+        wishes = [{key: value for key, value in wish.items() if key != "standing"} for wish in wishes]
         if options.unapply:
-            return self._client.unapply(text, options.unapply, **options.keywords("unapply"), **more)
+            words = options.keywords("unapply")
+            return self._client.unapply(text, options.unapply, wishes=wishes, **words, **more)
         if options.upgrade is not None:
             return self._client.upgrade(text, [options.upgrade] if options.upgrade else [], **more)
-        wishes = [{key: value for key, value in wish.items() if key != "standing"} for wish in wishes]
         return self._client.apply(text, wishes, **options.keywords("apply"), **more)
 
     def device(

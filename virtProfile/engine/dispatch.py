@@ -38,14 +38,7 @@ def dispatch(
     if options.unapply:
         from virtProfile.engine.lifecycle import unapply
 
-        return unapply(
-            text,
-            options.unapply,
-            **options.keywords("unapply"),
-            wishes=wishes,
-            override=options.override,
-            **more,
-        )
+        return unapply(text, options.unapply, **options.keywords("unapply"), wishes=wishes, **more)
     if options.upgrade is not None:
         from virtProfile.engine.lifecycle import upgrade
 

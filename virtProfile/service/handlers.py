@@ -149,8 +149,9 @@ def answer_explain(body: Body, store: ProfileStore) -> Json:
 def answer_unapply(body: Body, store: ProfileStore) -> Json:
     from virtProfile.engine.lifecycle import unapply
 
-    names, options = body.get("profiles", "all"), chosen(body, "exclude", "name")
-    result = unapply(body["xml"], names, store=store, context=context(body), trust="store", **options)
+    names, options = body.get("profiles", "all"), chosen(body, "exclude", "override", "name")
+    wishes, around = body.get("apply", ()), context(body)
+    result = unapply(body["xml"], names, wishes=wishes, store=store, context=around, trust="store", **options)
     return _shown(result, body)
 
 

@@ -203,7 +203,10 @@ def _computed(body: Body, store: ProfileStore, connection: Connection, xml: str,
         context = replace(context, schema=_host_schema())
     if "unapply" in body:
         back = body["unapply"]
-        return unapply(xml, back, store=store, context=context, trust="store")
+        wishes, override = body.get("profiles", ()), bool(body.get("override"))
+        return unapply(
+            xml, back, wishes=wishes, override=override, store=store, context=context, trust="store"
+        )
     options = chosen(body, *_FLAGS)
     return apply(xml, body.get("profiles", ()), store=store, context=context, trust="store", **options)
 

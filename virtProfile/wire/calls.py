@@ -298,7 +298,16 @@ PROBLEM_IN_FILE = Object(
 APPLY = Call("apply", APPLY_REQUEST, RESULT)
 UNAPPLY = Call(
     "unapply",
-    Object({"xml": XML}, {"profiles": Either((TEXT, NAMES)), "exclude": FLAG, **RESULT_WORDS}),
+    Object(
+        {"xml": XML},
+        {
+            "profiles": Either((TEXT, NAMES)),
+            "exclude": FLAG,
+            "apply": WISHES,
+            "override": FLAG,
+            **RESULT_WORDS,
+        },
+    ),
     RESULT,
 )
 UPGRADE = Call("upgrade", Object({"xml": XML}, {"profiles": NAMES, **RESULT_WORDS}), RESULT)
