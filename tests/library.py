@@ -105,7 +105,7 @@ def is_valid(xml: str) -> bool:
 def for_test_driver(xml: str) -> str:
     """The same for libvirt's test driver, which lets no type but its own in."""
     xml = re.sub("""type=(['"])(kvm|qemu)\\1""", "type='test'", xml, count=1)
-    if "<redirdev" in xml and "type='usb'" not in xml:
+    if "<redirdev" in xml and not re.search("""<controller[^>]* type=['"]usb['"]""", xml):
         # QEMU's driver adds this by itself, the test driver does not.
         xml = xml.replace("</devices>", "<controller type='usb' model='qemu-xhci'/></devices>")
     return xml
