@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,27 @@ def test_who_is_not_there(name: str) -> None:
     with Connection(DRIVER) as connection, pytest.raises(LibvirtError) as caught:
         connection.find(name)
     assert caught.value.hint
+
+
+def test_why_a_call_failed_survives_the_garbage_collector() -> None:
+    """A handle that it frees between a call and the reading of its error clears the error."""
+
+    class Holder:
+        """Garbage that only the collector frees."""
+
+        def __init__(self, handle: Any) -> None:
+            self.handle, self.itself = handle, self
+
+    before = gc.get_threshold()
+    with Connection("test:///default") as opened:
+        try:
+            for allocations in range(1, 300):
+                Holder(opened.handle.lookupByName("test"))
+                gc.set_threshold(1 + allocations % 40)
+                with pytest.raises(LibvirtError, match="no domain with the name"):
+                    opened.find("nowhere")
+        finally:
+            gc.set_threshold(*before)
 
 
 def test_nearest_names() -> None:

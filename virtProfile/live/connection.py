@@ -8,6 +8,7 @@ when a connection is opened and not before.
 from __future__ import annotations
 
 import fnmatch
+import gc
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -61,6 +62,22 @@ class _Later(Sequence[str]):
         return len(self._texts)
 
 
+def asked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What libvirt answers, with the error that it raised.
+
+    A thread has one last error in libvirt, which Python's binding reads when the call is over. A
+    handle that the garbage collector frees in between is a call of its own, and clears the error:
+    why the first call failed would be lost.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return function(*arguments)
+    finally:
+        if collects:
+            gc.enable()
+
+
 class Connection:
     """A connection to libvirt; use it in a ``with``.
 
@@ -84,7 +101,7 @@ class Connection:
         if uri is not None and _is_embedded(uri):
             libvirt.virEventRegisterDefaultImpl()  # this driver lives in our process
         try:
-            self._connection = libvirt.open(uri)
+            self._connection = asked(libvirt.open, uri)
         except libvirt.libvirtError as problem:
             if not read_only or not self._denied(problem):
                 raise _error(problem, _refused_hint(problem) or _connect_hint(uri)) from problem
@@ -100,7 +117,7 @@ class Connection:
 
     def _call(self, function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
         try:
-            return function(*arguments)
+            return asked(function, *arguments)
         except self._libvirt.libvirtError as problem:
             raise _error(problem, hint) from problem
 
@@ -122,7 +139,7 @@ class Connection:
             lookups.append((connection.lookupByUUIDString, wanted))
         for lookup, key in lookups:
             try:
-                handle = lookup(key)
+                handle = asked(lookup, key)
             except OverflowError:
                 continue
             except self._libvirt.libvirtError as problem:
@@ -197,8 +214,11 @@ class Connection:
         libvirt = self._libvirt
         try:
             return str(
-                domain.handle.metadata(
-                    libvirt.VIR_DOMAIN_METADATA_ELEMENT, uri, libvirt.VIR_DOMAIN_AFFECT_LIVE
+                asked(
+                    domain.handle.metadata,
+                    libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+                    uri,
+                    libvirt.VIR_DOMAIN_AFFECT_LIVE,
                 )
             )
         except libvirt.libvirtError as problem:
@@ -220,7 +240,7 @@ class Connection:
     def alive(self) -> bool:
         """Does the daemon still answer? One that died takes all calls with it."""
         try:
-            return bool(self._connection.isAlive() == 1)
+            return bool(asked(self._connection.isAlive) == 1)
         except self._libvirt.libvirtError:
             return False
 
@@ -265,11 +285,11 @@ class Connection:
         """
         for handle in self._call(self._connection.listAllDomains):
             try:
-                if uuid and handle.UUIDString() == uuid or not uuid and handle.name() == name:
+                if uuid and asked(handle.UUIDString) == uuid or not uuid and asked(handle.name) == name:
                     continue
-                flags = {0, self._libvirt.VIR_DOMAIN_XML_INACTIVE if handle.isPersistent() else 0}
+                flags = {0, self._libvirt.VIR_DOMAIN_XML_INACTIVE if asked(handle.isPersistent) else 0}
                 for flag in flags:
-                    yield handle.name(), handle.XMLDesc(flag)
+                    yield asked(handle.name), asked(handle.XMLDesc, flag)
             except self._libvirt.libvirtError as problem:
                 if problem.get_error_code() != self._libvirt.VIR_ERR_NO_DOMAIN:  # it has just gone
                     raise _error(problem) from problem
@@ -286,7 +306,7 @@ class Connection:
         ):
             if key:
                 try:
-                    lookup(key)
+                    asked(lookup, key)
                     return True
                 except self._libvirt.libvirtError:
                     continue
@@ -302,23 +322,23 @@ class Connection:
         libvirt = self._libvirt
         secure = True
         try:
-            xml = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE)
+            xml = asked(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE)
         except libvirt.libvirtError as problem:
             if not self._denied(problem):
                 raise
-            xml = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            xml = asked(handle.XMLDesc, libvirt.VIR_DOMAIN_XML_INACTIVE)
             secure = False
         try:
-            saved = bool(handle.hasManagedSaveImage(0))
+            saved = bool(asked(handle.hasManagedSaveImage, 0))
         except libvirt.libvirtError:  # not every driver can save
             saved = False
         return Domain(
-            name=handle.name(),
-            uuid=handle.UUIDString(),
+            name=asked(handle.name),
+            uuid=asked(handle.UUIDString),
             xml=xml,
             secure=secure,
-            active=bool(handle.isActive()),
-            persistent=bool(handle.isPersistent()),
+            active=bool(asked(handle.isActive)),
+            persistent=bool(asked(handle.isPersistent)),
             managed_save=saved,
             handle=handle,
         )
@@ -337,7 +357,7 @@ class Connection:
     def capabilities(self) -> str | None:
         """libvirt's capabilities document, None where the driver has none."""
         try:
-            return str(self._connection.getCapabilities())
+            return str(asked(self._connection.getCapabilities))
         except self._libvirt.libvirtError:
             return None
 
@@ -346,7 +366,7 @@ class Connection:
     ) -> str | None:
         """libvirt's domain capabilities for such a domain, None where the driver has none."""
         try:
-            found = self._connection.getDomainCapabilities(emulator, arch, machine, kind, 0)
+            found = asked(self._connection.getDomainCapabilities, emulator, arch, machine, kind, 0)
         except self._libvirt.libvirtError:
             return None
         return str(found)
@@ -366,9 +386,9 @@ class Connection:
     def qemu_version(self) -> int | None:
         """QEMU's version as libvirt gives it (7002022), None where it is not QEMU."""
         try:
-            if self._connection.getType() != "QEMU":
+            if asked(self._connection.getType) != "QEMU":
                 return None
-            return int(self._connection.getVersion()) or None
+            return int(asked(self._connection.getVersion)) or None
         except self._libvirt.libvirtError:
             return None
 
@@ -394,7 +414,7 @@ class Connection:
         """The active pool whose volumes stand in that directory; None for none, and without a driver."""
         libvirt = self._libvirt
         try:
-            pools = self._connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+            pools = asked(self._connection.listAllStoragePools, libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
         except libvirt.libvirtError as problem:
             if problem.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT:
                 return None
