@@ -282,7 +282,7 @@ def test_what_is_reported_and_called() -> None:
         "define": False,
         "output": None,
     }
-    assert options.keywords("unapply") == {"exclude": True}
+    assert options.keywords("unapply") == {"exclude": True, "override": False}
     plain = parse(["vm", "--no-record", "--auto"])
     assert plain.keywords("apply") == {"auto": True, "override": False, "complete": False, "record": False}
     assert plain.keywords("device") == {"auto": True, "override": False, "record": False}
