@@ -174,7 +174,6 @@ BOOT = disks("virtio", 1, 1).replace("</disk>", "<boot order='1'/></disk>")
         ),
         (domain(disks("virtio", 1).replace("</disk>", "<boot order='1'/></disk>")), add(BOOT), "boot order 1"),
         (domain(disks("virtio", 1).replace("</disk>", "<boot order='2'/></disk>")), add(BOOT), None),
-        (domain(os="    <boot dev='hd'/>\n"), add(BOOT), "exclude each other"),
         (
             domain("<controller type='usb' model='none'/>"),
             add("<redirdev bus='usb' type='spicevmc'/>"),

@@ -212,6 +212,10 @@ CASES = {
         vm(SPICE),
         "<remove><devices><graphics/><sound/><audio/><video/><channel type='spicevmc'/></devices></remove>",
     ),
+    "re-added: audio of SPICE": (vm(SPICE), "<remove><devices><audio/></devices></remove>"),
+    "re-added: the CPU": (vm(), "<remove><cpu/></remove>"),
+    "re-added: the CPU in the place of the VM's": (vm(top=EPYC), "<remove><cpu/></remove>"),
+    "re-added: the disk to boot from": (vm(DISK), "<remove select='os/boot'/>"),
     "re-added: what happens on a crash": (
         vm(top="<on_crash>preserve</on_crash>"),
         "<remove><on_crash/></remove>",

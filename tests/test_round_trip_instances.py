@@ -383,8 +383,12 @@ def test_boot_order_of_devices_beside_that_of_the_machine(embedded_qemu: Any) ->
     text = define(embedded_qemu, vm(DISK))
     assert "<boot dev='hd'/>" in text
     order = add(devices("<disk><boot order='1'/><target dev='sda'/></disk>"))
-    with pytest.raises(CompletionError, match="boot orders of devices and <os><boot/> exclude each other"):
-        virtProfile.apply(text, [{"name": "p", "priority": 120}], store=profile(order))
+    for priority, orders, listed in ((0, 0, 1), (120, 1, 0)):
+        wish = {"name": "p", "priority": priority}
+        defined = define(embedded_qemu, virtProfile.apply(text, [wish], store=profile(order)).xml)
+        root = etree.fromstring(defined)
+        assert (len(root.findall("devices/disk/boot")), len(root.findall("os/boot"))) == (orders, listed)
+        round_trip(embedded_qemu, vm(DISK), wish, profile(order))
     both = profile(select("os/boot") + order)
     round_trip(embedded_qemu, vm(DISK), {"name": "p", "priority": 120}, both)
 

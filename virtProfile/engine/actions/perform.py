@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.actions import single
 from virtProfile.engine.actions.arbiter import Arbiter, Loss, Lost, has_unit, is_foreign, with_unit
+from virtProfile.engine.actions.boots import Boots
 from virtProfile.engine.actions.match import (
     Found,
     State,
@@ -61,6 +62,7 @@ class Actions:
         self.arbiter = Arbiter(tree, schema)
         self.restorer = Restorer(self.arbiter)
         self.remover = Remover(self.arbiter)
+        self.boots = Boots(self.arbiter)
         self.losses = self.arbiter.losses
         self.effective = self.arbiter.effective
         self.intents = self.arbiter.intents
@@ -161,7 +163,7 @@ class Actions:
 
     def _carry_out(self, unit: Unit) -> None:
         action, writer, want = unit.step.action, unit.step.writer, unit.want
-        mark = self.tree.mark()
+        mark, was_effective = self.tree.mark(), writer in self.effective
         if action.kind == Kind.REMOVE:
             self.remover.remove(Absence(writer, want, unit.step.select, unit.thing))
             return
@@ -178,6 +180,8 @@ class Actions:
                 return
             self._scope(thing, want, writer, action.multiple)
         self.remover.mind_absences(mark, writer)
+        if self.boots.mind(mark, unit.step) == _count(want) and not was_effective:
+            self.effective.discard(writer)  # all that it wrote was taken back
 
     # --- for who works on a rendering -------------------------------------------
 
@@ -569,6 +573,7 @@ class Actions:
                     if thing is not None and thing in things:
                         self._default_element(thing, want, step.writer)
             self.remover.mind_absences(mark, step.writer)
+            self.boots.mind(mark, step)
 
     def _reach_new(self, wanted: Want, things: Sequence[Element], writer: Writer) -> None:
         for group in wanted.groups:

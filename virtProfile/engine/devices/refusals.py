@@ -250,7 +250,7 @@ def _topology(work: Workspace) -> None:
 
 
 def _boot(work: Workspace) -> None:
-    """Boot orders are unique, and not said in two ways."""
+    """Boot orders are unique."""
     if "boot" not in [element.tag for element in work.tree.claims]:
         return  # no profile has a say in it
     orders: dict[str, Element] = {}
@@ -267,17 +267,6 @@ def _boot(work: Workspace) -> None:
             work.fail(
                 about, writer, f"boot order {order} is taken by {name_of(against)}", "use another order"
             )
-    os = child(work.tree.root, "os")
-    boot_of_os = None if os is None else child(os, "boot")
-    if boot_of_os is None or not orders:
-        return
-    by_os = wished(work, boot_of_os, "@dev") or wished(work, boot_of_os, PRESENCE)
-    for device, boot in _boots(work):
-        writer = wished(work, boot, "@order") or by_os
-        if writer is not None:
-            fact = "boot orders of devices and <os><boot/> exclude each other"
-            work.fail(device, writer, fact, "use boot orders of devices, or <os><boot/>")
-            return
 
 
 def _boots(work: Workspace) -> Iterator[tuple[Element, Element]]:

@@ -60,6 +60,12 @@ def _readded_values() -> dict[tuple[str, str], frozenset[str]]:
     }
 
 
+def _is_readded(path: str, element: Element) -> bool:
+    """Is it what libvirt writes there by itself?"""
+    test = _readded().get(path)
+    return test is not None and bool(element.xpath(f"boolean({test})"))
+
+
 def writes_itself(node: Node, slot: str, value: str) -> bool:
     """Is that what libvirt writes there where nothing stands?"""
     values = _readded_values().get((node.path, slot), frozenset())
@@ -195,6 +201,15 @@ def primary_aside(tree: WorkTree, new: Element, writers: list[Writer]) -> None:
         standing = child(other, "model")
         if other is not new and standing is not None and standing.get("primary") == "yes":
             _value_aside(tree, standing, "@primary", writers, lambda: not tree.stands(new))
+
+
+def boot_aside(tree: WorkTree, new: Element, writers: list[Writer]) -> None:
+    """The boot order of a device comes back: what libvirt wrote in ``<os>`` without one is no more."""
+    os = child(tree.root, "os")
+    written = [] if os is None else list(os.iterchildren("boot"))
+    orders = [boot for boot in new.iter("boot") if boot.get("order") is not None]
+    if orders and len(written) == 1 and tree.in_source(written[0]) and _is_readded("os/boot", written[0]):
+        stand_aside(tree, written[0], writers, lambda: not any(map(tree.stands, orders)))
 
 
 def pci_places(tree: WorkTree) -> set[tuple[int | None, ...]]:

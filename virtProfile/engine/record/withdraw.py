@@ -512,6 +512,7 @@ class _Work:
             after = place(parent, located.node.parent, written.tag)
         self.tree.restore(parent, after, new, writers)
         assigned.primary_aside(self.tree, new, writers)
+        assigned.boot_aside(self.tree, new, writers)
         if located.entry.hidden:
             self.tree.secrets_lost[new] = located.entry.hidden
             self.outcome.lost.append((located, new))
