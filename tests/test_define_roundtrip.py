@@ -219,6 +219,11 @@ CASES = {
         vm(VIRTIO_CONSOLE),
         add(devices("<console type='pty'><target type='virtio' port='7'/></console>")),
     ),
+    "resolved: the number of a serial console": (
+        vm(),
+        add(devices("<console type='pty'><target port='1'/></console>")),
+    ),
+    "dropped: keys of another machine": (vm(), add("<keywrap/>")),
     "resolved: a label where there is no security driver": (
         vm(),
         add("<seclabel type='dynamic' relabel='yes'/>"),

@@ -98,11 +98,29 @@ def _made_again(tree: WorkTree) -> set[Element]:
         above = element.getparent()
         known = [] if above is None else gone.get((above, element.tag), [])
         for before in known:
-            if _said(tree, before) == _says(element):
+            if _number_before(tree, before, above) == _number(element) and _said(tree, before) == _says(
+                element
+            ):
                 known.remove(before)
                 same |= {before, element}
                 break
     return same
+
+
+def _number(element: Element) -> int:
+    """How many of its like stand before it."""
+    return sum(1 for _ in element.itersiblings(element.tag, preceding=True))
+
+
+def _number_before(tree: WorkTree, element: Element, parent: Element | None) -> int:
+    """The same in the input."""
+    if parent is None:
+        return -1
+    index, tag = tree.document.index, element.tag
+    like = [inner for inner in parent.iterchildren(tag) if inner in index]
+    like += [inner for inner in tree.removed.below(parent, tag) if inner in index]
+    like += tree.graves.below(parent, tag)
+    return sum(index[inner] < index[element] for inner in like)
 
 
 def _says(element: Element) -> tuple[object, ...]:
