@@ -24,6 +24,8 @@ group = "root"
 security_driver = "none"
 remember_owner = 0
 namespaces = []
+swtpm_user = "root"
+swtpm_group = "root"
 EOT
 cat > /etc/libvirt/hooks/qemu.d/virt-profile <<EOT
 #!/bin/sh

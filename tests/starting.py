@@ -57,6 +57,8 @@ class Existing:
         self.handle = handle
         self.outcomes: Counter[str] = Counter()
         self.failed: list[str] = []
+        #: profile -> why a guest with it is not started here
+        self.not_started: dict[str, str] = {}
         self._started: set[str] = set()
         self.plain = self.define(self.define(text))
 
@@ -93,7 +95,9 @@ class Existing:
         except ProfileError as problem:
             return f"refused: {problem.code}"
         defined = self.define(first.xml)
-        how = "defined" if name in NOT_STARTED else "started"
+        how = "started"
+        if name in NOT_STARTED:
+            how, self.not_started[name] = "defined", f"needs {NOT_STARTED[name]}"
         bare = re.sub("<metadata>.*?</metadata>", "", defined, flags=re.S)
         if name not in NOT_STARTED and bare not in self._started:
             self._started.add(bare)
@@ -102,7 +106,10 @@ class Existing:
             except libvirt.libvirtError as problem:
                 if not HOST.search(str(problem)):
                     raise
-                how = "defined, as this host cannot run it"
+                how, self.not_started[f"{name} at {priority}"] = (
+                    "defined, as this host cannot run it",
+                    str(problem),
+                )
         again = virtProfile.apply(defined, store=store, context=context)
         assert not again.changes, ("pending", [str(change) for change in again.changes][:2])
         back = self.define(virtProfile.unapply(self.define(again.xml), store=store, context=context).xml)
@@ -153,6 +160,8 @@ def main(name: str, names: list[str]) -> int:
         finally:
             existing.close()
     print(f"{name}: {dict(existing.outcomes)}")
+    for what, why in existing.not_started.items():
+        print(f"  {what} is not started: {why}")
     print("\n".join(existing.failed))
     return 1 if existing.failed else 0
 

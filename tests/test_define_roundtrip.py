@@ -141,6 +141,54 @@ CASES = {
         add(devices("<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>")),
     ),
     "dropped: an empty element": (vm(), add("<pm/>")),
+    "dropped: elements with nothing in them": (
+        vm(),
+        add("<memoryBacking/><memtune/><numatune/><cputune/><blkiotune/><iothreadids/>"),
+    ),
+    "dropped: an empty element in another": (vm(), add("<memoryBacking><allocation/></memoryBacking>")),
+    "dropped: features without any": (
+        vm().replace("<features><acpi/></features>", ""),
+        add("<features/><clock offset='utc'/>"),
+    ),
+    "dropped: an empty part of a device": (
+        vm(DISK),
+        add(devices("<disk><target dev='sda'/><iotune/></disk>")),
+    ),
+    "dropped: protocol of a socket": (
+        vm(),
+        add(
+            devices(
+                "<parallel type='unix'><source mode='connect' path='/tmp/vp.sock'/><protocol type='raw'/>"
+                "<target port='0'/></parallel>"
+            )
+        ),
+    ),
+    "dropped: master of a controller that is none": (
+        vm("<controller type='usb' index='0' model='none'/>"),
+        add(devices("<controller type='usb' index='0'><master startport='0'/></controller>")),
+    ),
+    "dropped: what a pty is at run time": (vm(), add(devices("<console tty='/dev/pts/5'/>"))),
+    "dropped: all that was written of a serial port": (
+        vm(),
+        add(devices("<serial><source master='/dev/nmdm0A'/></serial>")),
+    ),
+    "dropped: pins of vCPUs that there are not": (
+        vm(),
+        add("<cputune><vcpupin vcpu='1' cpuset='0'/><vcpupin vcpu='2' cpuset='0'/></cputune>"),
+    ),
+    "dropped: a label without a type": (vm(), add("<seclabel model='selinux' relabel='yes'/>")),
+    "dropped: ports beside a socket": (
+        vm("<graphics type='spice'><listen type='socket' socket='/tmp/vp-spice'/></graphics>"),
+        add(devices("<graphics type='spice' port='-1' autoport='yes'/>")),
+    ),
+    "implied: a closed tray": (
+        vm(),
+        add(devices("<disk type='file' device='cdrom'><target dev='sdb' bus='sata' tray='closed'/></disk>")),
+    ),
+    "resolved: a display without ports": (
+        vm(),
+        add(devices("<graphics type='spice'><listen type='address' address='127.0.0.1'/></graphics>")),
+    ),
     "re-added: the machine": (vm(machine="pc-q35-7.1"), "<remove select='os/type/@machine'/>"),
     "re-added: the bus of inputs": (
         vm("<graphics type='vnc'/><input type='tablet' bus='virtio'/>"),
@@ -158,6 +206,62 @@ CASES = {
     "rounded: a limit in MB": (
         vm(),
         add("<memtune><hard_limit unit='MB'>1000</hard_limit></memtune>"),
+    ),
+    "resolved: VNC on a socket": (
+        vm(),
+        add(
+            devices(
+                "<graphics type='vnc' socket='/tmp/vp-vnc'><listen type='address' address='0.0.0.0'/></graphics>"
+            )
+        ),
+    ),
+    "resolved: the number of a console": (
+        vm(VIRTIO_CONSOLE),
+        add(devices("<console type='pty'><target type='virtio' port='7'/></console>")),
+    ),
+    "resolved: the number of a serial console": (
+        vm(),
+        add(devices("<console type='pty'><target port='1'/></console>")),
+    ),
+    "dropped: keys of another machine": (vm(), add("<keywrap/>")),
+    "resolved: a label where there is no security driver": (
+        vm(),
+        add("<seclabel type='dynamic' relabel='yes'/>"),
+    ),
+    "dropped: an entry without a name": (
+        vm(),
+        add("<sysinfo type='smbios'><system><entry>a</entry></system></sysinfo>"),
+    ),
+    "dropped: the address of a channel that forwards nothing": (
+        vm(),
+        add(devices("<channel><source path='/tmp/vp-fwd'/><target address='10.0.2.1'/></channel>")),
+    ),
+    "assigned: a place that libvirt gave to another": (
+        vm("<controller type='usb' index='0' model='qemu-xhci'/>"),
+        add(devices("<controller type='usb' index='0' model='piix3-uhci'/>"), "no"),
+    ),
+    "variant: the format of a volume": (
+        vm(
+            "<disk type='volume' device='disk'><driver name='qemu'/><source pool='vp' volume='a'/>"
+            "<target dev='sda' bus='sata'/></disk>"
+        ),
+        add(devices("<disk type='file'><source file='/tmp/vp.img'/><target dev='sda'/></disk>")),
+    ),
+    "derived: more vCPUs than cells have": (vm(top=CELL), add("<vcpu>6</vcpu>")),
+    "derived: cells for a part of the vCPUs": (
+        vm().replace("<vcpu>2<", "<vcpu>6<"),
+        add(
+            "<cpu><numa><cell id='0' cpus='0' memory='256' unit='MiB'/>"
+            "<cell id='1' cpus='2-3' memory='256' unit='MiB'/></numa></cpu>"
+        ),
+    ),
+    "derived: less memory than the VM starts with": (
+        vm(memory="<memory unit='MiB'>512</memory><currentMemory unit='MiB'>384</currentMemory>"),
+        add("<memory unit='MiB'>256</memory>"),
+    ),
+    "derived: less memory, by a cell": (
+        vm(memory="<memory unit='MiB'>512</memory><currentMemory unit='MiB'>384</currentMemory>"),
+        add("<cpu><numa><cell id='0' cpus='0-1' memory='256' unit='MiB'/></numa></cpu>"),
     ),
     "derived: cell memory": (
         vm(top=CELL),
@@ -294,6 +398,51 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
         pytest.xfail("libvirt adds a second PS/2 mouse and keyboard beside those without a bus")
     store = MemoryStore([f"<profile name='p' version='1'>{action}</profile>"])
     round_trip(embedded_qemu, text, {"name": "p", "priority": 120}, store)
+
+
+@pytest.mark.parametrize(
+    ("text", "weaker", "stronger"),
+    [
+        (
+            vm("<controller type='usb' index='0' model='piix3-uhci'/>", machine="pc"),
+            add(devices("<controller type='usb' index='0'/>")),
+            "<remove><devices><controller type='usb' index='0' model='piix3-uhci'/></devices></remove>",
+        ),
+        (
+            vm("<controller type='usb' index='0' model='piix3-uhci'/>", machine="pc"),
+            add(devices("<controller type='usb'/>"), "no"),
+            "<remove><devices><controller index='0'/></devices></remove>",
+        ),
+        (
+            vm(machine="pc"),
+            add(
+                devices("<disk type='block' device='disk'><source dev='/dev/vp'/><target dev='hda'/></disk>")
+            ),
+            "<remove><devices><disk type='block'><driver type='raw'/></disk></devices></remove>",
+        ),
+        (
+            vm(),
+            add(devices("<memballoon model='none'/>")),
+            "<remove><devices><memballoon model='virtio'/></devices></remove>",
+        ),
+    ],
+    ids=["model", "index", "format", "made again"],
+)
+def test_a_default_of_libvirt_is_nothing_to_remove(
+    embedded_qemu: Any, text: str, weaker: str, stronger: str
+) -> None:
+    """What libvirt wrote into the element of one profile does not make another profile remove it."""
+    store = MemoryStore(
+        [f"<profile name='weaker'>{weaker}</profile>", f"<profile name='p'>{stronger}</profile>"]
+    )
+    text = define(embedded_qemu, define(embedded_qemu, text))
+    wishes = [{"name": "weaker", "priority": 50}, {"name": "p", "priority": 120}]
+    defined = define(embedded_qemu, virtProfile.apply(text, wishes, store=store).xml)
+    again = virtProfile.apply(defined, store=store)
+    assert not again.changes
+    assert virtProfile.apply(again.xml, store=store).xml == again.xml
+    back = define(embedded_qemu, virtProfile.unapply(define(embedded_qemu, again.xml), store=store).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(text)
 
 
 @pytest.mark.skipif(libvirt.getVersion() < 11_001_000, reason="passt is older than vhostuser beside it")

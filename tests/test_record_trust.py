@@ -10,6 +10,7 @@ from typing import Any
 import library
 import pytest
 from lxml import etree
+from strategies import MemoryStore
 
 import virtProfile
 from virtProfile.errors import PolicyError, ProfileError
@@ -228,3 +229,20 @@ def test_what_the_profile_did_is_believed(case: str, trust: str, tmp_path: Path)
     back = virtProfile.unapply(once.xml, store=store, trust=trust).xml
     assert "<nvram" not in back
     assert back.count("<zpci") == devices.count("<zpci")
+
+
+@pytest.mark.parametrize("device", ["cdrom", "floppy", "lun"])
+def test_a_snippet_that_names_no_kind_of_disk_speaks_of_all(device: str) -> None:
+    """What a profile wrote on a CDROM, found by its name, is taken back."""
+    text = (
+        "<domain type='kvm'><name>a</name><memory>1</memory><os><type arch='x86_64' machine='pc'>hvm</type></os>"
+        f"<devices><disk type='block' device='{device}'><driver name='qemu' type='raw'/><source dev='/dev/sr0'/>"
+        "<target dev='hdc' bus='ide'/></disk></devices></domain>"
+    )
+    snippet = "<disk><source dev='/dev/sr1'/><target dev='hdc'/></disk>"
+    store = MemoryStore([f"<profile name='p'><add><devices>{snippet}</devices></add></profile>"])
+    applied = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store)
+    assert "/dev/sr1" in applied.xml
+    assert virtProfile.apply(applied.xml, store=store).xml == applied.xml
+    back = virtProfile.unapply(applied.xml, store=store, trust="store").xml
+    assert "/dev/sr0" in back and "/dev/sr1" not in back

@@ -11,13 +11,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.flow import Call, run
-from virtProfile.engine.record.locate import Located, held, is_dropped, locate, pairs, slots
+from virtProfile.engine.record.dropped import is_dropped
+from virtProfile.engine.record.locate import Located, held, locate, pairs, slots
 from virtProfile.engine.record.model import Record, Trust, Written, read_record
 from virtProfile.engine.selection.osinfo_defaults import is_recommendation, recommended
 from virtProfile.engine.tree.effort import Effort
 from virtProfile.errors import MissingContextError, ProfileError, UsageError, nearest
 from virtProfile.format.document import parse
-from virtProfile.format.element import TEXT, Element, text_of
+from virtProfile.format.element import PRESENCE, TEXT, Element, text_of
 from virtProfile.format.paths import Paths
 from virtProfile.format.secret_slots import is_secret
 from virtProfile.frozen import record, replace
@@ -404,8 +405,7 @@ def _drift(located: Located, paths: Paths, effort: Effort) -> Iterator[Drift]:
     if located.element is None:
         if entry.gone or located.parent is None and entry.kind == "add":
             return
-        empty = not any(True for _ in entry.written.values())
-        if located.parent is not None and is_dropped(located.parent, located.node.path, "", empty):
+        if located.parent is not None and is_dropped(located.parent, located.node, PRESENCE, entry.written):
             return
         path = paths.of(located.parent) if located.parent is not None else f"/domain/{entry.at}"
         if entry.kind == "add":
@@ -420,12 +420,12 @@ def _differences(
 ) -> Iterator[Drift]:
     for slot, value in slots(written):
         if not held(element, node, slot, written):
-            if element.get(slot[1:]) is None and is_dropped(element, node.path, slot):
+            if element.get(slot[1:]) is None and is_dropped(element, node, slot):
                 continue
             has = text_of(element) if slot == TEXT else element.get(slot[1:])
             yield Drift(paths.of(element, slot if slot != TEXT else ""), value, has)
     for below, inner, part in pairs(element, node, written, effort):
-        if below is None and is_dropped(element, inner.path, ""):
+        if below is None and is_dropped(element, inner, PRESENCE, part):
             continue
         if below is None:
             yield Drift(f"{paths.of(element)}/{part.tag}", part.in_words(), None)

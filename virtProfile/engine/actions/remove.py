@@ -15,6 +15,7 @@ from virtProfile.engine.actions.match import (
     leaf_state,
     runs,
 )
+from virtProfile.engine.record.assigned import writes_itself
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.format.element import (
     PRESENCE,
@@ -305,13 +306,27 @@ class Remover:
             for inner in group.wants:
                 for element in there:
                     if inner.lowest:
-                        if holds(element, inner):
+                        if holds(element, inner) and not self._for_a_default(element, inner):
                             hits.append(Hit(element, PRESENCE, context | _slots(element, inner)))
                     elif all(leaf_state(element, leaf) is State.HOLDS for leaf in inner.leaves):
                         slots = _slots(element, inner)
                         # What is written here makes all in it match, where nothing was written too.
                         below = None if written is None or not slots.isdisjoint(written.slots) else written
                         self._hits_in(element, inner, hits, context | slots, written=below)
+
+    def _for_a_default(self, element: Element, want: Want) -> bool:
+        """Does it match for what libvirt wrote by itself into what a profile brought?"""
+        tree = self.tree
+        if not tree.in_source(element) or tree.original(element):
+            return False
+        for leaf in want.leaves:
+            at = leaf_element(element, leaf)
+            value = None if at is None else value_of(at, leaf.slot)
+            if at is None or value is None or tree.claims.get(at, {}).get(leaf.slot):
+                continue
+            if leaf.slot != PRESENCE and writes_itself(leaf.node, leaf.slot, value):
+                return True
+        return False
 
     @contextmanager
     def selections_together(self, writer: Writer) -> Iterator[None]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.actions.arbiter import Arbiter
 from virtProfile.engine.actions.match import State, judge, key_equal
-from virtProfile.engine.record.locate import contradicts, held, is_dropped, pairs, slots
+from virtProfile.engine.record.dropped import is_dropped
+from virtProfile.engine.record.locate import contradicts, held, pairs, slots
 from virtProfile.engine.record.model import Written
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import Grave
@@ -73,9 +74,13 @@ class Restorer:
     def _is_dropped(element: Element, leaf: Leaf, missing: int) -> bool:
         """Did libvirt take it out at define?"""
         if not missing:
-            return is_dropped(element, leaf.node.path, leaf.slot)
-        stage = leaf.way[len(leaf.way) - missing]
-        return is_dropped(element, stage.node.path, PRESENCE, missing == 1 and leaf.slot == PRESENCE)
+            return is_dropped(element, leaf.node, leaf.slot)
+        way = leaf.way[len(leaf.way) - missing :]
+        attrs = {leaf.name: leaf.value or ""} if leaf.slot[:1] == "@" else {}
+        wanted = Written(way[-1].tag, attrs, leaf.value if leaf.slot == TEXT else None)
+        for stage in reversed(way[:-1]):
+            wanted = Written(stage.tag, {}, None, [wanted])
+        return is_dropped(element, way[0].node, PRESENCE, wanted)
 
     def _out(self, element: Element, leaf: Leaf, missing: int) -> str | None:
         """The way from an element to what somebody took out of the way to a value, or the value."""
@@ -116,6 +121,10 @@ class Restorer:
             if not same or _differ(want.node, written, wanted):
                 continue
             self._spoken.add(id(written))
+            if is_dropped(parent, want.node, PRESENCE, wanted):
+                self.tree.absent_parts.setdefault(parent, []).append(wanted)
+                self.arbiter.effective.add(writer)
+                return True
             if self.arbiter.beats(writer, [THE_DEFINITION]):
                 return False
             self.arbiter.lose(parent, want.tag, wanted.in_words(), None, writer, [THE_DEFINITION], BY_HAND)
@@ -166,6 +175,8 @@ class Restorer:
     def _buried(self, parent: Element, want: Want, writer: Writer) -> Element | None:
         """The buried element that is what is wanted: by key, by what it says, by whose it was."""
         best: tuple[Any, Element] | None = None
+        assert want.snippet is not None
+        wanted = written_of(want.snippet)
         for number, element in enumerate(self.tree.graves.below(parent, want.tag)):
             grave = self.tree.graves[element]
             own = grave.writers[0].origin.profile == writer.origin.profile
@@ -173,6 +184,8 @@ class Restorer:
                 rank: Any = (0, not own, number)
             else:
                 state = judge(element, want)
+                if own and grave.written is not None and grave.written.same(wanted):
+                    state = State.HOLDS  # by what was written: libvirt may have numbered it anew
                 if state is State.CONTRADICTS or (state is State.DIFFERS and not own):
                     continue
                 rank = (1 + state, not own, number)
@@ -209,14 +222,26 @@ class Restorer:
         if snippet.text is not None:
             wanted[TEXT] = snippet.text
         units = {unit: number for number, (unit, _) in node.unit.items() if number in wanted}
+        # Judged before anything is written: what libvirt dropped, it dropped beside what stands.
+        gone = {
+            slot
+            for slot, value in wanted.items()
+            if not _has(element, slot) and _is_left_out(element, node, slot, value, written)
+        }
+        below = [
+            (*row, row[0] is None and is_dropped(element, row[1], PRESENCE, row[2]))
+            for row in pairs(element, node, written, self.tree.effort)
+        ]
         for slot, value in wanted.items():
-            if slot not in units:
+            if slot in gone:
+                tree.rewritten[element, slot] = value
+            elif slot not in units:
                 self._refill_slot(element, node, slot, value, wanted, written, writer, grave)
         for slot, _ in slots(written):
             if slot not in wanted and slot not in units and held(element, node, slot, written):
                 if (text_of(element) if slot == TEXT else element.get(slot[1:])) is not None:
                     tree.unset(element, slot, grave.writers[0])
-        self._refill_children(element, node, written, snippet, writer, grave)
+        self._refill_children(element, node, below, snippet, writer, grave)
 
     def _refill_slot(
         self,
@@ -238,9 +263,6 @@ class Restorer:
         else:
             same = has is not None and _means(node, slot, value, has)
         if has is None:
-            if was is not None and is_dropped(element, node.path, slot):
-                tree.rewritten[element, slot] = value
-                return
             if was is not None and not held(element, node, slot, written):
                 if not self.arbiter.beats(writer, [THE_DEFINITION]):
                     self.arbiter.lose(element, slot, value, None, writer, [THE_DEFINITION], BY_HAND)
@@ -266,10 +288,19 @@ class Restorer:
                 tree.unset(element, unit[0], writer)
 
     def _refill_children(
-        self, element: Element, node: Node, written: Written, snippet: Snippet, writer: Writer, grave: Grave
+        self,
+        element: Element,
+        node: Node,
+        open_pairs: list[tuple[Element | None, Node, Written, bool]],
+        snippet: Snippet,
+        writer: Writer,
+        grave: Grave,
     ) -> None:
+        """The same for what is in it.
+
+        :param open_pairs: (element, its node, what was written, is it dropped?) of each child written then
+        """
         tree = self.tree
-        open_pairs = list(pairs(element, node, written, self.tree.effort))
         for nested in snippet.children:
             inner = child_node(node, nested.tag)
             wanted = written_of(nested)
@@ -279,9 +310,9 @@ class Restorer:
             match = next((row for row in like if row[2].same(wanted)), like[0] if like else None)
             if match is not None:
                 open_pairs.remove(match)
-                below, inner, part = match
+                below, inner, part, dropped = match
                 if below is None:
-                    if is_dropped(element, inner.path, PRESENCE):
+                    if dropped:
                         tree.absent_parts.setdefault(element, []).append(wanted)
                         continue
                     if not self.arbiter.beats(writer, [THE_DEFINITION]):
@@ -306,7 +337,7 @@ class Restorer:
                 continue
             new = self.arbiter.build(element, nested, writer)
             tree.insert(element, place(element, node, nested.tag), new, writer)
-        for below, inner, part in open_pairs:
+        for below, inner, part, _ in open_pairs:
             if below is not None:
                 self._bury(below, inner, part, grave)
 
@@ -334,6 +365,18 @@ class Restorer:
         for below, inner, inside in list(pairs(element, node, written, self.tree.effort)):
             if below is not None:
                 self._bury(below, inner, inside, grave)
+
+
+def _has(element: Element, slot: str) -> bool:
+    return (text_of(element) if slot == TEXT else element.get(slot[1:])) is not None
+
+
+def _is_left_out(element: Element, node: Node, slot: str, value: str, written: Written) -> bool:
+    """Did libvirt leave out what was written there, as it has no meaning or is implied?"""
+    if slot not in dict(slots(written)):
+        return False
+    implied = None if node.anything else node.implied.get(slot)
+    return implied is not None and _means(node, slot, value, implied) or is_dropped(element, node, slot)
 
 
 def written_of(snippet: Snippet) -> Written:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.devices.iothreads import settle_threads, supply_threads, wished
 from virtProfile.format.element import TEXT, Element, child, text_of
-from virtProfile.format.values import decimal, to_bytes
+from virtProfile.format.values import cpu_set, decimal, format_cpuset, to_bytes
 
 if TYPE_CHECKING:
     from virtProfile.engine.devices.workspace import Workspace
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Memory devices that take one of maxMemory's slots.
 _DIMMS = ("dimm", "nvdimm")
+#: No VM has more, whatever a document says.
+MANY_VCPUS = 4096
 X86 = ("pc", "q35", "isapc", "microvm", "")
 
 
@@ -29,6 +31,8 @@ def supply(work: Workspace, fresh: dict[Element, Writer]) -> None:
     settle_threads(work)
     _memory(work, {device: writer for device, writer in fresh.items() if device.tag == "memory"})
     _cells(work)
+    _processors(work)
+    _current(work)
     if work.family in X86:
         _ioapic(work)
 
@@ -124,6 +128,37 @@ def _cells(work: Workspace) -> None:
         return
     fact = f"the cells of <numa> have {total} KiB and <memory> says {said}: libvirt takes the sum"
     work.refuse(fact, writer, "give the cells the memory that the VM has, or --override lets the profile win")
+
+
+def _processors(work: Workspace) -> None:
+    """libvirt gives the first cell the vCPUs that are in none: where profiles make some, it is written."""
+    root = work.tree.root
+    vcpu, cells = child(root, "vcpu"), root.findall("cpu/numa/cell")
+    count = decimal(None if vcpu is None else text_of(vcpu))
+    if not cells or count is None or count > MANY_VCPUS:
+        return
+    first = next((cell for cell in cells if cell.get("id") == "0"), cells[0])
+    writers = [wished(work, vcpu, TEXT), *(wished(work, cell, "@cpus") for cell in cells)]
+    writer = next((owner for owner in writers if owner is not None), None)
+    placed = [cpu_set(cell.get("cpus") or "") or frozenset() for cell in cells]
+    rest = set(range(count)).difference(*placed)
+    if writer is None or not rest:
+        return
+    all_of_it = format_cpuset(rest | placed[cells.index(first)])
+    work.write(first, "@cpus", all_of_it, work.purpose("for the vCPUs that are in no cell", writer))
+
+
+def _current(work: Workspace) -> None:
+    """libvirt lowers what a VM starts with to what it may have: it is written, so it can come back."""
+    root = work.tree.root
+    memory, current = child(root, "memory"), child(root, "currentMemory")
+    writer = wished(work, memory, TEXT)
+    if memory is None or current is None or writer is None or _size(current) <= _size(memory):
+        return
+    if all(writer.priority > owner.priority for owner in work.tree.owners(current, TEXT)):
+        source = work.purpose("for the memory", writer)
+        work.write(current, "@unit", "KiB", source)
+        work.write(current, TEXT, str(_size(memory)), source)
 
 
 # --- what the machine needs ----------------------------------------------------------

@@ -212,14 +212,14 @@ def boot_aside(tree: WorkTree, new: Element, writers: list[Writer]) -> None:
         stand_aside(tree, written[0], writers, lambda: not any(map(tree.stands, orders)))
 
 
+def _addresses(tree: WorkTree) -> list[Element]:
+    devices = child(tree.root, "devices")
+    return [] if devices is None else devices.findall("*/address[@type='pci']")
+
+
 def pci_places(tree: WorkTree) -> set[tuple[int | None, ...]]:
     """The PCI places of all devices."""
-    devices = child(tree.root, "devices")
-    return (
-        set()
-        if devices is None
-        else {_pci(address) for address in devices.iterfind("*/address[@type='pci']")}
-    )
+    return {_pci(address) for address in _addresses(tree)}
 
 
 def free_address(device: Element, taken: set[tuple[int | None, ...]]) -> None:
@@ -327,8 +327,8 @@ def variant_changed(
     def again() -> bool:
         return bool(element.get(slot[1:]) == now)
 
-    for beside in written_beside(element, node.path, slot, now, implies):
-        _value_aside(tree, element, beside, writers, again)
+    for holder, beside in written_beside(element, node.path, slot, now, implies):
+        _value_aside(tree, holder, beside, writers, again)
     ours = node.allowed_with(slot, now)
     theirs = node.allowed_with(slot, before or node.implied.get(slot))
     if ours is not None and theirs is not None:
@@ -500,6 +500,13 @@ def _say(tree: WorkTree, memory: Element, size: int) -> None:
     tree.respell(memory, TEXT, str(size))
 
 
+def _leave_taken_places(tree: WorkTree) -> None:
+    """A PCI address that comes back goes again where libvirt put something else there meanwhile."""
+    for address, writers in tree.places_back:
+        if tree.stands(address) and sum(_pci(other) == _pci(address) for other in _addresses(tree)) > 1:
+            tree.remove(address, writers)
+
+
 # --- at the end of a rendering -----------------------------------------------------------------
 
 
@@ -511,6 +518,7 @@ def settle(tree: WorkTree) -> None:
     for hull, writers in reversed(tree.hulls):
         if tree.stands(hull) and not len(hull) and not hull.attrib and text_of(hull) is None:
             tree.remove(hull, writers)
+    _leave_taken_places(tree)
     for element, slot, value, again in tree.assigned_values:
         if tree.stands(element) and element.get(slot[1:]) is None and again():
             tree.set(element, slot, value, THE_DEFINITION)

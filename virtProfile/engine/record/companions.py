@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import Writer
 from virtProfile.engine.tree.work_tree import WorkTree
-from virtProfile.format.element import Element, attributes, child, elements_at, parent_of
+from virtProfile.format.element import Element, attributes, child, container, elements_at, parent_of
 from virtProfile.format.facts import data_beside, rows
 
 if TYPE_CHECKING:
@@ -131,14 +131,18 @@ def placed(tree: WorkTree, changed: Iterable[Element], before: Recorded | None) 
 class _Beside:
     """One row of what libvirt writes beside a variant."""
 
-    __slots__ = ("path", "slot", "values", "what", "writes")
+    __slots__ = ("path", "slot", "values", "what", "writes", "_tags")
 
     def __init__(self, path: str, slot: str, values: str, what: str, writes: str) -> None:
         self.path = path
         self.slot = slot
         self.values = frozenset(values.split(" "))
-        self.what = what[1:]
+        *self._tags, self.what = what.split("/")
         self.writes = frozenset(writes.split(" "))
+
+    def holder(self, element: Element) -> Element | None:
+        """The element that libvirt writes on: that of the variant, or one in it."""
+        return container(element, self._tags)
 
     def follows(self, value: str | None) -> bool:
         return "*" in self.values or value in self.values
@@ -161,18 +165,22 @@ def _written_beside_now(tree: WorkTree) -> Iterator[tuple[str, str, bool]]:
             owners = tree.owners(element, beside.slot)
             if tree.before(element, beside.slot) == element.get(beside.slot[1:]) or not owners:
                 continue
-            if tree.before(element, "@" + beside.what) is None:
-                yield name, owners[0].origin.profile, element.get(beside.what) is not None
+            holder = beside.holder(element)
+            if holder is not None and tree.before(holder, beside.what) is None:
+                yield name, owners[0].origin.profile, holder.get(beside.what[1:]) is not None
 
 
-def written_beside(element: Element, path: str, slot: str, now: str, implies: Iterable[str]) -> list[str]:
-    """The slots of an element that libvirt wrote because of the variant, as its profile says."""
+def written_beside(
+    element: Element, path: str, slot: str, now: str, implies: Iterable[str]
+) -> list[tuple[Element, str]]:
+    """The slots of an element, or of one in it, that libvirt wrote for the variant, as the record says."""
     given = []
     for name in implies:
         beside = _beside().get(name)
         if beside is not None and (beside.path, beside.slot) == (path, slot) and beside.follows(now):
-            if element.get(beside.what) in beside.writes:
-                given.append("@" + beside.what)
+            holder = beside.holder(element)
+            if holder is not None and holder.get(beside.what[1:]) in beside.writes:
+                given.append((holder, beside.what))
     return given
 
 

@@ -13,10 +13,21 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
+from virtProfile.engine.record.dropped import is_dropped
 from virtProfile.engine.record.model import read_place
 from virtProfile.engine.tree.effort import Effort
 from virtProfile.format import machines
-from virtProfile.format.element import TEXT, child_node, part_node, read, read_part, same_value, text_of
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    child_node,
+    container,
+    part_node,
+    read,
+    read_part,
+    same_value,
+    text_of,
+)
 from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.values import same_size
 
@@ -214,38 +225,20 @@ def slots(written: Written) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _resolved() -> dict[tuple[str, str], tuple[str, etree.XPath]]:
+def _resolved() -> dict[tuple[str, str], list[tuple[str, etree.XPath]]]:
     """(path, slot) -> (what libvirt writes where the slot says nothing, for which elements)."""
-    return {
-        (path, slot): (value, etree.XPath(f"boolean({where})", smart_strings=False))
-        for path, slot, value, where, _ in rows(f"{_DATA}/resolved.tsv")
-    }
+    found: dict[tuple[str, str], list[tuple[str, etree.XPath]]] = {}
+    for path, slot, value, where, _ in rows(f"{_DATA}/resolved.tsv"):
+        test = etree.XPath(f"boolean({where})", smart_strings=False)
+        found.setdefault((path, slot), []).append((value, test))
+    return found
 
 
 def is_empty_of(element: Element, node: Node, slot: str, value: str) -> bool:
     """Is that what libvirt writes there whatever was said, as the slot says nothing in this element?"""
-    resolved = _resolved().get((node.path, slot))
-    return resolved is not None and value == resolved[0] and bool(resolved[1](element))
-
-
-@cache
-def _dropped() -> dict[tuple[str, str], etree.XPath]:
-    """(path, slot) -> for which elements libvirt drops it."""
-    return {
-        (path, "" if slot == "-" else slot): etree.XPath(f"boolean({where})", smart_strings=False)
-        for path, slot, where, _ in rows(f"{_DATA}/dropped.tsv")
-    }
-
-
-def is_dropped(element: Element, path: str, slot: str, is_empty: bool = False) -> bool:
-    """Did libvirt drop at define what was written there?
-
-    :param element: that the value was written on; of an element that is gone, what it was in
-    :param path: of what was written
-    :param is_empty: it was an element without anything
-    """
-    found = _dropped().get((path, slot)) or (_dropped().get((path, "empty")) if is_empty else None)
-    return found is not None and bool(found(element))
+    return any(
+        writes in (value, "*") and test(element) for writes, test in _resolved().get((node.path, slot), ())
+    )
 
 
 def held(element: Element, node: Node, slot: str, written: Written) -> bool:
@@ -312,11 +305,14 @@ class _Scores:
         self.effort.spend()
         same = total = 0
         for slot, _ in slots(written):
-            total += 1
-            same += held(element, node, slot, written)
+            holds = held(element, node, slot, written)
+            if holds or not is_dropped(element, node, slot):
+                total += 1
+                same += holds
         for standing, inner, below in self.pairs(element, node, written) if written.children else ():
             if standing is None:
-                total += max(1, sum(1 for _ in below.values()))
+                if not is_dropped(element, inner, PRESENCE, below):
+                    total += max(1, sum(1 for _ in below.values()))
                 continue
             there, count = self.of(standing, inner, below)
             same += there
@@ -438,7 +434,26 @@ def keyed(located: Located) -> bool:
     node = located.node
     if node.key_class not in ("E", "N") or not node.key or any(part in node.unit for part in node.key):
         return False
+    if any(_is_numbered(node, part) for part in node.key):
+        return False
     return all(_written_part(located.entry.written, part) is not None for part in node.key)
+
+
+def _is_numbered(node: Node, part: str) -> bool:
+    """Does libvirt write a value of its own into that part of a key?"""
+    at = part_node(node, part)
+    resolved = () if at is None else _resolved().get((at.path, part.rpartition("/")[2]), ())
+    return any(value == "*" for value, _ in resolved)
+
+
+def _is_libvirts(element: Element, node: Node, part: str) -> bool:
+    """Is that part as libvirt makes it, whatever was written there?"""
+    *tags, slot = part.split("/")
+    holder, at = container(element, tags), part_node(node, part)
+    if holder is None or at is None or at.anything:
+        return False
+    value = text_of(holder) if slot == TEXT else holder.get(slot[1:])
+    return is_dropped(holder, at, slot) if value is None else is_empty_of(holder, at, slot, value)
 
 
 def _written_part(written: Written, part: str) -> str | None:
@@ -476,6 +491,8 @@ def contradicts(element: Element, node: Node, written: Written) -> bool:
         if value is None:
             continue
         has = read_part(element, part, node)
+        if _is_libvirts(element, node, part):
+            continue
         if has is not None and part in node.unit:
             unit, default = node.unit[part]
             if not same_size(value, written.attrs.get(unit[1:]), has, element.get(unit[1:]), default):

@@ -308,8 +308,8 @@ class _Reach:
         around = self._kind
         if node.keyed_conflict and not is_given:
             [slot] = node.binding
-            said = dict(snippet.attrs).get(slot[1:], node.implied.get(slot, ""))
-            self._kind = None if "{" in said else (node.path, slot, said)
+            said = dict(snippet.attrs).get(slot[1:])  # one that names none speaks of all
+            self._kind = None if said is None or "{" in said else (node.path, slot, said)
         for slot in (PRESENCE, *slots):
             self._kinds.setdefault((node.path, slot), set()).add(self._kind)
         if kind != "default":

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.record import assigned
 from virtProfile.engine.record.companions import PLACES
+from virtProfile.engine.record.dropped import is_dropped
 from virtProfile.engine.record.locate import (
     Located,
     held,
-    is_dropped,
     key_value,
     likeness,
     locate,
@@ -290,7 +290,7 @@ class _Work:
                     return False  # of a sketch: the version that it became stays
             return same and not located.entry.gone  # else somebody gave it another value since
         value = located.entry.written.attrs.get(slot[1:])
-        if not same and value is not None and is_dropped(element, located.node.path, slot):
+        if not same and value is not None and is_dropped(element, located.node, slot):
             self.tree.dropped[element, slot] = value
             return True
         if not same:
@@ -511,6 +511,8 @@ class _Work:
         else:
             after = place(parent, located.node.parent, written.tag)
         self.tree.restore(parent, after, new, writers)
+        if written.tag == "address" and written.attrs.get("type") == "pci":
+            self.tree.places_back.append((new, writers))
         assigned.primary_aside(self.tree, new, writers)
         assigned.boot_aside(self.tree, new, writers)
         if located.entry.hidden:

@@ -54,11 +54,12 @@ class Difference:
 def differences(tree: WorkTree) -> list[Difference]:
     """Every attribute, text and bare element that is not as the input has it."""
     found: list[Difference] = []
+    same = _made_again(tree)
     for element, (parent, writers) in tree.removed.items():
-        if tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
+        if element not in same and tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
             found.extend(_taken(tree, element, writers))
     for element, grave in tree.graves.items():
-        if tree.stands(grave.parent):
+        if element not in same and tree.stands(grave.parent):
             found.extend(_taken(tree, element, grave.writers))
     all_stand = not (tree.removed or tree.graves)
     for element, (before, text) in tree.edited.items():
@@ -78,9 +79,66 @@ def differences(tree: WorkTree) -> list[Difference]:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         above = element.getparent()
-        if above is not None and tree.in_source(above) and tree.stands(above):
+        if element not in same and above is not None and tree.in_source(above) and tree.stands(above):
             found.extend(_made(tree, element))
     return [difference for difference in found if difference.owners and BOOKKEEPER not in difference.owners]
+
+
+def _made_again(tree: WorkTree) -> set[Element]:
+    """Elements that were taken out, and those that were made in their place and say the same."""
+    gone: dict[tuple[Element, str], list[Element]] = {}
+    if tree.created:
+        places = [(element, parent) for element, (parent, _) in tree.removed.items()]
+        places += [(element, grave.parent) for element, grave in tree.graves.items()]
+        for element, parent in places:
+            if tree.in_source(element):
+                gone.setdefault((parent, element.tag), []).append(element)
+    same: set[Element] = set()
+    for element in tree.created if gone else ():
+        above = element.getparent()
+        known = [] if above is None else gone.get((above, element.tag), [])
+        for before in known:
+            if _number_before(tree, before, above) == _number(element) and _said(tree, before) == _says(
+                element
+            ):
+                known.remove(before)
+                same |= {before, element}
+                break
+    return same
+
+
+def _number(element: Element) -> int:
+    """How many of its like stand before it."""
+    return sum(1 for _ in element.itersiblings(element.tag, preceding=True))
+
+
+def _number_before(tree: WorkTree, element: Element, parent: Element | None) -> int:
+    """The same in the input."""
+    if parent is None:
+        return -1
+    index, tag = tree.document.index, element.tag
+    like = [inner for inner in parent.iterchildren(tag) if inner in index]
+    like += [inner for inner in tree.removed.below(parent, tag) if inner in index]
+    like += tree.graves.below(parent, tag)
+    return sum(index[inner] < index[element] for inner in like)
+
+
+def _says(element: Element) -> tuple[object, ...]:
+    below = [_says(inner) for inner in element.iterchildren("*")]
+    return element.tag, dict(attributes(element)), text_of(element), below
+
+
+def _said(tree: WorkTree, element: Element) -> tuple[object, ...]:
+    """What an element of the input said there."""
+    kept = tree.edited.get(element)
+    values = kept[0] if kept is not None else attributes(element)
+    text = kept[1] if kept is not None else text_of(element)
+    index = tree.document.index
+    below = [inner for inner in element.iterchildren("*") if inner in index]
+    below += [inner for inner in tree.removed.below(element) if inner in index]
+    below += tree.graves.below(element)
+    below.sort(key=lambda inner: index[inner])
+    return element.tag, dict(values), text, [_said(tree, inner) for inner in below]
 
 
 def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:

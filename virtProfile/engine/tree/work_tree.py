@@ -90,6 +90,7 @@ class WorkTree:
         "assigned",
         "assigned_values",
         "hulls",
+        "places_back",
         "resolved",
         "readded",
         "dropped",
@@ -141,6 +142,8 @@ class WorkTree:
         self.assigned_values: list[tuple[Element, str, str, Callable[[], bool]]] = []
         #: elements that libvirt dropped when nothing was in them any more, made again for what comes back
         self.hulls: list[tuple[Element, list[Writer]]] = []
+        #: PCI addresses that come back
+        self.places_back: list[tuple[Element, list[Writer]]] = []
         #: an alias that a profile wrote and libvirt resolved: (element, slot) -> alias
         self.resolved: dict[tuple[Element, str], str] = {}
         #: what libvirt wrote where a profile had removed a value: (element, slot) -> that
