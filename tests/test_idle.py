@@ -65,7 +65,22 @@ CASES = [
         "<param name='n' default='2'/><add when='$n = 3'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: n is '2'",
     ),
-    ("<add each='devices/sound'><sound model='ich9'/></add>", "its each at p1.xml:1 selects nothing"),
+    (
+        "<add each='devices/sound'><sound model='ich9'/></add>",
+        "its each at p1.xml:1 selects nothing: there is no sound",
+    ),
+    (
+        "<add each='devices/disk[@device = &quot;lun&quot;]'><disk><driver cache='none'/></disk></add>",
+        "its each at p1.xml:1 selects nothing: the one disk does not fit",
+    ),
+    (
+        "<add each='devices/disk' when='@device = &quot;lun&quot;'><disk><driver cache='none'/></disk></add>",
+        "its 'when' at p1.xml:1 does not hold: @device = \"lun\"",
+    ),
+    (
+        "<add when='vcpu and count(//emulator) &gt; 0'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: count(//emulator) > 0",
+    ),
     ("<add><vcpu>2</vcpu></add>", "kept by the VM definition: vcpu is '4'"),
     ("<remove><vcpu/></remove><add><vcpu>4</vcpu></add>", ""),
     (
@@ -93,7 +108,7 @@ def test_effects() -> None:
     assert apply("<add><title>x</title></add>").applied[0].effect == "changed"
     held = apply("<add><vcpu>4</vcpu></add><add when='false()'><title>x</title></add>")
     assert held.applied[0].effect == "held"
-    assert [one.reason for one in held.idle] == ["its 'when' at p1.xml:1 does not hold"]
+    assert [one.reason for one in held.idle] == ["its 'when' at p1.xml:1 does not hold: false()"]
     assert not held.warnings
 
 

@@ -14,6 +14,8 @@ from virtProfile.redaction import STARS, is_foreign
 
 #: Of a path that leads to many values, so many are told.
 MAX_VALUES = 4
+#: So much of an expression is quoted.
+MAX_QUOTED = 80
 _WORDS = re.compile(r"(\s+)")
 
 
@@ -122,6 +124,27 @@ def _words(node: Node, root: Element) -> str:
         values = [STARS]
     more = f" and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else ""
     return f"{name} is {', '.join(repr(value) for value in values[:MAX_VALUES])}{more}"
+
+
+def quoted(expression: str) -> str:
+    """An expression on one line, a long one cut."""
+    line = " ".join(expression.split())
+    return line if len(line) <= MAX_QUOTED else f"{line[: MAX_QUOTED - 1].rstrip()}…"
+
+
+def passed_over(expression: str, root: Element) -> str:
+    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disk fits``."""
+    try:
+        path = parse_xpath(expression).root
+    except XPathProblem:
+        return ""
+    if path.kind != "path" or path.start not in ("", "here", "root") or not path.steps:
+        return ""
+    words = _words(path, root)
+    number = re.fullmatch(r"there (is|are (\d+)) (?!no )(.*)", words)
+    if number is None:
+        return words
+    return f"none of {number[2]} {number[3]} fits" if number[2] else f"the one {number[3]} does not fit"
 
 
 def conjuncts(expression: str) -> list[str]:

@@ -191,19 +191,31 @@ class Conditions:
             if isinstance(cause, Match)
             else (cause.when, cause.file, True)
         )
-        from virtProfile.language.path_values import conjuncts, met  # with the XPath parser
+        from virtProfile.language.path_values import (  # with the XPath parser
+            conjuncts,
+            met,
+            passed_over,
+            quoted,
+        )
 
+        if isinstance(cause, Action) and cause.each is not None:
+            words = passed_over(cause.each, root)
+            return f"{verdict.reason}: {words}" if words else verdict.reason
+        failed = test or ""
         params = self._spoken_params(chosen)
         for part in conjuncts(test or "") if wanted else ():
             try:
                 held = self._test(part, chosen, file, cause.line, At(root))
             except ProfileError:
                 continue
-            words = "" if held else met(part, root, params)
+            if held:
+                continue
+            words = met(part, root, params)
             if words:
                 return f"{verdict.reason}: {words}"
-        words = "" if wanted else met(test or "", root, params)
-        return f"{verdict.reason}: {words}" if words else verdict.reason
+            failed = part
+        words = "" if wanted else met(failed, root, params)
+        return f"{verdict.reason}: {words or quoted(failed)}"
 
     def _spoken_params(self, chosen: Selected) -> dict[str, str]:
         """Values of the parameters that are no secrets."""
@@ -263,7 +275,13 @@ class Conditions:
                 reason = reason or verdict.reason
         if not elements:
             reason = f"its each at {action.file}:{action.line} selects nothing"
-        return Verdict(bool(targets), reason, lacking=tuple(dict.fromkeys(lacking)), targets=tuple(targets))
+        return Verdict(
+            bool(targets),
+            reason,
+            lacking=tuple(dict.fromkeys(lacking)),
+            targets=tuple(targets),
+            cause=None if elements else action,
+        )
 
     def _elements(
         self, chosen: Selected, action: Action, root: Element
@@ -309,6 +327,10 @@ class Conditions:
                 if not self._test(action.when, chosen, action.file, action.line, at, action.bound):
                     fact = f"its 'when' at {where} does not hold"
                     cause = action if at.element is None else None
+                    if at.element is not None:  # what it met is another thing for each element
+                        from virtProfile.language.path_values import quoted
+
+                        fact += f": {quoted(action.when)}"
                     return Verdict(False, fact, lacking=tuple(lacking), cause=cause)
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is skipped: {problem.message}")
