@@ -181,7 +181,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One whose policy lets callers bring profiles along."""
     place = tmp_path_factory.mktemp("open-service")
-    (place / "policy.toml").write_text('[default]\nprofiles = ["*"]\ninline-profiles = true\n')
+    (place / "policy.toml").write_text(
+        '[default]\nprofiles = ["*"]\ninline-profiles = true\nmay-touch = ["other"]\n'
+    )
     with listening(place, f"--policy={place / 'policy.toml'}") as address:
         yield address
 
@@ -735,6 +737,86 @@ def test_lint_leads_to_the_line(author: Page) -> None:
     assert "error" in author.browser.text("#lint")
 
 
+def tested(author: Page) -> str:
+    """Waits until the tests have ended; what is said of them."""
+    author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#tested').dataset.done"),
+        "the end of the tests",
+    )
+    return str(
+        author.browser.run(
+            "return ['tested-sum', 'tested'].map((one) => document.getElementById(one).textContent).join('|')"
+        )
+    )
+
+
+TESTS = """<tests>
+  <test name='it says hello' input='vm.xml'>
+    <profile name='zz-new'><param name='words'>Hello</param></profile>
+    <holds test="title = 'Hello'"/>
+  </test>
+  <test name='it stays down' input='vm.xml'>
+    <profile name='zz-new'><param name='words'>Hello</param></profile>
+    <holds test="on_crash = 'destroy'"/>
+  </test>
+</tests>
+"""
+
+
+def test_tests_run_as_one_types(author: Page) -> None:
+    author.ready()
+    author.sample("server")
+    author.browser.click("#tab-write")
+    author.browser.type("#write-params", "words=Hello")
+    write(author, WRITTEN)
+    again = "A second time it changes nothing, and taken back nothing is left of it."
+    assert tested(author) == f"{again}|"
+    # What cannot be taken back is said: no record has a password.
+    author.vm(
+        "<domain type='kvm'><name>a</name><memory>65536</memory><os><type>hvm</type></os>"
+        "<devices><graphics type='vnc' passwd='hushhush'/></devices></domain>"
+    )
+    author.browser.run("document.querySelector('#override').checked = true")
+    write(author, "<profile name='zz-open'><remove select='devices/graphics/@passwd'/></profile>")
+    said = tested(author)
+    assert "taken back, the domain is not what it was" in said and "instead of '***'" in said, said
+    author.browser.run("document.querySelector('#override').checked = false")
+    author.sample("server")
+    write(
+        author,
+        WRITTEN.replace(
+            "</add>", "</add>\n  <add when='devices/sound'><description>loud</description></add>"
+        ),
+    )
+    author.browser.run("document.querySelector('#tests-given').open = true")
+    script = "const one = document.querySelector('#tests'); one.value = arguments[0]; one.dispatchEvent(new Event('input'))"
+    author.browser.run(script, TESTS)
+    said = tested(author)
+    assert said.startswith("2 tests: 1 passed, 1 failed.|passed: it says hellofailed: it stays down"), said
+    assert (
+        "test='on_crash = 'destroy'' does not hold" in said and "no test makes this <add> effective" in said
+    )
+    author.picture("write-tests")
+    # A failure leads to its line, and so does what is not covered.
+    author.browser.click("#tested .error button")
+    chosen = "const one = document.activeElement; return [one.id, one.value.slice(one.selectionStart, one.selectionEnd)]"
+    assert author.browser.run(chosen) == ["tests", "    <holds test=\"on_crash = 'destroy'\"/>"]
+    author.browser.click("#tested .warning button")
+    assert author.browser.run(chosen)[1].startswith("  <add when='devices/sound'>")
+    # The link has them.
+    author.browser.run("document.querySelector('#make-link').scrollIntoView({ block: 'center' })")
+    author.browser.click("#make-link")
+    link = author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#write-link:not([hidden])')?.href"),
+        "a link",
+    )
+    author.load(link)
+    author.browser.wait(
+        lambda: author.browser.run("return document.querySelector('#tested').dataset.done"), "an end"
+    )
+    assert author.browser.run("return document.querySelector('#tests').value") == TESTS
+
+
 def test_it_is_as_quick_as_one_types(author: Page) -> None:
     author.ready()
     author.sample("server")
@@ -787,8 +869,11 @@ def test_the_tab_is_accessible(author: Page, packages: Path, scheme: str, width:
     author.ready()
     author.sample("server")
     author.browser.click("#tab-write")
+    author.browser.run("document.querySelector('#tests-given').open = true")
+    author.browser.run("document.querySelector('#tests').value = arguments[0]", TESTS)
     for name, text in (("write", WRITTEN), ("write-error", WRITTEN.replace("on_crash>", "on_crahs>"))):
         write(author, text)
+        tested(author)
         assert author.browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0
         author.browser.run((packages / "axe-core" / "axe.min.js").read_text())
         script = "axe.run().then((all) => arguments[0](all.violations.map((one) => [one.id, one.nodes.map((each) => each.target.join(' '))])))"

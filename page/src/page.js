@@ -12,7 +12,7 @@ import { byId, counted, el, fill } from "./dom.js";
 import { helped, sides, withoutDirectories } from "./fixes.js";
 import { withoutRecord } from "./lines.js";
 import { showProblem, showResult } from "./outcome.js";
-import { SKELETON, carried, fragmentOf, showLint, wishesOf } from "./writing.js";
+import { SKELETON, carried, fragmentOf, showLint, showTested, wishesOf } from "./writing.js";
 
 const SAMPLES = { server, desktop, sketch };
 const OPTIONS = ["override", "complete", "auto"];
@@ -320,9 +320,12 @@ function showTab(write) {
 }
 
 let typed = 0;
+let tests = 0;
 /** Lint and the difference, as one types: a moment after the last key, and only the newest answer counts. */
 function written() {
   byId("write-link").hidden = true;
+  tests++;
+  delete byId("tested").dataset.done;
   clearTimeout(typed);
   typed = setTimeout(looked, 40);
 }
@@ -338,15 +341,48 @@ async function looked() {
   }
   if (text !== byId("profile").value || !writing) return; // more was typed
   showLint(problems, byId("profile"));
-  if (problems.some((one) => one.level === "error")) {
+  const wrong = problems.some((one) => one.level === "error");
+  if (wrong) {
     asked++;
     byId("result").hidden = true; // the difference was that of another text
   } else await run("/v1/apply", await request(), "The difference", true);
   byId("write").dataset.took = String(Math.round(performance.now() - start));
+  await tested(wrong);
+}
+
+/** The tests of what is written; without a document of them it is repeated and taken back, where it can be applied. */
+async function tested(wrong) {
+  const mine = tests;
+  const given = byId("tests").value;
+  byId("tested-title").hidden = wrong || !(given.trim() || shown);
+  if (byId("tested-title").hidden) {
+    byId("tested-sum").textContent = "";
+    fill(byId("tested"));
+  } else {
+    try {
+      const { record, ...body } = await request();
+      if (given.trim()) Object.assign(body, { tests: given, files: await files() });
+      const answer = await ask("/v1/test", body);
+      if (mine !== tests) return; // more was typed
+      showTested(answer, byId("profile"), byId("tests"), body.profiles.length);
+    } catch (problem) {
+      if (mine !== tests) return;
+      if (!(problem instanceof Problem) || problem.status === 401) return refused(problem, true);
+      byId("tested-sum").textContent = "";
+      fill(byId("tested"), el("li", { class: "error" }, problem.message, problem.hint ? ` (${problem.hint})` : ""));
+    }
+  }
+  byId("tested").dataset.done = "yes";
+}
+
+/** The files of the form by name, for tests. */
+async function files() {
+  const found = ["capabilities", "domcapabilities"].flatMap((name) => [...byId(name).files]);
+  return Object.fromEntries(await Promise.all(found.map(async (one) => [one.name, await one.text()])));
 }
 
 async function makeLink() {
-  byId("write-link").href = location.pathname + (await fragmentOf(byId("profile").value, vm.value));
+  byId("write-link").href = location.pathname + (await fragmentOf(byId("profile").value, vm.value, byId("tests").value));
   byId("write-link").hidden = false;
   byId("write-link").focus();
 }
@@ -358,6 +394,8 @@ async function takeWriting() {
   history.replaceState(null, "", location.pathname + location.search);
   if (found.broken) return refused(new Problem(0, { message: "the link is not whole", hint: "copy all of it" }));
   byId("profile").value = found.profile;
+  byId("tests").value = found.tests;
+  byId("tests-given").open = Boolean(found.tests);
   take(found.vm);
   byId("sample").value = "";
   showTab(true);
@@ -479,6 +517,7 @@ for (const id of ["tab-choose", "tab-write"]) {
 }
 byId("profile").addEventListener("input", written);
 byId("write-params").addEventListener("input", written);
+byId("tests").addEventListener("input", written);
 byId("make-link").addEventListener("click", makeLink);
 byId("host-vm").addEventListener("change", (event) => {
   if (event.target.value) takeVm(event.target.value);

@@ -7,10 +7,10 @@ Read strictly: what cannot be understood is an error, so that no test passes by 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from virtProfile.errors import ProfileError, ProfileSyntaxError, UsageError, nearest, together
-from virtProfile.format.document import parse, read_file
+from virtProfile.format.document import parse, read_bytes, read_file
 from virtProfile.frozen import record
 from virtProfile.language.parser import Reader
 from virtProfile.language.requests import Request, read_requests
@@ -35,6 +35,47 @@ _REPORTED = {
     "error": ("code", "path", "message", "fix"),
 }
 _ELEMENTS = ("domain", "profile", "holds", "unchanged", *_REPORTED, "result")
+
+
+class Files(Protocol):
+    """Where the files are that tests name."""
+
+    def text(self, path: str, error: type[ProfileError]) -> str:
+        """What a file holds.
+
+        :raises ProfileError: an `error`: it cannot be read
+        """
+
+    def data(self, path: str) -> bytes | None:
+        """The bytes of a file; None where it does not exist."""
+
+
+class Disk:
+    """The files of this machine."""
+
+    def text(self, path: str, error: type[ProfileError]) -> str:
+        return read_file(path, error)[0]
+
+    def data(self, path: str) -> bytes | None:
+        return read_bytes(path) if os.path.exists(path) else None
+
+
+class GivenFiles:
+    """Texts by name: no file is read."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def text(self, path: str, error: type[ProfileError]) -> str:
+        found = self._texts.get(path)
+        if found is None:
+            names = ", ".join(f"'{name}'" for name in sorted(self._texts))
+            raise error(f"'{path}' is not among the files that were given: {names}")
+        return found
+
+    def data(self, path: str) -> bytes | None:
+        found = self._texts.get(path)
+        return None if found is None else found.encode()
 
 
 @record
@@ -95,6 +136,11 @@ class Case:
         return f"{self.file}:{self.line}"
 
     @property
+    def expects(self) -> bool:
+        """Is there anything that the result has to be? If not, it is only repeated and taken back."""
+        return bool(self.holds or self.unchanged or self.reported or self.result is not None)
+
+    @property
     def errors(self) -> tuple[Reported, ...]:
         """The errors that it expects."""
         return tuple(row for row in self.reported if row.kind == "error")
@@ -124,15 +170,17 @@ def test_files(places: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def read_cases(file: str) -> list[Case]:
+def read_cases(file: str, files: Files | None = None) -> list[Case]:
     """The tests of a file.
 
+    :param files: where it is, and what it names; None is the disk
     :raises ProfileSyntaxError: all that is wrong in it
     :raises PolicyError: a DTD, entities, or over a limit
     """
-    text = read_file(file, ProfileSyntaxError)[0]
+    files = files or Disk()
+    text = files.text(file, ProfileSyntaxError)
     document = parse(text, name=file, error=ProfileSyntaxError)
-    reader = _Cases(file, document)
+    reader = _Cases(file, document, files)
     cases = reader.cases(document.root)
     if reader.problems:
         raise together(
@@ -144,6 +192,17 @@ def read_cases(file: str) -> list[Case]:
     return cases
 
 
+def without_expectation(
+    xml: str, requests: tuple[Request, ...], name: str, *, auto: bool, override: bool, complete: bool
+) -> Case:
+    """Profiles applied to a domain, a second time, in reverse order and taken back; no more is expected."""
+    return Case(
+        name, "", 1, xml, "", (),
+        auto=auto, override=override, complete=complete, once=False, record=True,
+        requests=requests, holds=(), unchanged=(), reported=(), result=None, namespaces=(),
+    )  # fmt: skip
+
+
 def _line(element: etree._Element) -> int:
     line: object = element.sourceline
     return line if isinstance(line, int) else 1
@@ -152,9 +211,10 @@ def _line(element: etree._Element) -> int:
 class _Cases(Reader):
     """Reads tests with the parser of profiles: ``<holds>`` is a check."""
 
-    def __init__(self, file: str, document: Document) -> None:
+    def __init__(self, file: str, document: Document, files: Files) -> None:
         super().__init__(file, False)
         self.document = document
+        self.files = files
         self.directory = os.path.dirname(file)
 
     def error(self, element: etree._Element, message: str, hint: str = "") -> None:
@@ -236,7 +296,7 @@ class _Cases(Reader):
             return self.document.text[span.start : span.end], ""
         path = os.path.join(self.directory, file)
         try:
-            return read_file(path, ProfileSyntaxError)[0], path
+            return self.files.text(path, ProfileSyntaxError), path
         except ProfileError as problem:
             self.error(element, problem.message, "input= is relative to the file of the test")
         return "", path
@@ -293,4 +353,7 @@ class _Cases(Reader):
         return os.path.join(self.directory, file)
 
 
-__all__ = ["SUFFIX", "Case", "Reported", "Unchanged", "read_cases", "test_files"]
+__all__ = [
+    "SUFFIX", "Case", "Disk", "Files", "GivenFiles", "Reported", "Unchanged", "read_cases", "test_files",
+    "without_expectation",
+]  # fmt: skip

@@ -9,25 +9,27 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from virtProfile.authoring.cases import Case, read_cases
+from virtProfile.authoring.cases import Case, Disk, read_cases
 from virtProfile.authoring.compare import gaps
 from virtProfile.engine import flow, lifecycle
 from virtProfile.engine.selection.checks import hint
 from virtProfile.engine.selection.judged import Judged
 from virtProfile.errors import CheckError, MissingContextError, ProfileError
 from virtProfile.files import write_whole
-from virtProfile.format.document import RECORD_NS, parse, read_bytes, read_file
+from virtProfile.format.document import RECORD_NS, parse
 from virtProfile.format.element import read
+from virtProfile.format.secret_slots import is_secret
 from virtProfile.frozen import record
 from virtProfile.host.context import Context
 from virtProfile.language.profile import Kind, Profile
+from virtProfile.redaction import veil_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from virtProfile.authoring.cases import Reported
+    from virtProfile.authoring.cases import Files, Reported
     from virtProfile.language.profile import Action
-    from virtProfile.language.store import ProfileStore
+    from virtProfile.language.store import Store
     from virtProfile.result import Result, Skipped, Warning
 
 #: An action: file, line, kind.
@@ -89,15 +91,28 @@ class Prover:
     :param store_of: gives the profiles that the tests of a directory apply
     :param update: write the files of ``<result>`` instead of comparing with them
     :param beside: directories of tested profiles, besides that of the tests
+    :param files: where the tests are, and what they name; None is the disk
+    :param trust: how far records in domains are believed; None as much as on the command line
+    :param judge: sees each result first, and may raise a `ProfileError`
     """
 
     def __init__(
-        self, store_of: Callable[[str], ProfileStore], update: bool = False, beside: Iterable[str] = ()
+        self,
+        store_of: Callable[[str], Store],
+        update: bool = False,
+        beside: Iterable[str] = (),
+        *,
+        files: Files | None = None,
+        trust: str | None = None,
+        judge: Callable[[Result], object] | None = None,
     ) -> None:
         self._store_of = store_of
         self._beside = frozenset(map(os.path.abspath, beside))
-        self._stores: dict[str, ProfileStore] = {}
+        self._stores: dict[str, Store] = {}
         self._update = update
+        self._files = files or Disk()
+        self._trust = trust
+        self._judge = judge
         self._contexts: dict[tuple[str, tuple[tuple[str, str], ...]], Context] = {}
         self._tested: dict[tuple[str, str], Profile] = {}
         self._effective: set[Place] = set()
@@ -110,9 +125,9 @@ class Prover:
                 self._stores[directory] = self._store_of(directory)
             store = self._stores[directory]
             try:
-                cases = read_cases(file)
+                cases = read_cases(file, self._files)
             except ProfileError as problem:
-                rows = [problem, *problem.others]
+                rows = [veil_error(row) for row in (problem, *problem.others)]
                 yield Outcome(
                     "", file, _line(problem), tuple(Failure(_said(row), _line(row)) for row in rows)
                 )
@@ -120,6 +135,11 @@ class Prover:
             with store.one_look():
                 for case in cases:
                     yield self._outcome(case, store, directory)
+
+    def run_case(self, case: Case, context: Context) -> Outcome:
+        """The outcome of a test that no file has, with a context of its own."""
+        directory = os.getcwd()  # of profiles that no file has
+        return self._outcome(case, self._store_of(directory), directory, context)
 
     def uncovered(self) -> list[Uncovered]:
         """Actions of tested profiles that no test made effective, in the order of files and lines."""
@@ -147,12 +167,12 @@ class Prover:
 
     # --- one test ------------------------------------------------------------------
 
-    def _outcome(self, case: Case, store: ProfileStore, directory: str) -> Outcome:
-        trial = _Trial(case, store, self._update)
+    def _outcome(self, case: Case, store: Store, directory: str, context: Context | None = None) -> Outcome:
+        trial = _Trial(case, store, self._update, self._files, self._trust, self._judge)
         try:
-            trial.run(self._context(case))
+            trial.run(self._context(case) if context is None else context)
         except ProfileError as problem:
-            for row in (problem, *problem.others):
+            for row in map(veil_error, (problem, *problem.others)):
                 trial.fail(_said(row) + (f" ({row.hint})" if row.hint else ""))
         self._effective |= trial.effective
         for profile in trial.profiles:
@@ -166,21 +186,23 @@ class Prover:
         key = (directory, case.context)
         known = self._contexts.get(key)
         if known is None:
-            known = self._contexts[key] = context_of(case)
+            known = self._contexts[key] = context_of(case, self._files)
         return known
 
 
-def context_of(case: Case) -> Context:
+def context_of(case: Case, files: Files | None = None) -> Context:
     """What a test gives besides its domain.
 
+    :param files: where the files are that it names; None is the disk
     :raises ProfileError: a file that cannot be read, a value that is not a version or a daemon
     """
+    files = files or Disk()
     given, directory = dict(case.context), os.path.dirname(case.file)
     texts: dict[str, tuple[str, ...]] = {}
     sources: dict[str, str] = {}
     for kind in ("capabilities", "domcapabilities"):
         paths = [os.path.join(directory, name) for name in given.get(kind, "").split()]
-        texts[kind] = tuple(read_file(path, MissingContextError)[0] for path in paths)
+        texts[kind] = tuple(files.text(path, MissingContextError) for path in paths)
         sources.update(zip(texts[kind], paths, strict=True))
     from virtProfile.host.context import DAEMONS
     from virtProfile.option import read_qemu_version
@@ -203,10 +225,21 @@ def context_of(case: Case) -> Context:
 class _Trial:
     """One test at work."""
 
-    def __init__(self, case: Case, store: ProfileStore, update: bool) -> None:
+    def __init__(
+        self,
+        case: Case,
+        store: Store,
+        update: bool,
+        files: Files,
+        trust: str | None,
+        judge_first: Callable[[Result], object] | None,
+    ) -> None:
         self.case = case
         self.store = store
         self.update = update
+        self.files = files
+        self.trust = trust
+        self.judge_first = judge_first
         self.failures: list[Failure] = []
         self.effective: set[Place] = set()
         self.profiles: list[Profile] = []
@@ -231,16 +264,26 @@ class _Trial:
             for row in case.errors:
                 self.fail(f"{row} did not come: the profiles could be applied", row.line)
             return
-        self.judge(result)
+        if case.expects:
+            self.judge(result)
         if not case.once:
             self.repeat(result)
 
     def apply(self, xml: str, requests: Sequence[Any], record: bool = True) -> Result:
         case = self.case
-        return flow.apply(
-            xml, requests, store=self.store, context=self.context, auto=case.auto, override=case.override,
-            complete=case.complete, record=record, name=case.input or case.where,
+        trust = {} if self.trust is None else {"trust": self.trust}
+        return self.seen(
+            flow.apply(
+                xml, requests, store=self.store, context=self.context, auto=case.auto, override=case.override,
+                complete=case.complete, record=record, name=case.input or case.where, **trust,
+            )
         )  # fmt: skip
+
+    def seen(self, result: Result) -> Result:
+        """:raises ProfileError: who judges results refuses it"""
+        if self.judge_first is not None:
+            self.judge_first(result)
+        return result
 
     # --- coverage ------------------------------------------------------------------
 
@@ -331,17 +374,18 @@ class _Trial:
         data = result.xml.encode()
         if self.update:
             try:
-                known = read_bytes(file) if os.path.exists(file) else None
+                known = self.files.data(file)
             except ProfileError:
                 known = None
             if known != data:
                 write_whole(file, data)
                 self.updated = file
             return
-        if not os.path.exists(file):
+        known = self.files.data(file)
+        if known is None:
             self.fail(f"'{file}' does not exist; --update-results writes it")
-        elif read_bytes(file) != data:
-            self.fail(f"the result is not that in '{file}'{_first_difference(read_bytes(file), data)}")
+        elif known != data:
+            self.fail(f"the result is not that in '{file}'{_first_difference(known, data)}")
 
     # --- again, in reverse, and back -------------------------------------------------
 
@@ -368,13 +412,17 @@ class _Trial:
             sides = []
             for element in (gap.after, gap.before):
                 value = read(element, gap.slot, gap.node)[0] if element is not None and gap.slot else None
+                if value is not None and is_secret(f"{gap.tags}/{gap.slot}".removesuffix("/text()")):
+                    value = "***"
                 sides.append("nothing" if element is None else "there" if value is None else f"'{value}'")
             path = "/".join(filter(None, (gap.tags, gap.slot)))
             yield f"{path} is {sides[0]} instead of {sides[1]}"
 
     def _unapplied(self, xml: str) -> str:
         try:
-            return lifecycle.unapply(xml, store=self.store, context=self.context, trust="all").xml
+            trust = self.trust or "all"
+            result = lifecycle.unapply(xml, store=self.store, context=self.context, trust=trust)
+            return self.seen(result).xml
         except ProfileError as problem:
             self.fail(f"cannot be taken back: {_said(problem)}")
             return xml

@@ -31,9 +31,11 @@ from virtProfile.service.request import chosen, context
 from virtProfile.service.route import ROUTES, Body, Json, Route
 from virtProfile.show.status import veil_status
 from virtProfile.wire import calls
-from virtProfile.wire.calls import APPLY_REQUEST, APPLY_WORDS, FLAG, TEXT, TEXTS, XML, Call
-from virtProfile.wire.shapes import List, Object
+from virtProfile.wire.calls import APPLY_REQUEST, APPLY_WORDS, FLAG, NUMBER, TEXT, TEXTS, XML, Call
+from virtProfile.wire.shapes import Choice, List, Map, Object, Text
 
+#: The name of a request's document of tests, in messages.
+_TESTS = "tests"
 _FLAGS = ("auto", "override", "complete", "record")
 #: Has the request at hand brought profiles along? Set here, cleared by who answers requests.
 BROUGHT: ContextVar[bool] = ContextVar("brought", default=False)
@@ -44,6 +46,19 @@ _SIMPLE_PATH = re.compile(rf"/?{_SIMPLE_STEP}(?:/{_SIMPLE_STEP})*")
 #: Options of a program of virtinst.
 _PROGRAM = List(
     TEXT, description="options of the program, as a list of words: those that read no file of the host"
+)
+TESTED = Object(
+    {
+        "name": TEXT,
+        "file": TEXT,
+        "line": NUMBER,
+        "status": Choice(("passed", "failed")),
+        "failures": List(Object({"message": TEXT, "line": NUMBER})),
+    },
+    name="Tested",
+)
+UNCOVERED = Object(
+    {"profile": TEXT, "version": TEXT, "action": TEXT, "file": TEXT, "line": NUMBER}, name="Uncovered"
 )
 
 
@@ -191,6 +206,55 @@ def problem_dict(problem: Problem) -> Json:
         "file": problem.file,
         "line": problem.line,
         "column": problem.column,
+    }
+
+
+@Route(
+    Call(
+        "test",
+        Object(
+            {"xml": XML},
+            {
+                **{
+                    key: APPLY_WORDS[key]
+                    for key in ("inline", "profiles", "context", "auto", "override", "complete")
+                },
+                "tests": Text(
+                    "a document of tests; without one the profiles are applied to the VM, a second time,"
+                    " in reverse order, and taken back"
+                ),
+                "files": Map(TEXT, description="what tests may name as files, by name; vm.xml is the VM"),
+            },
+        ),
+        Object({"ok": FLAG, "tests": List(TESTED), "uncovered": List(UNCOVERED)}),
+    ),
+    "Run tests of profiles, as --test does",
+)
+def answer_test(body: Body, store: ProfileStore) -> Json:
+    """No file of the service is read: tests name what the request has."""
+    from virtProfile.authoring.cases import GivenFiles, without_expectation
+    from virtProfile.authoring.proving import Prover
+    from virtProfile.language.requests import read_requests
+
+    files = {"vm.xml": body["xml"], **body.get("files", {})}
+    if "tests" in body:
+        if not RULES.get().inline:
+            raise _forbidden("tests in the request", "'tests'")
+        BROUGHT.set(True)
+        files[_TESTS] = body["tests"]
+    over: Store = OverlayStore(_inline(body["inline"]), store) if "inline" in body else store
+    prover = Prover(lambda _: over, files=GivenFiles(files), trust="store", judge=_allowed)
+    if "tests" in body:
+        outcomes = list(prover.run([_TESTS]))
+    else:
+        options = {flag: body.get(flag, False) for flag in ("auto", "override", "complete")}
+        requests = tuple(read_requests(body.get("profiles", ())))
+        case = without_expectation(body["xml"], requests, "as it is", **options)
+        outcomes = [prover.run_case(case, context(body))]
+    return {
+        "ok": not any(outcome.failures for outcome in outcomes),
+        "tests": [outcome.to_dict() for outcome in outcomes],
+        "uncovered": [row.to_dict() for row in prover.uncovered()],
     }
 
 

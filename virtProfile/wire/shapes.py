@@ -267,9 +267,17 @@ class Map(Shape):
     plural = "objects"
 
     of: Shape
+    description: str = ""
+
+    def check(self, value: Any, name: str) -> None:
+        for key, inside in value.items():
+            if not self.of.fits(inside):
+                raise UsageError(f"'{name}/{key}' is of the wrong type")
+            self.of.check(inside, f"{name}/{key}")
 
     def schema(self) -> Schema:
-        return {"type": "object", "additionalProperties": self.of.schema()}
+        schema = {"type": "object", "additionalProperties": self.of.schema()}
+        return _described(schema, self.description)
 
     def parts(self) -> Iterable[Shape]:
         return (self.of,)
