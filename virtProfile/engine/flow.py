@@ -425,6 +425,7 @@ class _Work:
                 self.conditions.is_sketch_for,
                 self.warnings,
                 tree.root.find("os/type") if self.completion.settled else None,
+                self.actions.remover.left_nothing(),
             )
             write_list(tree, schema, self.selection)
         elif not call.withdraw:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,13 @@ from virtProfile.engine.actions.match import (
     leaf_state,
     runs,
 )
-from virtProfile.engine.record.assigned import writes_itself
+from virtProfile.engine.record.assigned import (
+    has_values_back,
+    is_written_by_libvirt,
+    of_libvirt,
+    writes_itself,
+)
+from virtProfile.engine.record.model import DIGEST_DIGITS
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.format.element import (
     PRESENCE,
@@ -32,11 +38,13 @@ from virtProfile.format.element import (
     text_of,
 )
 from virtProfile.format.paths import keyed_step
+from virtProfile.language.profile import DEFINITION_PRIORITY
 
 if TYPE_CHECKING:
     from virtProfile.engine.actions.arbiter import Arbiter
     from virtProfile.engine.tree.names import Name
     from virtProfile.format.schema import Node
+    from virtProfile.language.profile import Profile
     from virtProfile.language.wishes import Group, Leaf, Want
 
 
@@ -50,7 +58,7 @@ Select: TypeAlias = Callable[[Element], Sequence[Any]]
 class Absence:
     """What a `remove` wants not to be there, for all writers that come after it."""
 
-    __slots__ = ("writer", "want", "select", "thing", "kept")
+    __slots__ = ("writer", "want", "select", "thing", "kept", "lost")
 
     def __init__(
         self, writer: Writer, want: Want | None, select: Select | None, thing: Element | None = None
@@ -60,8 +68,25 @@ class Absence:
         self.select = select
         #: the element that the wishes describe; None for the domain
         self.thing = thing
-        #: what stays although it matches: its owners won
+        #: what stays although it matches: its owners won, or libvirt wrote it since the last run
         self.kept: set[tuple[Element, str]] = set()
+        self.lost = False
+
+    def names_what_libvirt_writes(self) -> bool:
+        """May libvirt write by itself what is to be absent?"""
+        return is_written_by_libvirt(_names(self.want)) if self.select is None else True
+
+
+def _names(want: Want | None) -> Iterator[str]:
+    """The tags and attributes in a wish."""
+    if want is not None:
+        yield want.tag
+        for leaf in want.leaves:
+            yield leaf.path
+        for group in want.groups:
+            yield group.path
+            for inner in group.wants:
+                yield from _names(inner)
 
 
 class Hit:
@@ -131,17 +156,42 @@ class Remover:
         self._general: list[int] = []
         #: are selections minded later, for all elements of a step at once?
         self._later = False
+        #: (profile, number) of actions that left nothing of what they remove in the last run
+        self._spares: set[tuple[str, int]] = set()
+
+    def spare(self, profiles: Iterable[Profile]) -> None:
+        """What libvirt wrote since the last run stays, where that had left nothing of it."""
+        for profile in profiles if self.tree.left_nothing else ():
+            numbers = self.tree.left_nothing.get((profile.name, profile.digest[:DIGEST_DIGITS]), ())
+            self._spares.update((profile.name, number) for number in numbers)
+
+    def left_nothing(self) -> set[tuple[str, int]]:
+        """The actions above the definition that left nothing of what libvirt would write there."""
+        found, lost = set(), set()
+        for absence in self.absences:
+            writer = absence.writer
+            action = (writer.origin.profile, writer.number)
+            if absence.lost or writer.priority <= DEFINITION_PRIORITY:
+                lost.add(action)
+            elif absence.names_what_libvirt_writes():
+                found.add(action)
+        return found - lost
 
     def remove(self, absence: Absence) -> None:
         """Take away what matches and may go, and mind that it stays away."""
         writer = absence.writer
         lost = False
+        spares = (writer.origin.profile, writer.number) in self._spares
         for hit in self.hits(absence):
             if self._gone(hit.element):
+                continue
+            if spares and self._is_libvirts(hit):
+                absence.kept.add((hit.element, hit.slot))
                 continue
             if not self._take_away(hit, absence):
                 absence.kept.add((hit.element, hit.slot))
                 lost = True
+        absence.lost = lost
         if not lost:
             self.arbiter.effective.add(writer)
         self._join_removals(absence)
@@ -150,6 +200,15 @@ class Remover:
         else:
             self._about.setdefault(absence.thing, []).append(len(self.absences))
         self.absences.append(absence)
+
+    def _is_libvirts(self, hit: Hit) -> bool:
+        """Does it match for what libvirt wrote at define, and not for what an earlier run put back?"""
+        tree, values = self.tree, {*hit.slots, (hit.element, hit.slot)}
+        if any(slot in tree.taken_back.get(element, ()) for element, slot in values):
+            return False
+        if hit.slot == PRESENCE and has_values_back(tree, hit.element):
+            return False
+        return any(tree.in_source(element) and of_libvirt(element, slot) for element, slot in values)
 
     def forget_since(self, count: int) -> None:
         """Mind no more than the first `count` absences."""

@@ -9,6 +9,7 @@ the rendering does the same again, they come back, so that nothing changes (SPEC
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _DATA = data_beside(__file__)
 #: What says what a thing without a key is.
 _WHAT = ("type", "bus")
+_WORD = re.compile(r"[A-Za-z_]+")
 
 
 @cache
@@ -151,6 +153,33 @@ def replaces(located: Located, parent: Element, written: Written, tables: Tables
         if standing.getparent() is parent and standing.xpath(test):
             return standing
     return None
+
+
+def of_libvirt(element: Element, slot: str) -> bool:
+    """Does libvirt write the value, or an element that it is in, where nothing stands?"""
+    way = [*element.iterancestors()][-2::-1]
+    for count, above in enumerate([*way, element], 1):
+        path = "/".join(part.tag for part in [*way, element][:count])
+        if _is_readded(path, above) or above.tag in ("address", "alias") and path.startswith("devices/"):
+            return True
+    if slot[:1] != "@":
+        return False
+    values = _readded_values().get((path, slot), frozenset())
+    return element.get(slot[1:]) in values or "*" in values
+
+
+def is_written_by_libvirt(texts: Iterable[str]) -> bool:
+    """Is something named of what libvirt writes where nothing stands?
+
+    :param texts: tags, names of attributes, or expressions
+    """
+    return any(word in _written() for text in texts for word in _WORD.findall(text))
+
+
+@cache
+def _written() -> frozenset[str]:
+    paths = [*_readded(), *(f"{path}/{slot[1:]}" for path, slot in _readded_values())]
+    return frozenset(path.rpartition("/")[2] for path in paths) | {"address", "alias"}
 
 
 def stood_beside(tree: WorkTree, node: Node, written: Written, parent: Element, tables: Tables) -> bool:
@@ -352,11 +381,11 @@ def variant_changed(
         if at != PRESENCE:
             if at not in tree.taken_back.get(standing, ()):  # else it is what the VM had
                 _value_aside(tree, standing, at, writers, again)
-        elif tree.in_source(standing) and not _has_values_back(tree, standing):
+        elif tree.in_source(standing) and not has_values_back(tree, standing):
             stand_aside(tree, standing, writers, again)
 
 
-def _has_values_back(tree: WorkTree, element: Element) -> bool:
+def has_values_back(tree: WorkTree, element: Element) -> bool:
     """Did it, or something in it, get a value back that the VM had? Then it is not what libvirt wrote."""
     return any(
         (text_of(part) if slot == TEXT else part.get(slot[1:])) is not None

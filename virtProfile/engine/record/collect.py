@@ -46,6 +46,7 @@ def keep_record(
     sketched: Callable[[str], bool],
     warnings: list[Warning],
     machine: Element | None = None,
+    out: Collection[tuple[str, int]] = (),
 ) -> Record:
     """The record of a rendered tree.
 
@@ -54,6 +55,7 @@ def keep_record(
     :param secrets: values that must not be kept
     :param sketched: of a profile's name: what `vp:sketch()` is for it
     :param warnings: gets what cannot be taken back
+    :param out: (profile, number) of the actions that left nothing of what they remove
     :param machine: ``<type>`` of a sketch that was completed for its machine: the definition's from now on
     """
     collected = _Entries(tree, paths, [secret for secret in secrets if secret], machine)
@@ -104,6 +106,7 @@ def keep_record(
                     None if before is None else before.get(profile.name),
                 ),
                 asks_sketch(profile) and sketched(profile.name),
+                frozenset(number for name, number in out if name == profile.name),
             )
         )
     return Record(profiles, frozenset() if before is None else before.made, frozenset(ours))

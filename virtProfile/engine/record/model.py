@@ -230,11 +230,12 @@ def of_the_vm(slot: str) -> str:
 class Recorded:
     """One profile of the record; `implies` names what libvirt adds to what it brought.
 
-    `sketch`: the definition was a sketch when it was applied, and it asked for that.
+    `sketch`: the definition was a sketch when it was applied, and it asked for that. `out`: the numbers
+    of its actions that left nothing of what they remove: what libvirt writes there by itself is its own.
     """
 
     __slots__ = (
-        "name", "version", "digest", "priority", "source", "params", "entries", "implies", "sketch",
+        "name", "version", "digest", "priority", "source", "params", "entries", "implies", "sketch", "out",
     )  # fmt: skip
 
     def __init__(
@@ -248,6 +249,7 @@ class Recorded:
         entries: Sequence[Entry] = (),
         implies: Sequence[str] = (),
         sketch: bool = False,
+        out: frozenset[int] = frozenset(),
     ) -> None:
         self.name = name
         self.version = version
@@ -259,6 +261,7 @@ class Recorded:
         self.entries = list(entries)
         self.implies = tuple(implies)
         self.sketch = sketch
+        self.out = out
 
 
 class Record:
@@ -316,6 +319,7 @@ def _all_of(record: Record, values: bool) -> object:
             profile.source,
             sorted(profile.implies),
             profile.sketch,
+            sorted(profile.out),
             sorted(profile.params.items()),
             sorted(
                 (entry.kind, entry.at, entry.number, _sorted(entry.written, values),
@@ -438,9 +442,9 @@ def _read_profile(element: Element) -> Recorded | None:
     params = {param.get("name", ""): text_of(param) or "" for param in element.iterchildren(tag_of("param"))}
     source = element.get("source", "list")
     implies = (element.get("implies") or "").split()
-    return Recorded(
-        name, version, digest, priority, source, params, (), implies, element.get("sketch") == "yes"
-    )
+    out = frozenset(int(word) for word in (element.get("out") or "").split() if word.isdecimal())
+    sketch = element.get("sketch") == "yes"
+    return Recorded(name, version, digest, priority, source, params, (), implies, sketch, out)
 
 
 def _read_entry(element: Element) -> list[Entry]:

@@ -26,7 +26,7 @@ from virtProfile.engine.record.locate import (
     slots,
     written_key,
 )
-from virtProfile.engine.record.model import Entry, Record, Recorded, Written, read_place
+from virtProfile.engine.record.model import DIGEST_DIGITS, Entry, Record, Recorded, Written, read_place
 from virtProfile.engine.record.trust import Judge
 from virtProfile.engine.tree.ownership import Writer
 from virtProfile.engine.tree.work_tree import WorkTree
@@ -85,6 +85,9 @@ def take_back(
     found = locate(tree.root, schema, record, tree.effort)
     counted = assigned.is_total(tree.root)
     writers = {profile.name: [withdrawer(profile)] for profile in record.profiles}
+    tree.left_nothing = {
+        (one.name, one.digest[:DIGEST_DIGITS]): one.out for one in record.profiles if one.out
+    }
     work = _Work(tree, schema, judge, outcome)
     added: list[Located] = []
     for located in found:

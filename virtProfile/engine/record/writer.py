@@ -46,6 +46,8 @@ def build(record: Record, parent: Element) -> Element:
             profile.set("implies", " ".join(recorded.implies))
         if recorded.sketch:
             profile.set("sketch", "yes")
+        if recorded.out:
+            profile.set("out", " ".join(map(str, sorted(recorded.out))))
         for name in sorted(recorded.params):
             _new(profile, "param", name=name).text = recorded.params[name]
         for entries in _together(recorded.entries):

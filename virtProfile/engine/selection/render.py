@@ -98,6 +98,7 @@ def render(
         actions = Actions(tree, schema)
         actions.steps = planned
         actions.whole.kept_out = kept_out
+        actions.remover.spare(chosen.profile for chosen in selected)
         for step in planned:
             actions.act(step)
         if complete is not None:

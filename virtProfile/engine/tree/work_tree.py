@@ -95,6 +95,7 @@ class WorkTree:
         "readded",
         "dropped",
         "counted",
+        "left_nothing",
         "secrets_lost",
         "effort",
         "_log",
@@ -152,6 +153,8 @@ class WorkTree:
         self.dropped: dict[tuple[Element, str], str] = {}
         #: memory devices that libvirt counted into the memory: (taken out, left), in KiB
         self.counted: tuple[int, int] | None = None
+        #: (profile, digits of its digest) -> numbers of actions that left nothing of what they remove
+        self.left_nothing: dict[tuple[str, str], frozenset[int]] = {}
         #: what the call may still compare with a record
         self.effort = Effort(len(document.elements))
         #: What was done, in order. An entry stays where it is until all behind it are taken back too: one
