@@ -240,6 +240,10 @@ CASES = {
         vm("<controller type='usb' index='0' model='qemu-xhci'/>"),
         add(devices("<controller type='usb' index='0' model='piix3-uhci'/>"), "no"),
     ),
+    "variant: a serial port of another kind": (
+        vm(TCP_SERIAL),
+        add(devices("<serial type='nmdm'><target port='0'/></serial>")),
+    ),
     "variant: the format of a volume": (
         vm(
             "<disk type='volume' device='disk'><driver name='qemu'/><source pool='vp' volume='a'/>"
@@ -418,11 +422,16 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
         ),
         (
             vm(),
+            add(devices("<graphics type='spice' autoport='no'/>")),
+            "<remove><devices><graphics type='spice'><listen type='none'/></graphics></devices></remove>",
+        ),
+        (
+            vm(),
             add(devices("<memballoon model='none'/>")),
             "<remove><devices><memballoon model='virtio'/></devices></remove>",
         ),
     ],
-    ids=["model", "index", "format", "made again"],
+    ids=["model", "index", "format", "listen", "made again"],
 )
 def test_a_default_of_libvirt_is_nothing_to_remove(
     embedded_qemu: Any, text: str, weaker: str, stronger: str
