@@ -223,6 +223,15 @@ CASES = {
         vm(),
         add(devices("<console type='pty'><target port='1'/></console>")),
     ),
+    "dropped: protocol of a source of random numbers on a socket": (
+        vm(),
+        add(
+            devices(
+                "<rng model='virtio'><backend model='egd' type='unix'><source mode='connect' path='/tmp/vp-rng'/>"
+                "<protocol type='raw'/></backend></rng>"
+            )
+        ),
+    ),
     "dropped: keys of another machine": (vm(), add("<keywrap/>")),
     "resolved: a label where there is no security driver": (
         vm(),
