@@ -223,6 +223,15 @@ CASES = {
         vm(),
         add(devices("<console type='pty'><target port='1'/></console>")),
     ),
+    "dropped: protocol of a source of random numbers on a socket": (
+        vm(),
+        add(
+            devices(
+                "<rng model='virtio'><backend model='egd' type='unix'><source mode='connect' path='/tmp/vp-rng'/>"
+                "<protocol type='raw'/></backend></rng>"
+            )
+        ),
+    ),
     "dropped: keys of another machine": (vm(), add("<keywrap/>")),
     "resolved: a label where there is no security driver": (
         vm(),
@@ -239,6 +248,10 @@ CASES = {
     "assigned: a place that libvirt gave to another": (
         vm("<controller type='usb' index='0' model='qemu-xhci'/>"),
         add(devices("<controller type='usb' index='0' model='piix3-uhci'/>"), "no"),
+    ),
+    "variant: a serial port of another kind": (
+        vm(TCP_SERIAL),
+        add(devices("<serial type='nmdm'><target port='0'/></serial>")),
     ),
     "variant: the format of a volume": (
         vm(
@@ -422,11 +435,16 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
         ),
         (
             vm(),
+            add(devices("<graphics type='spice' autoport='no'/>")),
+            "<remove><devices><graphics type='spice'><listen type='none'/></graphics></devices></remove>",
+        ),
+        (
+            vm(),
             add(devices("<memballoon model='none'/>")),
             "<remove><devices><memballoon model='virtio'/></devices></remove>",
         ),
     ],
-    ids=["model", "index", "format", "made again"],
+    ids=["model", "index", "format", "listen", "made again"],
 )
 def test_a_default_of_libvirt_is_nothing_to_remove(
     embedded_qemu: Any, text: str, weaker: str, stronger: str

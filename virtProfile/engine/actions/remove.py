@@ -376,7 +376,8 @@ class Remover:
     def _for_a_default(self, element: Element, want: Want) -> bool:
         """Does it match for what libvirt wrote by itself into what a profile brought?"""
         tree = self.tree
-        if not tree.in_source(element) or tree.original(element):
+        around = (element, *element.iterancestors())
+        if not tree.in_source(element) or all(tree.original(above) for above in around):
             return False
         for leaf in want.leaves:
             at = leaf_element(element, leaf)
