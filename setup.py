@@ -50,6 +50,7 @@ setup(
         ("share/virt-profile/profiles/tests", glob.glob("profiles/tests/*.xml")),
         ("share/doc/virt-profile/examples", glob.glob("examples/*")),
         ("share/virt-profile/vagrant", ["contrib/vagrant/virt_profile.rb"]),
+        ("share/virt-profile", ["virt-manager"]),
         ("share/virt-profile/overlay/virtinst", glob.glob("virtinst/*.py")),
         ("share/virt-profile/overlay/bin", ["virt-install", "virt-xml"]),
         ("share/bash-completion/completions", ["contrib/completion/virt-profile"]),

@@ -17,6 +17,10 @@ IMPLIED = {
     ("cpu", "match", "exact"),
     ("*", "unit", "KiB"),
     ("redirdev", "bus", "usb"),
+    ("sysinfo", "type", "smbios"),
+    ("memballoon", "model", "virtio"),
+    ("rng", "model", "virtio"),
+    ("backend", "type", "emulator"),
 }
 
 SNIPPETS = ("add", "remove", "default")

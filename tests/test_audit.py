@@ -231,7 +231,9 @@ def test_reports(tmp_path: Path) -> None:
 def test_on_libvirts_own_documents() -> None:
     """No error in what libvirt takes, fixes that were tried, in less than ten seconds of a CPU.
 
-    Those that remain were read: each says what libvirt's tests are there to see refused.
+    A sample of a hundred findings of all levels was reviewed, the doubtful ones beside their documents
+    (`random.Random(23).sample` of all in order, November 2026). Two were wrong and have a test now: a balloon
+    beside channel devices of s390x, and a `<seclabel type='none'>` of no model beside a label of SELinux.
     """
     start = time.process_time()
     auditor = Auditor(STORE, rules_of(STORE, ()))

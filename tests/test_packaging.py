@@ -21,7 +21,7 @@ PYTHON = "/usr/bin/python3"
 #: What goes into a package: not the caches.
 PARTS = (
     "virtProfile", "virtinst", "profiles", "examples", "man", "contrib", "virt-profile", "virt-profiled",
-    "virt-install", "virt-xml", "setup.py", "pyproject.toml", "README.md", "COPYING",
+    "virt-install", "virt-xml", "virt-manager", "setup.py", "pyproject.toml", "README.md", "COPYING",
 )  # fmt: skip
 
 

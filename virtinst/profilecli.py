@@ -19,6 +19,8 @@ _NEW = "_profile_new"
 _OPTIONS: list = []
 #: The tables of standing profiles, where this makes a guest.
 _STANDING: list = []
+#: Not empty where this is virt-manager.
+_WINDOWS: list = []
 
 
 class ParserProfile(cli.VirtCLIParser):
@@ -62,15 +64,20 @@ class ParserProfile(cli.VirtCLIParser):
 def _talk():
     from virtProfile.show.terminal import Talk
 
-    quiet = bool(cli.get_global_state().quiet) if hasattr(cli, "get_global_state") else False
-    return Talk(sys.stderr, quiet=quiet)
+    state = cli.get_global_state() if hasattr(cli, "get_global_state") else None
+    return Talk(sys.stderr, quiet=bool(getattr(state, "quiet", False)))
 
 
 def _told(work):
-    """Do it; an error of a profile ends the program, told as virt-profile tells it."""
+    """Do it; an error of a profile ends the program, told as virt-profile tells it.
+
+    :raises ProfileError: in a program with windows, which shows it in one
+    """
     from virtProfile.errors import EXIT_FAILED, ProfileError
     from virtProfile.redaction import veil_error
 
+    if _WINDOWS:
+        return work()
     try:
         return work()
     except ProfileError as problem:
@@ -119,6 +126,28 @@ def virt_xml():
 
     enable(virtxml)
     virtxml.runcli()
+
+
+def virt_manager():
+    """The distribution's virt-manager: standing profiles apply to the guests that its wizard makes.
+
+    An error of a profile is shown in the wizard, where the guest was to be made.
+    """
+    import argparse
+    import importlib
+    import os
+
+    from . import distribution
+
+    _STANDING[:] = _told(_standing)
+    if _STANDING:
+        # as the options of a virt-install that names its disks and no profile
+        _OPTIONS[:] = [argparse.Namespace(reinstall=None, disk=True)]
+        _WINDOWS.append(True)
+        _around(Installer, "set_install_defaults", _set_install_defaults)
+        _around(Guest, "set_capabilities_defaults", _set_capabilities_defaults)
+    sys.path.append(os.path.dirname(distribution))
+    importlib.import_module("virtManager.virtmanager").runcli()
 
 
 def enable(program):

@@ -23,6 +23,7 @@ from virtProfile.frozen import record
 from virtProfile.host.context import Context
 from virtProfile.language.profile import Kind, Profile
 from virtProfile.redaction import veil_error
+from virtProfile.show.terminal import lost_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from virtProfile.language.store import Store
     from virtProfile.result import Result, Skipped, Warning
 
+#: How many notes a test that failed has at most.
+MAX_NOTES = 5
 #: An action: file, line, kind.
 Place = tuple[str, int, str]
 
@@ -46,20 +49,25 @@ class Failure:
 
 @record
 class Outcome:
-    """How a test ended; one without a name stands for a file that cannot be read."""
+    """How a test ended; one without a name stands for a file that cannot be read.
+
+    :ivar notes: of a test that failed, what the profiles wished in vain
+    """
 
     name: str
     file: str
     line: int
     failures: tuple[Failure, ...]
     updated: str = ""
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         failures = [{"message": row.message, "line": row.line} for row in self.failures]
         status = "failed" if self.failures else "passed"
-        return {
+        row: dict[str, Any] = {
             "name": self.name, "file": self.file, "line": self.line, "status": status, "failures": failures,
         }  # fmt: skip
+        return {**row, "notes": list(self.notes)} if self.notes else row
 
 
 @record
@@ -178,7 +186,9 @@ class Prover:
         for profile in trial.profiles:
             if os.path.dirname(os.path.abspath(profile.file)) in (directory, *self._beside):
                 self._tested[profile.file, f"{profile.name} {profile.version}"] = profile
-        return Outcome(case.name, case.file, case.line, tuple(dict.fromkeys(trial.failures)), trial.updated)
+        failures = tuple(dict.fromkeys(trial.failures))
+        notes = tuple(trial.notes) if failures else ()
+        return Outcome(case.name, case.file, case.line, failures, trial.updated, notes)
 
     def _context(self, case: Case) -> Context:
         """:raises ProfileError: a file that cannot be read, a value that is not a version or a daemon"""
@@ -244,6 +254,7 @@ class _Trial:
         self.effective: set[Place] = set()
         self.profiles: list[Profile] = []
         self.updated = ""
+        self.notes: list[str] = []
 
     def fail(self, message: str, line: int = 0) -> None:
         self.failures.append(Failure(message, line or self.case.line))
@@ -264,6 +275,7 @@ class _Trial:
             for row in case.errors:
                 self.fail(f"{row} did not come: the profiles could be applied", row.line)
             return
+        self.note_losses(result)
         if case.expects:
             self.judge(result)
         if not case.once:
@@ -302,6 +314,17 @@ class _Trial:
                 is_check = action.kind is Kind.CHECK
                 if place[:2] in _places(found) if is_check else place not in idle:
                     self.effective.add(place)
+
+    def note_losses(self, result: Result) -> None:
+        """What a person who wonders why the test fails has to know."""
+        lines = []
+        for loss in result.overridden:
+            way = "; priority='100' lets it win" if loss.winner == "definition" else ""
+            lines.append(f"{lost_line(loss)} ({loss.loser.file}:{loss.loser.line}{way})")
+        lines += [f"skipped: {row.name} {row.version}: {row.detail or row.reason}" for row in result.skipped]
+        self.notes += lines[:MAX_NOTES]
+        if len(lines) > MAX_NOTES:
+            self.notes.append(f"and {len(lines) - MAX_NOTES} more that --explain shows")
 
     def note_checks(self, problems: Iterable[ProfileError]) -> None:
         for problem in problems:

@@ -109,6 +109,7 @@ def _shown(outcome: Outcome, quiet: bool) -> str:
         return text + (f"written: {outcome.updated}\n" if outcome.updated else "")
     rows = [f"FAILED: {outcome.file}:{outcome.line}: {name}\n"]
     rows += [f"    {outcome.file}:{row.line}: {one_line(row.message)}\n" for row in outcome.failures]
+    rows += [f"    {one_line(note)}\n" for note in outcome.notes]
     return "".join(rows)
 
 

@@ -256,7 +256,7 @@ def tell(talk: Talk, result: Result, *, override: bool = False) -> None:
             talk.warning(text)
     if talk.quiet:
         return
-    lines = [_lost(loss) for loss in result.overridden]
+    lines = [lost_line(loss) for loss in result.overridden]
     lines += [
         f"skipped: {profile.name} {profile.version}: {profile.detail or profile.reason}"
         for profile in result.skipped
@@ -275,7 +275,8 @@ def tell(talk: Talk, result: Result, *, override: bool = False) -> None:
         )
 
 
-def _lost(loss: Overridden) -> str:
+def lost_line(loss: Overridden) -> str:
+    """A wish that lost, to whom, and what is there instead."""
     removing = loss.loser.action == "remove"
     wanted = "its absence" if removing else "it" if loss.wanted is None else f"'{loss.wanted}'"
     if loss.has is not None:
