@@ -11,6 +11,20 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const target = path.resolve(process.argv[2] ?? path.join(here, "..", "virtProfile", "service", "data", "page"));
 await mkdir(target, { recursive: true });
 
+// What both pages have in common stands in src/parts: `<!-- part: NAME -->`, on a line of its own.
+const parts = {
+  name: "parts",
+  setup(made) {
+    made.onLoad({ filter: /index\.html$/ }, async ({ path: file }) => {
+      let text = await readFile(file, "utf8");
+      for (const [line, indent, name] of text.matchAll(/^( *)<!-- part: (\w+) -->\n/gm)) {
+        const part = await readFile(path.join(here, "src", "parts", `${name}.html`), "utf8");
+        text = text.replace(line, () => part.replace(/^(?=.)/gm, indent));
+      }
+      return { contents: text, loader: "copy" };
+    });
+  },
+};
 const common = {
   absWorkingDir: here,
   bundle: true,
@@ -27,6 +41,7 @@ const { metafile } = await build({
   ...common,
   entryPoints: ["src/page.js", "src/page.css", "src/index.html", "src/icon.svg"],
   outdir: target,
+  plugins: [parts],
 });
 await licences(metafile, target, "page.js");
 
@@ -51,7 +66,7 @@ const found = await build({
   outdir: cockpit,
   external: ["*.woff2"],
   nodePaths: [path.join(here, "node_modules")],
-  plugins: [colours],
+  plugins: [colours, parts],
 });
 await licences(found.metafile, cockpit, "profiles.js");
 

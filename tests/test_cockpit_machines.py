@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cockpit
 import pytest
 
 TOP = Path(__file__).parent.parent
@@ -49,7 +50,7 @@ DIALOGS = {
     "shared directory": ["vm", "--add-device", "--filesystem", "type=mount,accessmode=passthrough,driver.type=virtiofs,source.dir=/home,target.dir=home"],
     "shared directory, xattr": ["vm", "--add-device", "--filesystem", "type=mount,accessmode=passthrough,driver.type=virtiofs,source.dir=/home,target.dir=home,binary.xattr=on"],
     "shared directory removed": ["vm", "--remove-device", "--filesystem", "target.dir=share"],
-    "CDROM, file": ["vm", "--edit", "target.dev=sda", "--disk", "path={place}/cd.iso,type=file"],
+    "CDROM, file": ["vm", "--edit", "target.dev=sda", "--disk", "source.file={place}/cd.iso,type=file"],
     "CDROM, volume, running": ["vm", "--edit", "target.dev=sda", "--disk", "source.pool=default,source.volume=cd.iso,type=volume", "--update"],
     "CPU, host": ["--cpu", "clearxml=true,mode=host-passthrough", "vm", "--edit"],
     "CPU, model": ["--cpu", "clearxml=true,mode=custom,model=Skylake-Client", "vm", "--edit"],
@@ -86,6 +87,17 @@ def test_a_dialog_gives_the_same_xml(dialog: str, tmp_path: Path) -> None:
     # libvirt's test driver has no host devices and changes no running VM: the same words then.
     refuses = {"--hostdev", "--update"} & set(DIALOGS[dialog])
     assert theirs[0] == 0 and "<domain" in theirs[1] or refuses, theirs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUNDLE.exists(), reason="cockpit-machines is not installed")
+def test_dialogs_in_cockpit(beside_a_daemon: list[str], tmp_path: Path) -> None:
+    """Pressed in Chromium: libvirt has the same VM afterwards."""
+    if not Path("/usr/sbin/libvirt-dbus").exists():
+        pytest.skip("apt-get install libvirt-dbus")
+    # The distribution's runs on the distribution's Python.
+    ours = f"/usr/bin/python3 {TOP / 'virt-xml'}"
+    cockpit.walk(beside_a_daemon, tmp_path, "cockpit_dialogs.py", str(THEIRS), ours)
 
 
 @pytest.mark.skipif(not BUNDLE.exists(), reason="cockpit-machines is not installed")

@@ -737,7 +737,7 @@ def test_lint_leads_to_the_line(author: Page) -> None:
     assert "error" in author.browser.text("#lint")
 
 
-def tested(author: Page) -> str:
+def judged_tests(author: Page) -> str:
     """Waits until the tests have ended; what is said of them."""
     author.browser.wait(
         lambda: author.browser.run("return document.querySelector('#tested').dataset.done"),
@@ -770,7 +770,7 @@ def test_tests_run_as_one_types(author: Page) -> None:
     author.browser.type("#write-params", "words=Hello")
     write(author, WRITTEN)
     again = "A second time it changes nothing, and taken back nothing is left of it."
-    assert tested(author) == f"{again}|"
+    assert judged_tests(author) == f"{again}|"
     # What cannot be taken back is said: no record has a password.
     author.vm(
         "<domain type='kvm'><name>a</name><memory>65536</memory><os><type>hvm</type></os>"
@@ -778,7 +778,7 @@ def test_tests_run_as_one_types(author: Page) -> None:
     )
     author.browser.run("document.querySelector('#override').checked = true")
     write(author, "<profile name='zz-open'><remove select='devices/graphics/@passwd'/></profile>")
-    said = tested(author)
+    said = judged_tests(author)
     assert "taken back, the domain is not what it was" in said and "instead of '***'" in said, said
     author.browser.run("document.querySelector('#override').checked = false")
     author.sample("server")
@@ -791,7 +791,7 @@ def test_tests_run_as_one_types(author: Page) -> None:
     author.browser.run("document.querySelector('#tests-given').open = true")
     script = "const one = document.querySelector('#tests'); one.value = arguments[0]; one.dispatchEvent(new Event('input'))"
     author.browser.run(script, TESTS)
-    said = tested(author)
+    said = judged_tests(author)
     assert said.startswith("2 tests: 1 passed, 1 failed.|passed: it says hellofailed: it stays down"), said
     assert (
         "test='on_crash = 'destroy'' does not hold" in said and "no test makes this <add> effective" in said
@@ -873,7 +873,7 @@ def test_the_tab_is_accessible(author: Page, packages: Path, scheme: str, width:
     author.browser.run("document.querySelector('#tests').value = arguments[0]", TESTS)
     for name, text in (("write", WRITTEN), ("write-error", WRITTEN.replace("on_crash>", "on_crahs>"))):
         write(author, text)
-        tested(author)
+        judged_tests(author)
         assert author.browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0
         author.browser.run((packages / "axe-core" / "axe.min.js").read_text())
         script = "axe.run().then((all) => arguments[0](all.violations.map((one) => [one.id, one.nodes.map((each) => each.target.join(' '))])))"

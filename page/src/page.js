@@ -7,9 +7,10 @@ import sketch from "../samples/sketch.xml";
 
 import { Problem, ask, keepToken, takeToken } from "./asking.js";
 import { Catalogue } from "./catalogue.js";
+import { agreed, lacks, showChosen, summed } from "./common.js";
 import { DiffView } from "./diffview.js";
 import { byId, counted, el, fill } from "./dom.js";
-import { helped, sides, withoutDirectories } from "./fixes.js";
+import { helped, sides } from "./fixes.js";
 import { withoutRecord } from "./lines.js";
 import { showProblem, showResult } from "./outcome.js";
 import { SKELETON, carried, fragmentOf, showLint, showTested, wishesOf } from "./writing.js";
@@ -18,7 +19,7 @@ const SAMPLES = { server, desktop, sketch };
 const OPTIONS = ["override", "complete", "auto"];
 
 const vm = byId("vm");
-const catalogue = new Catalogue(showChosen);
+const catalogue = new Catalogue(() => showChosen(catalogue));
 const difference = new DiffView(byId("difference"));
 let shown = null; // { before, result } of the last answer
 let asked = 0;
@@ -38,26 +39,6 @@ const form = {
     apply();
   },
 };
-
-function showChosen() {
-  const chosen = catalogue.chosen();
-  const chips = chosen.map((one) => {
-    const text = one.priority === undefined ? one.name : `${one.name} · ${one.priority}`;
-    const drop = () => {
-      catalogue.drop(one.name);
-      byId("apply").focus();
-    };
-    const label = `Take ${one.name} off the list`;
-    return el("li", {}, text, el("button", { type: "button", class: "drop", "aria-label": label, on: { click: drop } }, "×"));
-  });
-  fill(byId("chosen"), chips);
-  byId("none").hidden = chosen.length > 0;
-  if (!byId("lacking").hidden) {
-    const lacking = catalogue.lacking(); // goes as soon as it is mended
-    byId("lacking").hidden = !lacking;
-    byId("lacking").textContent = lacking?.text ?? "";
-  }
-}
 
 async function load() {
   try {
@@ -124,17 +105,7 @@ function onHost(body) {
 
 async function define() {
   const { body, result } = shown;
-  const seen = result.warnings.filter((one) => one.code === "guest-abi");
-  byId("agree-title").textContent = `Define ${body.vm}?`;
-  fill(
-    byId("agree-what"),
-    el("p", {}, seen.length ? "The guest will see other hardware at its next start:" : "libvirt gets the definition as it is shown."),
-    el("ul", {}, seen.map((one) => el("li", {}, withoutDirectories(one.message)))),
-  );
-  byId("agree").returnValue = "no";
-  byId("agree").showModal();
-  await new Promise((done) => byId("agree").addEventListener("close", done, { once: true }));
-  if (byId("agree").returnValue !== "yes") return;
+  if (!(await agreed(body.vm, result))) return;
   await run("/v1/apply-to-vm", { ...body, define: true, yes: true }, `${body.vm} is defined`);
 }
 
@@ -223,20 +194,6 @@ async function useless(problem, path, body) {
   return found;
 }
 
-function summed(result) {
-  const who = new Set(result.changes.flatMap((one) => one.origins.map((origin) => origin.profile)));
-  const idle = result.applied.filter((one) => one.effect === "none");
-  const warnings = result.warnings.filter((one) => one.code !== "no-effect" || !one.profile);
-  const parts = [
-    result.changes.length ? `${counted(result.changes.length, "change")} by ${counted(who.size, "profile")}` : "nothing changes",
-    result.skipped.length ? `${result.skipped.length} skipped` : "",
-    result.overridden.length ? `${result.overridden.length} kept out` : "",
-    idle.length ? `${idle.length} without effect` : "",
-    warnings.length ? counted(warnings.length, "warning") : "",
-  ];
-  return parts.filter(Boolean).join(", ") + ".";
-}
-
 function drawDifference() {
   if (!shown) return;
   const whole = byId("with-record").checked;
@@ -259,9 +216,7 @@ async function context() {
 
 /** Is each field as it has to be? If not, it says so where it stays, and no older answer stays beside it. */
 function complete() {
-  const lacking = catalogue.lacking();
-  byId("lacking").hidden = !lacking;
-  byId("lacking").textContent = lacking?.text ?? "";
+  const lacking = lacks(catalogue);
   if (!lacking) return true;
   asked++;
   byId("result").hidden = true;
@@ -545,5 +500,5 @@ window.addEventListener("hashchange", async () => {
   if (await arrived()) load();
 });
 
-showChosen();
+showChosen(catalogue);
 arrived().then(load);

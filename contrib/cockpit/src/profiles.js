@@ -5,6 +5,7 @@
 /* global cockpit */
 
 import { Catalogue } from "../../../page/src/catalogue.js";
+import { agreed, lacks, showChosen, summed } from "../../../page/src/common.js";
 import { DiffView } from "../../../page/src/diffview.js";
 import { byId, counted, el, fill } from "../../../page/src/dom.js";
 import { helped, sides, withoutDirectories } from "../../../page/src/fixes.js";
@@ -13,7 +14,7 @@ import { showProblem, showResult } from "../../../page/src/outcome.js";
 import * as host from "./host.js";
 
 const GROUPS = ["Bundles", "What applications write", "Guest OS", "Machine and firmware", "CPU", "Memory and NUMA", "Disks", "Network", "Display and input"];
-const catalogue = new Catalogue(showChosen, { secrets: false });
+const catalogue = new Catalogue(() => showChosen(catalogue), { secrets: false });
 const difference = new DiffView(byId("difference"));
 let vm = null; // { name, xml } of the VM that is shown
 let shown = null; // { before, result, request } of the last answer
@@ -190,27 +191,8 @@ async function standing() {
   byId("history").open = false;
 }
 
-function showChosen() {
-  const chosen = catalogue.chosen();
-  const chips = chosen.map((one) => {
-    const text = one.priority === undefined ? one.name : `${one.name} · ${one.priority}`;
-    const drop = el("button", { type: "button", class: "drop", "aria-label": `Take ${one.name} off the list`, on: { click: () => catalogue.drop(one.name) } }, "×");
-    return el("li", {}, text, drop);
-  });
-  fill(byId("chosen"), chips);
-  byId("none").hidden = chosen.length > 0;
-  if (!byId("lacking").hidden) lacks();
-}
-
-function lacks() {
-  const lacking = catalogue.lacking();
-  byId("lacking").hidden = !lacking;
-  byId("lacking").textContent = lacking?.text ?? "";
-  return lacking;
-}
-
 function look() {
-  const lacking = lacks();
+  const lacking = lacks(catalogue);
   if (lacking) {
     byId("result").hidden = true;
     lacking.field.focus();
@@ -290,17 +272,6 @@ function refused(problem, request, retried) {
   arrive(title || "That did not work", problem.conflicts.length ? `${counted(problem.conflicts.length, "conflict")}.` : "");
 }
 
-function summed(result) {
-  const idle = result.applied.filter((one) => one.effect === "none");
-  const who = new Set(result.changes.flatMap((one) => one.origins.map((origin) => origin.profile)));
-  return `${[
-    result.changes.length ? `${counted(result.changes.length, "change")} by ${counted(who.size, "profile")}` : "nothing changes",
-    result.skipped.length ? `${result.skipped.length} skipped` : "",
-    result.overridden.length ? `${result.overridden.length} kept out` : "",
-    idle.length ? `${idle.length} without effect` : "",
-  ].filter(Boolean).join(", ")}.`;
-}
-
 function arrive(title, summary) {
   byId("result-title").textContent = title;
   byId("summary").textContent = summary;
@@ -320,14 +291,7 @@ function draw() {
 }
 
 async function define() {
-  const seen = shown.result.warnings.filter((one) => one.code === "guest-abi");
-  byId("agree-title").textContent = `Define ${vm.name}?`;
-  const text = seen.length ? "The guest will see other hardware at its next start:" : "libvirt gets the definition as it is shown.";
-  fill(byId("agree-what"), el("p", {}, text), el("ul", {}, seen.map((one) => el("li", {}, withoutDirectories(one.message)))));
-  byId("agree").returnValue = "no";
-  byId("agree").showModal();
-  await new Promise((done) => byId("agree").addEventListener("close", done, { once: true }));
-  if (byId("agree").returnValue === "yes") await show({ ...shown.request, define: true }, `${vm.name} is defined`);
+  if (await agreed(vm.name, shown.result)) await show({ ...shown.request, define: true }, `${vm.name} is defined`);
 }
 
 async function undo() {
@@ -402,5 +366,5 @@ window.addEventListener("storage", colours);
 window.addEventListener("cockpit-style", colours);
 cockpit.addEventListener("locationchanged", where);
 colours();
-showChosen();
+showChosen(catalogue);
 cockpit.transport.wait(where);
