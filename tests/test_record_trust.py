@@ -240,6 +240,11 @@ FURTHER = {
         "address='7'",
         "",
     ),
+    "arguments of QEMU": (
+        "<vr:del from=''><q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='-evil'/></q:commandline></vr:del>",
+        "-evil",
+        "",
+    ),
     "another hypervisor": (
         "<vr:on at=''><vr:domain type='kvm'/><vr:was type='xen'/></vr:on>",
         "type='xen'",

@@ -49,6 +49,8 @@ _PROTECTING = frozenset(
     ("readonly", "filterref", "seclabel", "encryption", "auth", "secret", "transient")
     + ("idmap", "sandbox", "vlan", "port", "bandwidth", "iotune")
 )
+#: What changes with a bus, and is the guest's alone: (path, slot).
+_NAMES = frozenset([("devices/disk/target", "@dev")])
 #: Elements without which the VM is another one.
 _IDENTITY = frozenset(("name", "uuid", "genid", "emulator", "loader", "nvram"))
 
@@ -62,7 +64,7 @@ def guarded_value(path: str, slot: str, value: str | None) -> bool:
     :param slot: ``@name``, ``text()`` or "" for the element's presence
     :param value: None where there is to be none
     """
-    if path.split("/")[0] == "metadata":
+    if path.split("/")[0] == "metadata" or (path, slot) in _NAMES:
         return False
     if _reaches(path, slot, value):
         return True
