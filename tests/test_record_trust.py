@@ -100,7 +100,7 @@ def forged(profile: str, payload: str) -> str:
     known = STORE.get(profile)
     record = (
         f"<metadata><vr:record xmlns:vr='{RECORD_NS}'><vr:profile name='{profile}' version='{known.version}'"
-        f" digest='{known.digest[:16]}' priority='100' source='caller'>{PAYLOADS[payload]}"
+        f" digest='{known.digest[:16]}' priority='100' source='caller'>{PAYLOADS.get(payload, payload)}"
         "</vr:profile></vr:record></metadata>"
     )
     return VM.replace("RECORD", record)
@@ -153,6 +153,146 @@ def test_what_protects_or_identifies_is_not_taken_out(payload: str) -> None:
         except PolicyError:
             continue
         assert not came_true(result.xml, payload), profile
+
+
+#: What no list of bad values had: payload -> (what the record says, how it shows, profiles that may have done so).
+#: All that the table of harmless changes has no row for is guarded.
+FURTHER = {
+    "raw access": (f"<vr:on at='{DISK}'><vr:disk/><vr:was rawio='yes'/></vr:on>", "rawio=", ""),
+    "shared disk": (
+        f"<vr:del from='{DISK}'><vr:shareable/></vr:del>",
+        "<shareable",
+        "windows-virtio-prepare",
+    ),
+    "secret of others": (
+        f"<vr:del from='{DISK}'><vr:auth username='x'><vr:secret type='ceph' uuid='7d1b1c0c-98b1-4b23-9d2e-1111111111ff'/></vr:auth></vr:del>",
+        "1111ff",
+        "windows-virtio-prepare",
+    ),
+    "backing file on a network": (
+        f"<vr:del from='{DISK}'><vr:backingStore type='network'><vr:format type='raw'/><vr:source protocol='nbd'><vr:host name='evil.example'/></vr:source></vr:backingStore></vr:del>",
+        "evil.example",
+        "",
+    ),
+    "alias": (f"<vr:del from='{DISK}'><vr:alias name='ua-x'/></vr:del>", "ua-x", ""),
+    "sound of the host": (
+        "<vr:del from='devices'><vr:audio id='1' type='oss'><vr:input dev='/dev/sda'/></vr:audio></vr:del>",
+        "/dev/sda",
+        "headless-server no-spice",
+    ),
+    "smartcard of the host": (
+        "<vr:del from='devices'><vr:smartcard mode='host'/></vr:del>",
+        "mode='host'",
+        "",
+    ),
+    "memory of others": (
+        "<vr:del from='devices'><vr:shmem name='other'><vr:size unit='M'>4</vr:size></vr:shmem></vr:del>",
+        "name='other'",
+        "",
+    ),
+    "window on the host": (
+        "<vr:del from='devices'><vr:graphics type='sdl' display=':0' xauth='/root/.Xauthority'/></vr:del>",
+        "Xauthority",
+        "headless-server no-spice",
+    ),
+    "dump into a file": (
+        "<vr:del from=''><vr:on_crash>coredump-destroy</vr:on_crash></vr:del>",
+        "coredump",
+        "",
+    ),
+    "dump by a watchdog": (
+        "<vr:del from='devices'><vr:watchdog model='i6300esb' action='dump'/></vr:del>",
+        "action='dump'",
+        "",
+    ),
+    "VLAN of others": (
+        "<vr:del from='devices/interface[1]'><vr:vlan><vr:tag id='42'/></vr:vlan></vr:del>",
+        "id='42'",
+        "networking-nfv windows-virtio-prepare",
+    ),
+    "MAC address of others": (
+        "<vr:del from='devices/interface[1]'><vr:mac address='52:54:00:00:00:01'/></vr:del>",
+        "52:54:00:00:00:01",
+        "",
+    ),
+    "ports of the host": (
+        "<vr:del from='devices'><vr:interface type='user'><vr:portForward proto='tcp' address='0.0.0.0'><vr:range start='22'/></vr:portForward></vr:interface></vr:del>",
+        "portForward",
+        "",
+    ),
+    "serial numbers of the host": ("<vr:del from='os'><vr:smbios mode='host'/></vr:del>", "mode='host'", ""),
+    "capabilities": (
+        "<vr:del from='features'><vr:capabilities policy='allow'/></vr:del>",
+        "policy='allow'",
+        "",
+    ),
+    "users of the host": (
+        "<vr:del from=''><vr:idmap><vr:uid start='0' target='0' count='9'/></vr:idmap></vr:del>",
+        "<idmap",
+        "",
+    ),
+    "resources of others": (
+        "<vr:del from=''><vr:resource><vr:partition>/other</vr:partition></vr:resource></vr:del>",
+        "/other",
+        "",
+    ),
+    "address of another VM": (
+        "<vr:del from='devices'><vr:vsock><vr:cid auto='no' address='7'/></vr:vsock></vr:del>",
+        "address='7'",
+        "",
+    ),
+    "arguments of QEMU": (
+        "<vr:del from=''><q:commandline xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'><q:arg value='-evil'/></q:commandline></vr:del>",
+        "-evil",
+        "",
+    ),
+    "another hypervisor": (
+        "<vr:on at=''><vr:domain type='kvm'/><vr:was type='xen'/></vr:on>",
+        "type='xen'",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("payload", FURTHER)
+def test_what_is_not_known_to_be_harmless_is_guarded(payload: str) -> None:
+    """In hooks, which look at no policy, and on the command line."""
+    says, mark, plausible = FURTHER[payload]
+    for profile in PROFILES:
+        xml = forged(profile, says)
+        for trust in ("store", "record"):
+            try:
+                result = virtProfile.unapply(xml, store=STORE, trust=trust)
+            except PolicyError:
+                continue
+            body = result.xml.partition("</metadata>")[2] or result.xml
+            assert mark not in body or profile in plausible.split(), (profile, trust)
+    assert mark in virtProfile.unapply(forged("rng", says), store=STORE, trust="all").xml
+
+
+LAUNCHED = "<launchSecurity type='sev'><policy>0x0003</policy></launchSecurity>"
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (LAUNCHED, "<vr:add to=''><vr:launchSecurity type='sev'/></vr:add>"),
+        (
+            "<idmap><uid start='0' target='1000' count='9'/><gid start='0' target='1000' count='9'/></idmap>",
+            "<vr:add to=''><vr:idmap/></vr:add>",
+        ),
+    ],
+)
+def test_what_keeps_host_and_guest_apart_is_not_taken_out(there: str, says: str) -> None:
+    tag = there[1 : there.index(">")].split()[0]
+    for profile in ("rng", "virtio-disk", "cpu-host-model"):
+        xml = forged(profile, says).replace("</domain>", f"{there}</domain>")
+        with pytest.raises(PolicyError, match="cannot have added it"):
+            virtProfile.unapply(xml, store=STORE)
+        assert (
+            f"<{tag}"
+            not in virtProfile.unapply(xml, store=STORE, trust="all").xml.partition("</metadata>")[2]
+        )
 
 
 def test_a_profile_that_does_not_exist_confirms_nothing() -> None:

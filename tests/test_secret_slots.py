@@ -164,3 +164,24 @@ def test_a_short_secret_does_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / "p.xml").write_text("<profile name='p'><add><vcpu>12</vcpu></add></profile>")
     _, printed = shows(tmp_path, vm, "--profile", "p,priority=120", "--print-diff")
     assert "<vcpu>11</vcpu>" in printed and "<vcpu>12</vcpu>" in printed
+
+
+@pytest.mark.parametrize("how", ["", "--json", "--junit", "--sarif"])
+@pytest.mark.parametrize("slot", SLOTS)
+def test_an_audit_does_not_show_it(slot: str, how: str, tmp_path: Path) -> None:
+    vm = written(slot, "removes the value", tmp_path)
+    value = SLOTS[slot][2]
+    texts = [
+        f"is {{{value}}}",
+        f"begins with {{substring({value}, 1, 6)}}",
+        f"{{translate({value}, 'OT', 'ot')}}",
+    ]
+    checks = [f'<check test="false()" severity="warning" message="{text}"/>' for text in texts]
+    for number, check in enumerate(checks):
+        (tmp_path / f"p{number}.xml").write_text(f"<profile name='p{number}' version='1'>{check}</profile>")
+    report = tmp_path / "report"
+    words = [how] if how == "--json" else [how, str(report)] if how else []
+    _, printed = shows(tmp_path, vm, "--audit", "p*", *words)
+    printed += report.read_text() if report.exists() else ""
+    assert "***" in printed
+    assert not any(part in printed for part in PARTS), printed

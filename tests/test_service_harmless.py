@@ -12,10 +12,12 @@ from lxml import etree
 
 import virtProfile
 from virtProfile.errors import PolicyError, UsageError
+from virtProfile.format import harmless
 from virtProfile.format.facts import rows
+from virtProfile.format.harmless import PRESENCE, is_harmless, rows_at
 from virtProfile.format.schema import PathNode, Schema
-from virtProfile.service import harmless, policy, virt_programs
-from virtProfile.service.harmless import IDENTITY, KINDS, PRESENCE, TEXT, is_harmless, kind_of, rows_at
+from virtProfile.service import policy, virt_programs
+from virtProfile.service.harmless import IDENTITY, KINDS, TEXT, kind_of
 from virtProfile.service.policy import RULES, Rules, check
 
 TABLE = Path(harmless.__file__).parent / "data" / "harmless.tsv"

@@ -7,6 +7,9 @@ of libvirt 12.8 for what each value names.
 
 from __future__ import annotations
 
+from virtProfile.format import harmless
+from virtProfile.format.harmless import is_harmless, rows_at
+
 #: What is guarded, by the word that a policy file opens it with.
 KINDS = {
     "commandline": "QEMU's command line, and what overrides its devices or capabilities",
@@ -42,20 +45,39 @@ _OPENING = frozenset(
     + [("backend", "type"), ("filterref", "filter"), ("hostdev", "managed"), ("filesystem", "accessmode")]
 )
 #: Elements of which the presence protects the host, the disk or other VMs.
-_PROTECTING = frozenset(("readonly", "filterref", "seclabel", "encryption", "auth", "secret", "transient"))
+_PROTECTING = frozenset(
+    ("readonly", "filterref", "seclabel", "encryption", "auth", "secret", "transient")
+    + ("idmap", "sandbox", "vlan", "port", "bandwidth", "iotune")
+)
+#: What changes with a bus, and is the guest's alone: (path, slot).
+_NAMES = frozenset([("devices/disk/target", "@dev")])
 #: Elements without which the VM is another one.
 _IDENTITY = frozenset(("name", "uuid", "genid", "emulator", "loader", "nvram"))
 
 
 def guarded_value(path: str, slot: str, value: str | None) -> bool:
-    """Does a value reach into the host, or is the VM another one with it?
+    """May a value reach into the host or to other VMs, or is the VM another one with it?
+
+    Whatever `harmless` has no row for may.
 
     :param path: of the element, relative to the domain: ``devices/disk/source``
     :param slot: ``@name``, ``text()`` or "" for the element's presence
+    :param value: None where there is to be none
     """
+    if path.split("/")[0] == "metadata" or (path, slot) in _NAMES:
+        return False
+    if _reaches(path, slot, value):
+        return True
+    if value is None and slot:
+        return not any(row.how == "any" and row.names(slot) for row in rows_at(path or "."))
+    return not is_harmless(path or ".", slot or harmless.PRESENCE, value)
+
+
+def _reaches(path: str, slot: str, value: str | None) -> bool:
+    """Is it one of those that are known to?"""
     tag = path.rpartition("/")[2]
     if tag[:1] == "{":
-        return not path.startswith("metadata")
+        return True
     if any(part in WHOLE for part in path.split("/")):
         return True
     if slot[:1] == "@":
@@ -74,4 +96,6 @@ def guarded_value(path: str, slot: str, value: str | None) -> bool:
 def protecting(path: str) -> bool:
     """Is something lost, besides a device, where the element goes?"""
     tag = path.rpartition("/")[2]
+    if is_harmless(path, harmless.PRESENCE, None, "fill"):
+        return True  # to bring it is harmless, to take it out is not
     return tag in _PROTECTING or (path.count("/") < 2 and tag in _IDENTITY)

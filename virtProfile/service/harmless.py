@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is harmless to change in a VM, by path of the schema (``data/harmless.tsv``); all else is guarded.
+"""The kinds of what is guarded: all that `format.harmless` has no row for.
 
 A guarded part has a kind, by which a policy file opens it, save what says which VM it is.
 """
@@ -7,13 +7,9 @@ A guarded part has a kind, by which a policy file opens it, save what says which
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
-from virtProfile.format.facts import rows
 from virtProfile.format.guarded import KINDS as _OF_HOSTS
 from virtProfile.format.guarded import OF_HOST, PATHS, PATHS_OF, TEXTS
-from virtProfile.frozen import record
 
 #: The words of a policy's ``may-touch``.
 KINDS: Mapping[str, str] = {
@@ -23,8 +19,8 @@ KINDS: Mapping[str, str] = {
 }
 #: Which VM it is: no policy opens that.
 IDENTITY = "identity"
-#: Slots of an element besides ``@name``.
-TEXT, PRESENCE = "text()", "-"
+#: The slot of an element's text.
+TEXT = "text()"
 
 _IDENTITY = frozenset(("name/text()", "uuid/text()", "genid/text()", "hwuuid/text()", "./@type", "./@id"))
 _IDENTITY_TAGS = frozenset(("name", "uuid", "genid", "hwuuid"))
@@ -37,109 +33,6 @@ _NETWORK_TYPES = frozenset(("tcp", "udp", "rdp"))
 #: Devices that are made of files, directories or sockets of the host.
 _OF_FILES = frozenset(("disk", "filesystem", "tpm", "shmem", "nvram", "pstore", "lease", "memory", "audio"))
 _CHARACTER = frozenset(("serial", "parallel", "console", "channel", "redirdev", "smartcard"))
-
-
-@record
-class Row:
-    """A row of the table.
-
-    :param how: any, fill, keep, gone or new
-    :param values: that are harmless; empty: all
-    """
-
-    slots: frozenset[str]
-    how: str
-    values: frozenset[str]
-
-    def has(self, slot: str, value: str | None) -> bool:
-        if slot not in self.slots and "*" not in self.slots:
-            return False
-        return slot == PRESENCE or not self.values or value in self.values
-
-
-class _Paths:
-    """Rows by path, steps of which may be ``*``, and ``**`` at the end."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, _Paths] = {}
-        self.rows: list[Row] = []
-
-    def add(self, steps: list[str], row: Row) -> None:
-        at = self
-        for step in steps:
-            at = at.steps.setdefault(step, _Paths())
-        at.rows.append(row)
-
-    def find(self, steps: list[str], index: int, found: list[Row]) -> None:
-        if index == len(steps):
-            found += self.rows
-            return
-        step = steps[index]
-        if step in self.steps:
-            self.steps[step].find(steps, index + 1, found)
-        if step == "alias" or step[:1] == "{":
-            return
-        if "*" in self.steps:
-            self.steps["*"].find(steps, index + 1, found)
-        if "**" in self.steps and not any(step == "alias" or step[:1] == "{" for step in steps[index:]):
-            found += self.steps["**"].rows
-
-
-def _load(lines: list[tuple[str, ...]]) -> _Paths:
-    found = _Paths()
-    for path, slots, how, values, *_ in lines:
-        row = Row(frozenset(slots.split()), how, frozenset(values.split("|")) - {""})
-        found.add(path.split("/"), row)
-    return found
-
-
-@cache
-def _table() -> _Paths:
-    return _load([tuple(row) for row in rows(Path(__file__).parent / "data" / "harmless.tsv")])
-
-
-@cache
-def _opened(patterns: tuple[str, ...]) -> _Paths:
-    """What a policy opens besides: ``devices/disk/driver/@type``, or an element with all in it."""
-    lines: list[tuple[str, ...]] = []
-    for pattern in patterns:
-        path, _, slot = pattern.rpartition("/")
-        if slot[:1] == "@":
-            lines.append((path, slot, "any", "", ""))
-        else:
-            lines += [(pattern, "*", "any", "", ""), (f"{pattern}/**", "*", "any", "", "")]
-    return _load(lines)
-
-
-#: (path, opened) -> rows
-_known: dict[tuple[str, tuple[str, ...]], tuple[Row, ...]] = {}
-
-
-def rows_at(path: str, opened: tuple[str, ...] = ()) -> tuple[Row, ...]:
-    """The rows for an element.
-
-    :param path: below domain, "." for the domain itself
-    :param opened: paths that a policy opens besides
-    """
-    key = path, opened
-    found = _known.get(key)
-    if found is None:
-        steps = path.split("/")
-        into: list[Row] = []
-        _table().find(steps, 0, into)
-        if opened:
-            _opened(opened).find(steps, 0, into)
-        if len(_known) > 20_000:
-            _known.clear()
-        found = _known[key] = tuple(into)
-    return found
-
-
-def is_harmless(
-    path: str, slot: str, value: str | None, how: str = "any", opened: tuple[str, ...] = ()
-) -> bool:
-    """Is there a row of that kind?"""
-    return any(row.how == how and row.has(slot, value) for row in rows_at(path, opened))
 
 
 def kind_of(path: str, slot: str, value: str | None) -> str:

@@ -20,9 +20,10 @@ from lxml import etree
 from virtProfile.errors import PolicyError
 from virtProfile.format.buses import letters
 from virtProfile.format.document import LIBOSINFO_NS, RECORD_NS, VIRTUNED_NS
+from virtProfile.format.harmless import PRESENCE, is_harmless
 from virtProfile.frozen import record
 from virtProfile.language.instances import base_of
-from virtProfile.service.harmless import IDENTITY, PRESENCE, TEXT, is_harmless, kind_of
+from virtProfile.service.harmless import IDENTITY, TEXT, kind_of
 
 #: Entries of the metadata that are the engine's, or say no more than which guest OS it is.
 _OPEN_TAGS = (f"{{{VIRTUNED_NS}}}", f"{{{RECORD_NS}}}", f"{{{LIBOSINFO_NS}}}")

@@ -418,13 +418,17 @@ class _Reach:
 
     def _selected(self, path: str, written: Written | None = None, parent: Element | None = None) -> bool:
         # Another prefix may stand for the namespace, so names are compared without.
-        tag = re.sub(r"\{[^}]*\}", "", path).rpartition("/")[2]
+        above, _, tag = re.sub(r"\{[^}]*\}", "", path).rpartition("/")
+        above = above.rpartition("/")[2]
         return bool(tag) and any(
-            tag in select and (written is None or _may_select(select, path, written, parent))
+            (tag in select or (above and above in select and _ANY_CHILD.search(select)))
+            and (written is None or _may_select(select, path, written, parent))
             for select in self._selects
         )
 
 
+#: A step to whatever stands in an element, at the end of a ``select=``.
+_ANY_CHILD = re.compile(r"/\*(?:\[[^]]*\])*\s*(?:\||$)")
 #: What a predicate says of more than the element and what is in it.
 _ELSEWHERE = re.compile(r"\$|vp:|\.\.|/domain|sibling|ancestor|parent::|position|last|count|\[\s*\d")
 

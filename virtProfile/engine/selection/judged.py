@@ -9,12 +9,15 @@ from lxml import etree
 
 from virtProfile.engine.selection.conditions import Conditions
 from virtProfile.engine.tree.work_tree import WorkTree
+from virtProfile.errors import ProfileError
 from virtProfile.format.document import parse
+from virtProfile.format.secret_slots import SecretValues, secret_places
 from virtProfile.language.expression import Environment, compile_expression
 from virtProfile.language.place import At
 from virtProfile.language.profile import Kind
 from virtProfile.language.requests import Selected
 from virtProfile.language.xpath_budget import Budget
+from virtProfile.redaction import STARS, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,16 +52,30 @@ class Judged:
 
         :raises ProfileError: one of them cannot be judged
         """
-        chosen = Selected(profile, 0, "caller", params, None)
+        try:
+            found = list(self._findings(Selected(profile, 0, "caller", params, None)))
+        except ProfileError as problem:
+            raise without(problem, self._secrets(profile, params)) from None
+        hide = SecretValues(self._secrets(profile, params) if found else ())
+        for action, message in found:
+            yield action, hide.cut(message, STARS)
+
+    def _findings(self, chosen: Selected) -> Iterator[tuple[Action, str]]:
         verdict = self._conditions.match(chosen, self.document.root)
         if verdict.error is not None:
             raise verdict.error
         if not verdict.holds:
             return
-        for action in profile.actions:
+        for action in chosen.profile.actions:
             if action.kind is Kind.CHECK:
                 for message in dict.fromkeys(self._conditions.findings(chosen, action, self._tree)):
                     yield action, message
+
+    def _secrets(self, profile: Profile, params: Mapping[str, str]) -> list[str]:
+        """Of the document and of params, and what expressions made of them."""
+        given = [params[param.name] for param in profile.params if param.secret and param.name in params]
+        places = secret_places(self.document.root)
+        return [*given, *(value for _, _, value in places), *self._conditions.tainted]
 
     def fails(self, profile: Profile, action: Action) -> list[str]:
         """The messages of one check, none where it holds.
