@@ -104,6 +104,16 @@ def test_a_profile_without_effect_says_why(body: str, reason: str) -> None:
         assert f"no effect: p 0, {idle.action} at p1.xml:1: {reason}\n" in explain(result)
 
 
+def test_what_excludes_a_wish_is_named() -> None:
+    nic = "<interface type='bridge'><source bridge='br0'/><model type='e1000'/></interface>"
+    wish = "<add each='devices/interface'><interface><driver queues='4'/></interface></add>"
+    store = MemoryStore([f"<profile name='p' version='1'>{wish}</profile>"])
+    result = virtProfile.apply(DOMAIN.replace("<graphics", f"{nic}<graphics"), ["p"], store=store)
+    assert [one.message for one in result.warnings] == [
+        "profile 'p' has no effect: kept by the VM definition: model/@type is 'e1000', which excludes it"
+    ]
+
+
 def test_effects() -> None:
     assert apply("<add><title>x</title></add>").applied[0].effect == "changed"
     held = apply("<add><vcpu>4</vcpu></add><add when='false()'><title>x</title></add>")

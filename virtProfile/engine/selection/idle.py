@@ -125,6 +125,8 @@ class Effects:
         for loss in lost:
             if loss.has is not None and loss.winners[0] is winner:
                 facts.append(self._fact(loss.element, loss.rest, loss.has))
+        if not facts:
+            facts = [loss.note for loss in lost if loss.note and loss.winners[0] is winner]
         return f"{who}: {_joined(facts)}" if facts else who
 
     def _unmatched(self, thing: Element, want: Want) -> Iterator[str]:
