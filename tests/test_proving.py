@@ -254,7 +254,7 @@ def test_a_failure_says_what_was_wished_in_vain(place: Path) -> None:
     assert test["notes"] == [
         "kept by the VM definition: /domain/memory is '1048576', large 1 wanted '2097152'"
         f" ({place}/profiles.xml:13; priority='100' lets it win)",
-        f"skipped: silent 1: its <match> at {place}/more.xml:1 does not hold",
+        f"skipped: silent 1: its <match> at {place}/more.xml:1 does not hold: false()",
     ]
     assert all(f"    {note}\n" in run(place, str(file)).text for note in test["notes"])
     passes = inside.replace("2097152", "1048576")
