@@ -65,6 +65,16 @@ def settles(handle: Any, text: str, action: str) -> None:
     assert without_bookkeeping(back) == without_bookkeeping(define(handle, text))
 
 
+def test_a_service_takes_no_vms_word_for_it() -> None:
+    """An owner who writes ``out`` into the record would keep what a profile of the host removes."""
+    store = MemoryStore(["<profile name='p' version='1'><remove><devices><memballoon/></devices></remove></profile>"])
+    first = virtProfile.apply(FILES["bare"], [{"name": "p", "priority": 120}], store=store).xml
+    assert "out=" in first
+    forged = first.replace("</devices>", "<memballoon model='virtio'/></devices>", 1)
+    assert "<memballoon model='virtio'/>" in virtProfile.apply(forged, store=store).xml
+    assert "<memballoon model='virtio'/>" not in virtProfile.apply(forged, store=store, trust="store").xml
+
+
 @pytest.mark.parametrize("name", SNIPPETS)
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_is_pending(embedded_qemu: Any, file: str, name: str) -> None:

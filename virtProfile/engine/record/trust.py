@@ -59,6 +59,11 @@ class Judge:
         searched = ", ".join(map(str, directories_of(self._store))) if self._missing else ""
         return f"{hint}; searched: {searched}" if searched else hint
 
+    def left_nothing(self, recorded: Recorded) -> frozenset[int]:
+        """The removals of a profile that spare what libvirt wrote since: no service and no hook takes a VM's
+        word for them, as its owner would keep so what a profile of the host removes."""
+        return frozenset() if self._trust is Trust.STORE else recorded.out
+
     def value_before(
         self, recorded: Recorded, entry: Entry, node: Node, slot: str, value: str | None, element: Element
     ) -> str:

@@ -86,7 +86,7 @@ def take_back(
     counted = assigned.is_total(tree.root)
     writers = {profile.name: [withdrawer(profile)] for profile in record.profiles}
     tree.left_nothing = {
-        (one.name, one.digest[:DIGEST_DIGITS]): one.out for one in record.profiles if one.out
+        (one.name, one.digest[:DIGEST_DIGITS]): judge.left_nothing(one) for one in record.profiles if one.out
     }
     work = _Work(tree, schema, judge, outcome)
     added: list[Located] = []
