@@ -7,7 +7,10 @@ of libvirt 12.8 for what each value names.
 
 from __future__ import annotations
 
+from functools import cache
+
 from virtProfile.format import harmless
+from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.harmless import is_harmless, rows_at
 
 #: What is guarded, by the word that a policy file opens it with.
@@ -47,7 +50,7 @@ _OPENING = frozenset(
 #: Elements of which the presence protects the host, the disk or other VMs.
 _PROTECTING = frozenset(
     ("readonly", "filterref", "seclabel", "encryption", "auth", "secret", "transient")
-    + ("idmap", "sandbox", "vlan", "port", "bandwidth", "iotune")
+    + ("idmap", "sandbox", "vlan", "port")
 )
 #: What changes with a bus, and is the guest's alone: (path, slot).
 _NAMES = frozenset([("devices/disk/target", "@dev")])
@@ -64,13 +67,22 @@ def guarded_value(path: str, slot: str, value: str | None) -> bool:
     :param slot: ``@name``, ``text()`` or "" for the element's presence
     :param value: None where there is to be none
     """
-    if path.split("/")[0] == "metadata" or (path, slot) in _NAMES:
+    if path.split("/")[0] == "metadata" or (path, slot) in _NAMES or (path, slot) in _amounts():
         return False
     if _reaches(path, slot, value):
         return True
     if value is None and slot:
         return not any(row.how == "any" and row.names(slot) for row in rows_at(path or "."))
     return not is_harmless(path or ".", slot or harmless.PRESENCE, value)
+
+
+@cache
+def _amounts() -> frozenset[tuple[str, str]]:
+    """Sizes and their units: how much of something, and never what."""
+    found: set[tuple[str, str]] = set()
+    for path, slot, unit, *_ in rows(f"{data_beside(__file__)}/units.tsv"):
+        found |= {(path, slot), (path, unit)}
+    return frozenset(found)
 
 
 def _reaches(path: str, slot: str, value: str | None) -> bool:

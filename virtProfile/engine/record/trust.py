@@ -426,8 +426,14 @@ class _Reach:
         above, _, tag = re.sub(r"\{[^}]*\}", "", path).rpartition("/")
         above = above.rpartition("/")[2]
         return bool(tag) and any(
-            (tag in select or (above and above in select and _ANY_CHILD.search(select)))
-            and (written is None or _may_select(select, path, written, parent))
+            (tag in select and (written is None or _may_select(select, path, written, parent)))
+            or (
+                written is not None  # whole elements go so, and no single values
+                and above
+                and above in select
+                and _ANY_CHILD.search(select)
+                and _may_select(select, path, written, parent)
+            )
             for select in self._selects
         )
 
