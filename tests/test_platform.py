@@ -30,7 +30,9 @@ def dev(tmp_path: Path) -> Path:
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "platform.sh").write_text('echo "$@"\nexit "${STATUS:-0}"\n')
+    (tmp_path / "tests" / "platform.sh").write_text(
+        'echo "$@"\n[ "$4" != setup ] || exit "${SETUP:-0}"\nexit "${STATUS:-0}"\n'
+    )
     return tmp_path
 
 
@@ -50,19 +52,26 @@ def test_the_suite_that_is_named(dev: Path, suite: str) -> None:
 
 
 def test_the_landing_part_names_files_that_are_there(dev: Path) -> None:
-    root, suite, _, command, *files = run(dev, "trixie", "--landing", "-q").stdout.split()
+    setup, tests = run(dev, "trixie", "--landing", "-q").stdout.splitlines()
+    assert setup.split()[3:] == ["setup", "test"]
+    root, suite, _, command, *files = tests.split()
     assert (root, suite, command, files[-1]) == (".cache/platform/trixie", "trixie", "test", "-q")
     assert len(files) > 10 and all((TOP / file).exists() for file in files[:-1])
 
 
-def test_a_failure_inside_is_the_outcome(dev: Path) -> None:
-    done = run(dev, "trixie", STATUS="3")
+@pytest.mark.parametrize("words", [(), ("--landing",)])
+def test_a_failure_inside_is_the_outcome(dev: Path, words: tuple[str, ...]) -> None:
+    done = run(dev, "trixie", *words, STATUS="3")
     assert done.returncode == 3 and "skipped" not in done.stderr
 
 
 @pytest.mark.parametrize(
     "environ, reason",
-    [({"STATUS": "77"}, "the chroot cannot be made here"), ({"USER_ID": "1000"}, "only root makes a chroot")],
+    [
+        ({"STATUS": "77"}, "the chroot or what belongs into it cannot be had here"),
+        ({"SETUP": "1"}, "the chroot or what belongs into it cannot be had here"),
+        ({"USER_ID": "1000"}, "only root makes a chroot"),
+    ],
 )
 def test_where_there_can_be_no_chroot_a_line_says_so(dev: Path, environ: dict[str, str], reason: str) -> None:
     done = run(dev, "trixie", "--landing", **environ)

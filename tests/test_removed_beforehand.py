@@ -67,7 +67,9 @@ def settles(handle: Any, text: str, action: str) -> None:
 
 def test_a_service_takes_no_vms_word_for_it() -> None:
     """An owner who writes ``out`` into the record would keep what a profile of the host removes."""
-    store = MemoryStore(["<profile name='p' version='1'><remove><devices><memballoon/></devices></remove></profile>"])
+    store = MemoryStore(
+        ["<profile name='p' version='1'><remove><devices><memballoon/></devices></remove></profile>"]
+    )
     first = virtProfile.apply(FILES["bare"], [{"name": "p", "priority": 120}], store=store).xml
     assert "out=" in first
     forged = first.replace("</devices>", "<memballoon model='virtio'/></devices>", 1)
