@@ -20,7 +20,7 @@ COMMANDS = re.findall(r"^    virt-profile web1 (.*)$", SECTION, re.MULTILINE)
 HOLDS = {
     "virtio-disk": "not(devices/disk[@device = 'disk']/target[@bus != 'virtio'])",
     "virtio-net": "not(devices/interface/model[not(starts-with(@type, 'virtio'))])",
-    "site-net": "devices/interface and not(devices/interface[not(source/@bridge = 'br0')])",
+    "site-net": "devices/interface and not(devices/interface[not(source/@bridge = 'br0' and driver/@queues)])",
     "q35,convert": "contains(os/type/@machine, 'q35') and not(devices/disk/target[@bus = 'ide'])",
     "uefi,convert": "os/@firmware = 'efi'",
     "desktop": "devices/graphics[@type = 'vnc'] and not(devices/*[contains(@type, 'spice')])",

@@ -369,3 +369,56 @@ def test_a_member_that_the_variant_does_not_allow_is_not_added() -> None:
     result = apply(text, devices(NO_TYPE.format("<ip address='192.0.2.9' family='ipv4' prefix='24'/>")), 120)
     assert not result.changes
     assert [loss.path.rpartition("/")[2] for loss in result.overridden] == ["ip"]
+
+
+#: A device, a wish that makes it another one, and one for what only that other one has.
+OTHER_THING = {
+    "queues of a NIC": (
+        "<interface type='network'><mac address='52:54:00:11:22:33'/><source network='n'/><model type='e1000'/></interface>",
+        "<interface><mac address='52:54:00:11:22:33'/><model type='virtio'/></interface>",
+        "<interface><mac address='52:54:00:11:22:33'/><driver queues='2'/></interface>",
+    ),
+    "queues of a disk": (
+        "<disk type='file' device='disk'><source file='/a'/><target dev='vda' bus='sata'/></disk>",
+        "<disk><target dev='vda' bus='virtio'/></disk>",
+        "<disk><target dev='vda'/><driver queues='2'/></disk>",
+    ),
+    "a balloon that deflates": (
+        "<memballoon model='none'/>",
+        "<memballoon model='virtio'/>",
+        "<memballoon autodeflate='on'/>",
+    ),
+    "queues of a controller": (
+        "<controller type='scsi' index='0' model='lsilogic'/>",
+        "<controller type='scsi' index='0' model='virtio-scsi'/>",
+        "<controller type='scsi' index='0'><driver queues='2'/></controller>",
+    ),
+    "ports of a USB controller": (
+        "<controller type='usb' index='0' model='piix3-uhci'/>",
+        "<controller type='usb' index='0' model='qemu-xhci'/>",
+        "<controller type='usb' index='0' ports='8'/>",
+    ),
+}
+
+
+@pytest.mark.parametrize("whole", ["", " whole='yes'"])
+@pytest.mark.parametrize("name", OTHER_THING)
+def test_what_is_lost_does_not_depend_on_names(name: str, whole: str) -> None:
+    device, changes, depends = OTHER_THING[name]
+    text = (
+        "<domain type='kvm'><name>a</name><memory>1</memory><os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>"
+        f"<devices>{device}</devices></domain>"
+    )
+    found = []
+    for first, second in ("az", "za"):
+        store = MemoryStore(
+            [
+                f"<profile name='{first}'><add><devices>{changes}</devices></add></profile>",
+                f"<profile name='{second}'><add{whole}><devices>{depends}</devices></add></profile>",
+            ]
+        )
+        wishes = [{"name": name, "priority": 120} for name in "az"]
+        result = virtProfile.apply(text, wishes, store=store, record=False)
+        assert not result.overridden and not [row for row in result.warnings if row.code == "no-effect"]
+        found.append(result.xml)
+    assert found[0] == found[1]

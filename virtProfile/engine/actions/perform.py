@@ -8,6 +8,7 @@ writers: its `Absence` is asked after each later action.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ from virtProfile.language.profile import Kind, Multiple
 from virtProfile.language.wishes import Leaf, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from virtProfile.engine.actions.step import Step
     from virtProfile.engine.tree.names import Name
@@ -80,6 +81,8 @@ class Actions:
         self._reached: tuple[int, object] = (-1, None)
         self._reached_names: Names | None = None
         self._known_names: Names | None = None
+        #: what a thing was not made for: what tries it again, for which thing and writer, and its losses
+        self._misfits: list[tuple[Callable[[], None], Element, Writer, list[Loss]]] = []
 
     def act(self, step: Step) -> None:
         """Carry out one action.
@@ -157,7 +160,14 @@ class Actions:
         """An action, or what it does to one of its elements."""
         self.arbiter.wishes += 1 if unit.want is None else _count(unit.want)
         if unit.step.action.whole:
+            misfits, known, writer = len(self._misfits), len(self.losses), unit.step.writer
             self.whole.carry_out(unit, self._carry_out)
+            del self._misfits[misfits:]  # it is all or nothing
+            losses = [loss for loss in self.losses[known:] if loss.loser is writer]
+            if any(loss.final for loss in losses):
+                again = partial(self.whole.carry_out, unit, self._carry_out)
+                thing = self.tree.root if unit.thing is None else unit.thing
+                self._misfits.append((again, thing, writer, losses))
         else:
             self._carry_out(unit)
 
@@ -273,8 +283,12 @@ class Actions:
 
     def _wish(self, thing: Element, leaf: Leaf, writer: Writer, lost: Lost) -> None:
         """One value of an `add`: co-own it, fill the gap, or let the priorities decide."""
+        known = len(self.losses)
         there = self._fill(thing, leaf, writer, lost, for_many=True)
         if there is None:
+            if len(self.losses) > known and self.losses[-1].final:
+                again = partial(self._wish, thing, leaf, writer, Lost())
+                self._misfits.append((again, thing, writer, self.losses[-1:]))
             return
         element, state = there
         if state is State.HOLDS:
@@ -297,6 +311,27 @@ class Actions:
                     element, leaf.slot, with_unit(leaf), has_unit(element, leaf, old), writer, owners
                 )
                 lost.note(leaf, old)
+
+    def wish_misfits_again(self) -> None:
+        """What a thing was not made for, once more: another action may have made it another thing since.
+
+        Else it would depend on the order of the actions, and so on the names of profiles, what is lost.
+        """
+        misfits, self._misfits = self._misfits, []
+        fitting: set[int] = set()
+        for again, thing, writer, losses in misfits:
+            if not self.tree.stands(thing):
+                continue
+            known, mark = len(self.losses), self.tree.mark()
+            again()
+            self.remover.mind_absences(mark, writer)
+            if any(loss.final and loss.loser is writer for loss in self.losses[known:]):
+                del self.losses[known:]  # as it was
+            else:
+                fitting.update(map(id, losses))
+        if fitting:
+            self.whole.forget_losses([at for at, loss in enumerate(self.losses) if id(loss) in fitting])
+            self.losses[:] = [loss for loss in self.losses if id(loss) not in fitting]
 
     def _is_blocked(self, element: Element, leaf: Leaf, writer: Writer, missing: int = 0) -> bool:
         """Does a part stay that the wanted variant does not allow? Then the variant is lost to it.

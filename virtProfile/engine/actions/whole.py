@@ -83,6 +83,10 @@ class Whole:
         arbiter.losses[losses:] = lost
         self._report(unit, deciding, lost)
 
+    def forget_losses(self, numbers: Sequence[int]) -> None:
+        """Losses with these numbers, in order, are no more."""
+        self._done = [(unit, begin - bisect_left(numbers, begin)) for unit, begin in self._done]
+
     def broken(self) -> dict[UnitKey, Sequence[Writer]]:
         """Units of the first action that lost something after they had taken effect."""
         theirs = self._losses()
