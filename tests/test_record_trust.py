@@ -371,6 +371,41 @@ def test_what_the_profile_did_is_believed(case: str, trust: str, tmp_path: Path)
     assert back.count("<zpci") == devices.count("<zpci")
 
 
+BOOT = "<os><type arch='x86_64' machine='pc'>hvm</type>{}</os><devices>{}</devices>"
+NIC_FIRST = "<interface type='user'><boot order='1'/></interface>"
+#: what a profile does: (its actions, what the VM is, what goes)
+GONE_WITH = {
+    "orders of devices, for the machine's list": (
+        "<add><os><boot dev='network'/></os></add>",
+        BOOT.format("", NIC_FIRST),
+        "order=",
+    ),
+    "the machine's list, for the order of a device": (
+        "<add each='devices/interface'><interface><boot order='1'/></interface></add>",
+        BOOT.format("<boot dev='hd'/>", "<interface type='user'/>"),
+        "dev='hd'",
+    ),
+    "a disk of which nothing is left": (
+        "<remove each='devices/disk'><disk type='file' device='disk'/></remove>",
+        BOOT.format("", "<disk type='file'/>"),
+        "<disk",
+    ),
+}
+
+
+@pytest.mark.parametrize("trust", ["record", "store"])
+@pytest.mark.parametrize("case", GONE_WITH)
+def test_what_goes_with_what_a_profile_does_comes_back(case: str, trust: str, tmp_path: Path) -> None:
+    actions, body, gone = GONE_WITH[case]
+    (tmp_path / "p.xml").write_text(f"<profile name='p'>{actions}</profile>")
+    store = ProfileStore([tmp_path])
+    before = f"<domain type='qemu'><name>vm</name><memory>4096</memory>{body}</domain>"
+    once = virtProfile.apply(before, [{"name": "p", "priority": 120}], store=store)
+    assert gone not in once.xml.partition("</metadata>")[2]
+    assert virtProfile.apply(once.xml, store=store, trust=trust).xml == once.xml
+    assert virtProfile.unapply(once.xml, store=store, trust=trust).xml == before
+
+
 @pytest.mark.parametrize("device", ["cdrom", "floppy", "lun"])
 def test_a_snippet_that_names_no_kind_of_disk_speaks_of_all(device: str) -> None:
     """What a profile wrote on a CDROM, found by its name, is taken back."""

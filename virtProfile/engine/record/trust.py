@@ -176,6 +176,8 @@ class _Reach:
         self._on_the_way: set[str] = set()
         #: what `remove` takes out whole
         self._taken: set[str] = set()
+        #: (path, slot) of every value that a `remove` names
+        self._cleared: set[tuple[str, str]] = set()
         #: (element, path below it or slot) of what goes when an `add` changes a discriminator
         self._dependent: set[tuple[str, str]] = set()
         #: path -> the types of displays that snippets with it speak of, "" is any
@@ -205,6 +207,7 @@ class _Reach:
                 self._walk(branch, schema.root, str(action.kind), branch.tag == "domain")
                 self._note_displays(branch)
         self._follow_machine()
+        self._follow_boots(schema)
         for here, there, _ in schema.exclusions:
             for first, second in ((here, there), (there, here)):
                 at, slot = _split(first)
@@ -258,6 +261,16 @@ class _Reach:
                 self._named.add(f"devices/{tag}")
             for _, tag, place, *_ in rows(f"{DATA}/machine-models.tsv"):
                 self._named.add(f"devices/{tag}/{_element(place)}".rstrip("/"))
+
+    def _follow_boots(self, schema: Schema) -> None:
+        """One way to boot takes the other along, see `boots`."""
+        devices = child_node(schema.root, "devices")
+        ways = [] if devices is None else [f"devices/{tag}/boot" for tag in devices.children]
+        gone = set(ways) if "os/boot" in self._made else set()
+        if not self._made.isdisjoint(ways):
+            gone.add("os/boot")
+        self._taken |= gone
+        self._named |= gone
 
     def _note_displays(self, branch: Any) -> None:
         for display in branch.children if branch.tag == "devices" else ():
@@ -319,6 +332,8 @@ class _Reach:
             self._kinds.setdefault((node.path, slot), set()).add(self._kind)
         if kind != "default":
             self._values |= {(node.path, slot) for slot in slots}
+        if kind == "remove":
+            self._cleared |= {(node.path, slot) for slot in slots}
         if kind == "add":
             for slot in slots:
                 self._dependent |= {(node.path, below) for below in node.dependents.get(slot, ())}
@@ -394,8 +409,12 @@ class _Reach:
         """
         if node is None or self.removes(node.path, written, parent):
             return node is not None
-        if node.many or written.text is not None or not (written.attrs or written.children):
+        if written.text is not None or not (written.attrs or written.children):
             return False
+        if node.many:  # one of which nothing is left goes, too
+            return not written.children and all(
+                (node.path, f"@{name}") in self._cleared for name in written.attrs
+            )
         falls = all(self._falls(f"{node.path}/@{name}") for name in written.attrs)
         return falls and all(self.empties(child_node(node, part.tag), part) for part in written.children)
 
