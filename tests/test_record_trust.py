@@ -385,6 +385,11 @@ GONE_WITH = {
         BOOT.format("<boot dev='hd'/>", "<interface type='user'/>"),
         "dev='hd'",
     ),
+    "a disk that is one without saying so": (
+        "<remove each='devices/disk'><disk device='disk'/></remove>",
+        BOOT.format("", "<disk type='file'><source file='/a'/><target dev='hda' bus='ide'/></disk>"),
+        "<disk",
+    ),
     "a disk of which nothing is left": (
         "<remove each='devices/disk'><disk type='file' device='disk'/></remove>",
         BOOT.format("", "<disk type='file'/>"),

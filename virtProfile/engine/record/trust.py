@@ -334,6 +334,8 @@ class _Reach:
             self._values |= {(node.path, slot) for slot in slots}
         if kind == "remove":
             self._cleared |= {(node.path, slot) for slot in slots}
+            if is_given and any(slot in node.implied for slot in slots):
+                self._taken.add(node.path)  # what is implied goes with its element
         if kind == "add":
             for slot in slots:
                 self._dependent |= {(node.path, below) for below in node.dependents.get(slot, ())}
