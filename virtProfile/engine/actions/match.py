@@ -10,7 +10,16 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from virtProfile.format.element import PRESENCE, TEXT, child, container, read, read_part, text_of
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    child,
+    container,
+    in_words,
+    read,
+    read_part,
+    text_of,
+)
 from virtProfile.format.values import same_size
 
 if TYPE_CHECKING:
@@ -357,3 +366,13 @@ def _assign_alike(group: Group, free: list[Element], result: dict[int, Found]) -
                     del left[element]
                     break
     free[:] = left
+
+
+def spelled(group: Group) -> str:
+    """What an ordered list is wished to be, as `flat` of each of its elements would say it."""
+    words = []
+    for want in group.wants:
+        attributes = {leaf.slot[1:]: leaf.value or "" for leaf in want.leaves if leaf.slot[:1] == "@"}
+        text = next((leaf.value for leaf in want.leaves if leaf.slot == TEXT), None)
+        words.append(in_words(group.tag, attributes, text))
+    return " ".join(words)

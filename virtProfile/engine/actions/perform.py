@@ -26,21 +26,23 @@ from virtProfile.engine.actions.match import (
     leaf_element,
     leaf_state,
     runs,
+    spelled,
     state_on,
 )
+from virtProfile.engine.actions.misfits import Misfits
 from virtProfile.engine.actions.remove import Absence, Hit, Remover, flat
 from virtProfile.engine.actions.restore import Restorer
 from virtProfile.engine.actions.whole import Unit, Whole
 from virtProfile.engine.tree.names import Names
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.errors import CardinalityError, ProfileError
-from virtProfile.format.element import PRESENCE, TEXT, Element, container, in_words, parent_of, read
+from virtProfile.format.element import PRESENCE, Element, container, parent_of, read
 from virtProfile.language.directives import attribute
 from virtProfile.language.profile import Kind, Multiple
 from virtProfile.language.wishes import Leaf, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from virtProfile.engine.actions.step import Step
     from virtProfile.engine.tree.names import Name
@@ -81,8 +83,7 @@ class Actions:
         self._reached: tuple[int, object] = (-1, None)
         self._reached_names: Names | None = None
         self._known_names: Names | None = None
-        #: what a thing was not made for: what tries it again, for which thing and writer, and its losses
-        self._misfits: list[tuple[Callable[[], None], Element, Writer, list[Loss]]] = []
+        self.misfits = Misfits(self.arbiter, self.remover, self.whole)
 
     def act(self, step: Step) -> None:
         """Carry out one action.
@@ -160,14 +161,12 @@ class Actions:
         """An action, or what it does to one of its elements."""
         self.arbiter.wishes += 1 if unit.want is None else _count(unit.want)
         if unit.step.action.whole:
-            misfits, known, writer = len(self._misfits), len(self.losses), unit.step.writer
-            self.whole.carry_out(unit, self._carry_out)
-            del self._misfits[misfits:]  # it is all or nothing
-            losses = [loss for loss in self.losses[known:] if loss.loser is writer]
-            if any(loss.final for loss in losses):
-                again = partial(self.whole.carry_out, unit, self._carry_out)
-                thing = self.tree.root if unit.thing is None else unit.thing
-                self._misfits.append((again, thing, writer, losses))
+            misfits, known = len(self.misfits), len(self.losses)
+            again = partial(self.whole.carry_out, unit, self._carry_out)
+            again()
+            self.misfits.forget_since(misfits)  # it is all or nothing
+            thing = self.tree.root if unit.thing is None else unit.thing
+            self.misfits.note(again, thing, unit.step.writer, self.losses[known:])
         else:
             self._carry_out(unit)
 
@@ -286,9 +285,9 @@ class Actions:
         known = len(self.losses)
         there = self._fill(thing, leaf, writer, lost, for_many=True)
         if there is None:
-            if len(self.losses) > known and self.losses[-1].final:
+            if len(self.losses) > known:
                 again = partial(self._wish, thing, leaf, writer, Lost())
-                self._misfits.append((again, thing, writer, self.losses[-1:]))
+                self.misfits.note(again, thing, writer, self.losses[known:])
             return
         element, state = there
         if state is State.HOLDS:
@@ -311,27 +310,6 @@ class Actions:
                     element, leaf.slot, with_unit(leaf), has_unit(element, leaf, old), writer, owners
                 )
                 lost.note(leaf, old)
-
-    def wish_misfits_again(self) -> None:
-        """What a thing was not made for, once more: another action may have made it another thing since.
-
-        Else it would depend on the order of the actions, and so on the names of profiles, what is lost.
-        """
-        misfits, self._misfits = self._misfits, []
-        fitting: set[int] = set()
-        for again, thing, writer, losses in misfits:
-            if not self.tree.stands(thing):
-                continue
-            known, mark = len(self.losses), self.tree.mark()
-            again()
-            self.remover.mind_absences(mark, writer)
-            if any(loss.final and loss.loser is writer for loss in self.losses[known:]):
-                del self.losses[known:]  # as it was
-            else:
-                fitting.update(map(id, losses))
-        if fitting:
-            self.whole.forget_losses([at for at, loss in enumerate(self.losses) if id(loss) in fitting])
-            self.losses[:] = [loss for loss in self.losses if id(loss) not in fitting]
 
     def _is_blocked(self, element: Element, leaf: Leaf, writer: Writer, missing: int = 0) -> bool:
         """Does a part stay that the wanted variant does not allow? Then the variant is lost to it.
@@ -477,7 +455,7 @@ class Actions:
             owners = {owner: True for element in there for owner in self.tree.subtree_owners(element)}
             ranked = sorted(owners, key=lambda owner: -owner.priority)
             if not self.arbiter.beats(writer, ranked):
-                wanted, has = _spell(group), " ".join(flat(element) for element in there)
+                wanted, has = spelled(group), " ".join(flat(element) for element in there)
                 self.arbiter.lose(parent_of(there[0]), group.tag, wanted, has, writer, ranked)
                 return
             for element in there:
@@ -721,13 +699,3 @@ def _cardinality(action: Action, want: Want) -> CardinalityError:
         hint="omit multiple, or use multiple='no' to override",
         where=f"{action.file}:{leaf.line if leaf is not None else action.line}",
     )
-
-
-def _spell(group: Group) -> str:
-    """What an ordered list is wished to be, as `flat` of each of its elements would say it."""
-    words = []
-    for want in group.wants:
-        attributes = {leaf.slot[1:]: leaf.value or "" for leaf in want.leaves if leaf.slot[:1] == "@"}
-        text = next((leaf.value for leaf in want.leaves if leaf.slot == TEXT), None)
-        words.append(in_words(group.tag, attributes, text))
-    return " ".join(words)

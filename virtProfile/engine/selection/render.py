@@ -101,7 +101,7 @@ def render(
         actions.remover.spare(chosen.profile for chosen in selected)
         for step in planned:
             actions.act(step)
-        actions.wish_misfits_again()
+        actions.misfits.try_again()
         if complete is not None:
             complete(actions, functools.partial(_again, actions))
         place(tree, actions, prepare.context)
