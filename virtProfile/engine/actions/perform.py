@@ -86,10 +86,7 @@ class Actions:
         self.misfits = Misfits(self.arbiter, self.remover, self.whole)
 
     def act(self, step: Step) -> None:
-        """Carry out one action.
-
-        ``multiple='yes'`` of what can be only one goes to `errors`.
-        """
+        """Carry out one action; ``multiple='yes'`` of what can be only one goes to `errors`."""
         if step.targets is None:
             self._unit(Unit(step, None, step.want, None))
         else:
