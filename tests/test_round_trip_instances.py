@@ -428,3 +428,21 @@ def test_the_list_of_tests_names_tests_that_are_there() -> None:
         r"`test_variants\.py::test_variants` \(([\d,]+) cases: each pair of values of (\d+)", text
     )
     assert count == (f"{len(every_case()):,}", str(len(DISCRIMINATORS)))
+
+
+def test_twins_that_libvirt_11_adds() -> None:
+    """Of an input whose bus a profile took away libvirt 11 resolves the bus too late, and adds the implied ones again."""
+    text, action, _ = CASES["21: the bus of an input"]
+    store = profile(action)
+    implied = ["<input type='mouse' bus='ps2'/>", "<input type='keyboard' bus='ps2'/>"]
+    before = text.replace("</devices>", "".join(implied) + "</devices>")
+    applied = virtProfile.apply(before, [{"name": "p", "priority": 120}], store=store).xml
+    for bare, whole in (
+        ("tablet", "usb"),
+        ("mouse", "ps2"),
+        ("keyboard", "ps2"),
+    ):
+        applied = applied.replace(f"<input type='{bare}'/>", f"<input type='{bare}' bus='{whole}'/>")
+    defined = applied.replace("</devices>", "".join(implied) + "</devices>")
+    assert not virtProfile.apply(defined, store=store).changes
+    assert virtProfile.unapply(defined, store=store).xml == before

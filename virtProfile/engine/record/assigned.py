@@ -197,12 +197,24 @@ def stood_beside(tree: WorkTree, node: Node, written: Written, parent: Element, 
 
 
 def twin_aside(
-    tree: WorkTree, element: Element, node: Node, slot: str, now: str, writers: list[Writer]
+    tree: WorkTree,
+    element: Element,
+    node: Node,
+    slot: str,
+    values: tuple[str | None, str],
+    writers: list[Writer],
 ) -> None:
     """An element that libvirt adds where there is none: the VM's own is it again, and its twin gives way.
 
-    :param now: the value that the profile had written into the VM's own
+    :param values: of the VM's own, which it has again, and what stood there instead: a profile's, or what
+        libvirt wrote where a profile had taken it away
     """
+    before, now = values
+
+    def again() -> bool:
+        value = element.get(slot[1:])
+        return value == now if before != now else value is None and (element, slot) in tree.readded
+
     test, parent = _readded().get(node.path), element.getparent()
     if test is None or not node.many or parent is None or not element.xpath(test):
         return
@@ -212,7 +224,7 @@ def twin_aside(
             and tree.in_source(standing)
             and attributes(standing) == attributes(element)
         ):
-            stand_aside(tree, standing, writers, lambda: element.get(slot[1:]) == now)
+            stand_aside(tree, standing, writers, again)
 
 
 def stand_aside(tree: WorkTree, standing: Element, writers: list[Writer], again: Callable[[], bool]) -> None:

@@ -221,7 +221,7 @@ class _Work:
             if not self.tree.stands(element):
                 continue
             assigned.bus_changed(self.tree, element, slot, (value, now), owners)
-            assigned.twin_aside(self.tree, element, node, slot, now, owners)
+            assigned.twin_aside(self.tree, element, node, slot, (value, now), owners)
             if not node.anything:
                 doer = record.get(owners[0].origin.profile)
                 implies = () if doer is None else doer.implies
