@@ -299,10 +299,15 @@ def test_options_that_need_a_fleet() -> None:
 
 
 def test_all_domains(tmp_path: Path) -> None:
-    line = ["-c", DRIVER, "-c", "test:///default", "--all", *PROFILES, "--report", str(tmp_path / "r")]
+    (tmp_path / "other.xml").write_text(  # all tests of a process share test:///default
+        "<node><domain type='test'><name>test</name><memory>8192</memory><os><type>hvm</type></os>"
+        "<devices><disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/></disk></devices></domain></node>"
+    )
+    other = f"test://{tmp_path / 'other.xml'}"
+    line = ["-c", DRIVER, "-c", other, "--all", *PROFILES, "--report", str(tmp_path / "r")]
     assert run(line).status == 0
     found = {(row["uri"], row["vm"]): row["status"] for row in rows(tmp_path / "r")}
-    assert found == {(DRIVER, name): "changed" for name in DOMAINS} | {("test:///default", "test"): "changed"}
+    assert found == {(DRIVER, name): "changed" for name in DOMAINS} | {(other, "test"): "changed"}
 
 
 def test_define(tmp_path: Path) -> None:
