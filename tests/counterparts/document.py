@@ -45,7 +45,8 @@ distances of several. Nova refused `hw:cpu_thread_policy=isolate` on the fixture
 
 ## Not driven
 
-* virt-v2v: a conversion needs a kernel for its appliance; its source package has parts of its output only.
+* virt-v2v: under emulation a conversion of a small VM (`-i vmx`) did not come past its appliance ("Mapping filesystem
+  data") within half an hour; its source package has parts of its output only.
 * A cluster of KubeVirt, a host of oVirt or OpenStack: the adapters and bundles are judged by what their code writes.
 """
 
