@@ -36,14 +36,33 @@ Ask = Callable[..., tuple[int, Any]]
 READ, DEFINE = Rules(read_vms=True), Rules(read_vms=True, define_vms=True)
 
 
+class Kept:
+    """The embedded driver's connection, which stays open: libvirt registers that driver anew each time it is
+    opened, and after some twenty times a process has "too many drivers"."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handle, name)
+
+    def close(self) -> None:
+        """Not yet."""
+
+
 @pytest.fixture
-def ask(embedded_root: Path, embedded_qemu: Any) -> Iterator[Ask]:
+def ask(embedded_root: Path, embedded_qemu: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
     """Asks as a caller with rules; the VM is defined anew for each test."""
+    libvirt = pytest.importorskip("libvirt")
+    opened, uri = libvirt.open, f"qemu:///embed?root={embedded_root}"
+    monkeypatch.setattr(
+        libvirt, "open", lambda wanted: Kept(embedded_qemu) if wanted == uri else opened(wanted)
+    )
     store = ProfileStore([TOP / "profiles"])
     domain = embedded_qemu.defineXML(XML)
 
     def asking(rules: Rules, name: str, /, **body: Any) -> tuple[int, Any]:
-        kept = RULES.set(rules), CONNECT.set(f"qemu:///embed?root={embedded_root}")
+        kept = RULES.set(rules), CONNECT.set(uri)
         try:
             status, answer = handlers.answered(name, json.dumps(body).encode(), store)
         finally:
