@@ -26,6 +26,7 @@ RNG = "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
 #: (command line, what its hint says)
 LINES = (
     (["list", "-c", DRIVER], "virt-profile --list"),
+    (["-c", DRIVER, "list"], "virt-profile --list"),
     (["lint", "-c", DRIVER], "virt-profile --lint FILE"),
     (["apply", "vm", "cache"], "virt-profile DOMAIN --profile NAME"),
     (["unapply", "vm", "cache"], "virt-profile DOMAIN --unapply NAME"),

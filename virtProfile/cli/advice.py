@@ -82,6 +82,8 @@ def _hint(problem: ProfileError, argv: Sequence[str]) -> str:
         if many:
             return f"the files stand right behind it: {many[1]} FILE…"
         return ""
+    missing = re.fullmatch(r"no domain with the name, id or UUID '(.*)'", problem.message)
+    first = missing[1] if missing else first  # options may stand before it
     if isinstance(problem, LibvirtError) and first and first[0] != "-":
         if first in VERBS:
             return f"'{first}' was taken for a domain; there are no subcommands: {VERBS[first]}"
