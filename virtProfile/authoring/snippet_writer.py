@@ -56,7 +56,7 @@ def copy(source: Element, parent: Element | None = None) -> Element:
 
 
 def _named(element: Element) -> dict[str, str] | None:
-    """The element's own prefix alone; what others stand around says nothing."""
+    """The element's own prefix alone; those declared around it do not count."""
     if element.prefix and element.tag[:1] == "{":
         return {element.prefix: element.tag[1:].partition("}")[0]}
     return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from virtProfile.host.merge import Baseline, Merged
     from virtProfile.show.terminal import Output, Talk
 
-#: Single capabilities that a host lacks, and reasons, which are told one by one.
+#: Single capabilities that a host lacks, and reasons, that are listed one by one.
 MAX_TOLD = 5
 
 

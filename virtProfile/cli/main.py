@@ -280,7 +280,7 @@ class Run:
     def _live(
         self, result: Result, wishes: list[dict[str, Any]], connection: Connection, domain: Domain
     ) -> Live | None:
-        """What the running domain is to get; its plan is told."""
+        """What the running domain is to get; prints the plan."""
         from virtProfile.format.document import parse
         from virtProfile.host.documents import machine_family
         from virtProfile.live.update import Live
@@ -436,7 +436,7 @@ class Run:
     def _with_standing(
         self, wishes: list[dict[str, Any]], text: str, name: str, context: Context
     ) -> list[dict[str, Any]]:
-        """The wishes with the standing profiles of a VM that is made of a sketch; they are told once."""
+        """The wishes with the standing profiles of a VM that is made of a sketch; printed once."""
         from virtProfile.language.requests import NONE
 
         if NONE in self.options.profile:

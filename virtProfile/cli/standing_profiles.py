@@ -17,7 +17,7 @@ class StandingProfiles:
     """What a site and a user name for new VMs, joined with what the caller names.
 
     :param store: asked which parameters are secret
-    :param warn: is told of a file that is left out
+    :param warn: called with the message about a file that is left out
     """
 
     def __init__(

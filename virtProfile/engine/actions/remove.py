@@ -103,7 +103,7 @@ class Hit:
 class Written:
     """What was written since a mark, and where in the tree that is.
 
-    A `remove` has a say only where something was written: so it is judged there, and not on
+    A `remove` matters only where something was written: so it is judged there, and not on
     all devices anew for each one that an action reaches.
     """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What libvirt drops at define, though it was written: it is nobody's edit (SPEC 7).
 
-Three kinds: what a table lists, elements that say nothing, and parts that the variant of
+Three kinds: what a table lists, elements without any value, and parts that the variant of
 the thing does not have. libvirt took the domain, so such a part was dropped, not refused.
 """
 
@@ -55,7 +55,7 @@ def is_dropped(element: Element, node: Node, slot: str, written: Written | None 
         gone = etree.Element("none") if written is None else _made(written)
         if any(test(element, written=[gone]) for test in tests):
             return True
-    if slot == PRESENCE and written is not None and _says_nothing(node, written):
+    if slot == PRESENCE and written is not None and _is_without_values(node, written):
         return True
     return _has_no_such_part(element, node, slot) or _is_void(element, node, slot)
 
@@ -67,7 +67,7 @@ def _made(written: Written) -> Element:
     return element
 
 
-def _says_nothing(node: Node | None, written: Written) -> bool:
+def _is_without_values(node: Node | None, written: Written) -> bool:
     """Is it without anything, or has it only parts that libvirt drops for that?"""
     return (
         isinstance(node, PathNode)
@@ -80,7 +80,7 @@ def _says_nothing(node: Node | None, written: Written) -> bool:
 
 def _is_nothing(node: Node | None, part: Written, above: Written) -> bool:
     """Is a part of an element one that libvirt drops?"""
-    if node is None or _says_nothing(node, part):
+    if node is None or _is_without_values(node, part):
         return node is not None
     tests = _listed().get((node.path, PRESENCE), ())
     return any(test(_made(above), written=[_made(part)]) for test in tests)
