@@ -380,6 +380,15 @@ GONE_WITH = {
         BOOT.format("", NIC_FIRST),
         "order=",
     ),
+    "the order of a host's device, for the machine's list": (
+        "<add><os><boot dev='network'/></os></add>",
+        BOOT.format(
+            "",
+            "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1234'/><product id='0xbeef'/></source>"
+            "<boot order='1'/></hostdev>",
+        ),
+        "order=",
+    ),
     "the machine's list, for the order of a device": (
         "<add each='devices/interface'><interface><boot order='1'/></interface></add>",
         BOOT.format("<boot dev='hd'/>", "<interface type='user'/>"),
