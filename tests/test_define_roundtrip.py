@@ -79,6 +79,10 @@ AGENT = (
     "<channel type='unix'><source mode='bind' path='/tmp/channel/domain-7-vp/org.qemu.guest_agent.0'/>"
     "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 )
+SECOND_PORTS = (
+    "<controller type='virtio-serial' index='1'/><channel type='pty'><target type='virtio' name='vp'/>"
+    "<address type='virtio-serial' controller='1' bus='0' port='1'/></channel>"
+)
 TWO_CARDS = "<graphics type='spice'/><video><model type='qxl'/></video><video><model type='virtio'/></video>"
 VIRTIO_CONSOLE = "<console type='pty'><target type='virtio'/></console>"
 #: What libvirt derives, assigns, drops, resolves or re-adds: (VM, action of a profile)
@@ -206,6 +210,14 @@ CASES = {
     "rounded: a limit in MB": (
         vm(),
         add("<memtune><hard_limit unit='MB'>1000</hard_limit></memtune>"),
+    ),
+    "rounded: the size of the VM's pages, which is their key": (
+        vm(top="<memoryBacking><hugepages><page size='4' unit='KiB'/></hugepages></memoryBacking>"),
+        add("<memoryBacking><hugepages><page size='2' unit='MiB'/></hugepages></memoryBacking>"),
+    ),
+    "re-added: the first controller beside another": (
+        vm(SECOND_PORTS),
+        add(devices("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>")),
     ),
     "resolved: VNC on a socket": (
         vm(),

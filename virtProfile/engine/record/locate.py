@@ -159,9 +159,11 @@ class _Search:
         inner = child_node(node, step.tag)
         if inner is None:
             return
-        like = self.by_key(element, inner, step.keys) if step.keys else self.like(element, step.tag)
-        if step.keys and not like:  # somebody took the key out
-            parts = [_slotted(part) for part, _ in step.keys]
+        # A size in the key is as it was written: in another unit after a define.
+        keys = [key for key in step.keys if _slotted(key[0]) not in inner.unit]
+        like = self.by_key(element, inner, keys) if keys else self.like(element, step.tag)
+        if keys and not like:  # somebody took the key out
+            parts = [_slotted(part) for part, _ in keys]
             like = [
                 candidate
                 for candidate in self.like(element, step.tag)
