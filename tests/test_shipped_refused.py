@@ -18,6 +18,13 @@ TCP = (
     "<target port='0'/></serial>"
 )
 INPUTS = "<input type='tablet' bus='usb'/><input type='keyboard' bus='usb'/>"
+#: What else takes one of the two ports.
+ON_USB = (
+    "<smartcard mode='host'/>",
+    "<sound model='usb'/>",
+    "<serial type='pty'><target type='usb-serial'/></serial>",
+    "<disk type='file'><source file='/tmp/vp.img'/><target dev='sda' bus='usb'/></disk>",
+)
 VHOSTUSER = (
     "<disk type='vhostuser' device='disk'><driver name='qemu' type='raw'/><source type='unix' path='/tmp/vp.sock'/>"
     "<target dev='vda' bus='virtio'/></disk>"
@@ -29,6 +36,11 @@ CATCHUP = (
 CASES = [
     *((name, vm(TCP)) for name in ("headless-server", "linux-server", "high-performance", "serial-console")),
     *((name, vm(INPUTS, machine="pc")) for name in ("spice-desktop", "linux-desktop")),
+    *(
+        (name, vm(f"{device}<input type='tablet' bus='usb'/>", machine="pc"))
+        for device in ON_USB
+        for name in ("spice-desktop", "like-nova")
+    ),
     *((name, vm(VHOSTUSER, SHARED)) for name in ("iothreads-per-disk", "high-performance")),
     ("vnc-desktop", vm("<graphics type='vnc' socket='/tmp/vp.sock'/>")),
     *((name, vm(top=CATCHUP)) for name in ("linux-clock", "windows-clock")),

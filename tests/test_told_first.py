@@ -84,6 +84,29 @@ def test_what_is_left_of_spice(embedded_qemu: Any) -> None:
     assert not kept.changes
 
 
+VGPU = (
+    "<hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on'><source>"
+    "<address uuid='53764d0e-85a0-42b4-af5c-2046b460b1dc'/></source></hostdev>"
+)
+
+
+@pytest.mark.parametrize("priority", [0, 120])
+def test_what_shows_its_picture_on_the_display(embedded_qemu: Any, priority: int) -> None:
+    text = define(embedded_qemu, vm(f"<graphics type='vnc'/>{VGPU}"))
+    removes = "<remove><devices><graphics/></devices></remove>"
+    if priority:
+        with pytest.raises(CompletionError, match="display='on' needs graphics") as error:
+            apply(text, removes, priority)
+        removes += error.value.hint.partition(": ")[2]
+        define(embedded_qemu, apply(text, removes, priority).xml)
+    else:
+        assert not apply(text, removes, priority).changes
+    with pytest.raises(CompletionError, match="display='on' needs graphics"):
+        apply(define(embedded_qemu, vm()), add(devices(VGPU)), priority)
+    wishes = [library.wish("headless-server", priority=priority)]
+    define(embedded_qemu, virtProfile.apply(text, wishes, store=library.store()).xml)
+
+
 SINCE_ITCO = pytest.mark.skipif(libvirt.getVersion() < 9_001_000, reason="q35 has no watchdog of its own")
 
 
@@ -124,9 +147,10 @@ def test_one_host_device_shows_the_boot() -> None:
         "<hostdev mode='subsystem' type='mdev' model='vfio-pci' display='on' ramfb='on'><source>"
         "<address uuid='53764d0e-85a0-42b4-af5c-2046b460b1d{}'/></source></hostdev>"
     )
+    text = vm(f"<graphics type='vnc'/>{card.format(1)}")
     with pytest.raises(CompletionError, match="one host device can have ramfb='on'"):
-        apply(vm(card.format(1)), add(devices(card.format(2)), "yes"))
-    apply(vm(card.format(1)), add(devices(card.format(2).replace("ramfb='on'", "ramfb='off'")), "yes"))
+        apply(text, add(devices(card.format(2)), "yes"))
+    apply(text, add(devices(card.format(2).replace("ramfb='on'", "ramfb='off'")), "yes"))
 
 
 def test_a_pci_controller_under_a_device_is_not_removed(embedded_qemu: Any) -> None:

@@ -188,6 +188,18 @@ OVERRIDDEN = {
         "devices/interface/driver",
         "devices/interface/model[@type='e1000e']",
     ),
+    "ACPI index of a disk": (
+        domain(DISK.format("", "vda", "virtio").replace("</disk>", "<acpi index='7'/></disk>")),
+        devices("<disk><target dev='vda' bus='scsi'/></disk>"),
+        "devices/disk/acpi",
+        "devices/disk/target[@bus='scsi']",
+    ),
+    "cache of the host's CPU": (
+        domain(top="<cpu mode='host-passthrough'><cache mode='passthrough'/></cpu>"),
+        "<cpu mode='host-model'/>",
+        "cpu/cache",
+        "cpu[@mode='host-model']",
+    ),
     "iothread of a disk": (
         domain(DISK.format(" iothread='1' queues='2'", "vda", "virtio"), before="<iothreads>1</iothreads>"),
         devices("<disk><target dev='vda' bus='sata'/></disk>"),

@@ -104,6 +104,29 @@ def bus_of(device: Element) -> str:
     return str(found or "")
 
 
+@cache
+def _on_usb() -> dict[str, tuple[str, str, str]]:
+    """tag -> element below it or "", attribute, value."""
+    found = {}
+    for tag, test, _ in rows(f"{DATA}/usb.tsv"):
+        slot, _, value = test.partition("=")
+        below, _, name = slot.rpartition("@")
+        found[tag] = below.rstrip("/"), name, value.strip("'")
+    return found
+
+
+def is_on_usb(device: Element) -> bool:
+    """Does libvirt plug it into a USB port?"""
+    if device.tag == "disk":
+        return bus_of(device) == "usb"
+    fact = _on_usb().get(device.tag)
+    if fact is None:
+        return False
+    below, name, value = fact
+    holder = child(device, below) if below else device
+    return holder is not None and holder.get(name) == value
+
+
 def implied_bus(dev: str) -> str:
     """The bus that a target's name means where no bus is written."""
     found = _TARGET.match(dev)

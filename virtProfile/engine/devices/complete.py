@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from virtProfile.engine.devices.addresses import change_machine, moved
 from virtProfile.engine.devices.consoles import follow_serial
 from virtProfile.engine.devices.controllers import Controllers
-from virtProfile.engine.devices.refusals import FIXED, left_of_spice, refuse
+from virtProfile.engine.devices.refusals import FIXED, left_of_displays, refuse
 from virtProfile.engine.devices.storage import SOURCE_HINT
 from virtProfile.engine.devices.supplies import X86, supply
 from virtProfile.engine.devices.usb_ports import usb_ports
@@ -103,7 +103,7 @@ class _Steps:
         fresh = dict(self.work.fresh())
         spoken = self._spoken()
         if not fresh and not spoken and not self.work.tree.edited and not whole:
-            left_of_spice(self.work)
+            left_of_displays(self.work)
             follow_serial(self.work)
             return
         lacking = {device: missing(device, self.work.node(device)) for device in fresh}

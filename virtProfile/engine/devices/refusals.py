@@ -55,7 +55,7 @@ def refuse(work: Workspace, fresh: dict[Element, Writer]) -> None:
     _queues(work)
     _pages(work)
     _topology(work)
-    left_of_spice(work)
+    left_of_displays(work)
     known = _known(work)
     if known is not None:  # it is about a host, not only about a file
         _spice(work, fresh)
@@ -205,27 +205,55 @@ def _spice(work: Workspace, fresh: dict[Element, Writer]) -> None:
             return
 
 
-def left_of_spice(work: Workspace) -> None:
-    """What spoke to the SPICE client whose graphics a profile took away: libvirt refuses it at define."""
-    if any(display.get("type") == "spice" for display in work.devices.iterchildren("graphics")):
+def left_of_displays(work: Workspace) -> None:
+    """What needs a display that a profile took away: libvirt refuses it at define (9.0.0, qemu_validate.c)."""
+    displays = {display.get("type") for display in work.devices.iterchildren("graphics")}
+    if "spice" not in displays:
+        _left_of_spice(work)
+    if not displays:
+        _shown_nowhere(work)
+
+
+def _left_of_spice(work: Workspace) -> None:
+    """What spoke to the SPICE client."""
+    writer = _who_removed_displays(work, "spice")
+    if writer is None:
         return
-    writer = next(
-        (
-            writers[0]
-            for gone, (_, writers) in work.tree.removed.items()
-            if gone.tag == "graphics" and gone.get("type") == "spice" and writers[0] is not THE_DEFINITION
-        ),
-        None,
-    )
     left = [
         device
         for device in work.devices.iterchildren("*")
         if device.get("type") == "spicevmc" or device.tag == "audio" and device.get("type") == "spice"
     ]
-    if writer is not None and left:
+    if left:
         parts = "".join(dict.fromkeys(f"<{device.tag} type='{device.get('type')}'/>" for device in left))
         fact = f"type '{left[0].get('type')}' needs SPICE graphics, which the profile removes"
         work.fail(left[0], writer, fact, f"remove them too: <remove><devices>{parts}</devices></remove>")
+
+
+def _shown_nowhere(work: Workspace) -> None:
+    """A host device whose picture goes to the VM's display."""
+    for device in work.devices.iterchildren("hostdev"):
+        if device.get("display") != "on":
+            continue
+        writer = _who_removed_displays(work) or wished(work, device, "@display")
+        if writer is not None:
+            fact = "display='on' needs graphics, and there are none"
+            hint = 'remove it too: <remove select="devices/hostdev/@display"/>'
+            work.fail(device, writer, fact, hint)
+            return
+
+
+def _who_removed_displays(work: Workspace, kind: str | None = None) -> Writer | None:
+    return next(
+        (
+            writers[0]
+            for gone, (_, writers) in work.tree.removed.items()
+            if gone.tag == "graphics"
+            and kind in (None, gone.get("type"))
+            and writers[0] is not THE_DEFINITION
+        ),
+        None,
+    )
 
 
 def _topology(work: Workspace) -> None:

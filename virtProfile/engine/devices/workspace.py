@@ -15,7 +15,7 @@ from virtProfile.engine.record.locate import held, pairs, slots
 from virtProfile.engine.tree.ownership import COMPLETER, THE_DEFINITION, Writer
 from virtProfile.errors import CompletionError
 from virtProfile.format import machines
-from virtProfile.format.buses import QEMU, Slot, bus_of, name_of
+from virtProfile.format.buses import QEMU, Slot, is_on_usb, name_of
 from virtProfile.format.element import PRESENCE, TEXT, Element, child, parent_of, place, text_of
 from virtProfile.result import Origin
 
@@ -210,8 +210,7 @@ class Workspace:
         found = []
         for device in self.devices.iterchildren("*"):
             if kind == "usb":
-                sits = device.get("bus") == "usb" or bus_of(device) == "usb" or device.tag == "hub"
-                sits = sits or (device.tag == "hostdev" and device.get("type") == "usb")
+                sits = is_on_usb(device)
             elif kind == "virtio-serial":
                 target = child(device, "target") if device.tag in ("channel", "console") else None
                 sits = target is not None and target.get("type") == "virtio"
