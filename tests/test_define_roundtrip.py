@@ -215,6 +215,14 @@ CASES = {
         vm(top="<memoryBacking><hugepages><page size='4' unit='KiB'/></hugepages></memoryBacking>"),
         add("<memoryBacking><hugepages><page size='2' unit='MiB'/></hugepages></memoryBacking>"),
     ),
+    "re-added: a backend of audio where the display had its own": (
+        vm("<graphics type='sdl'/>"),
+        "<remove><devices><graphics type='sdl'/></devices></remove>",
+    ),
+    "derived: fewer threads than a controller uses": (
+        vm("<controller type='scsi' model='virtio-scsi'><driver iothread='2'/></controller>", threads(2)),
+        add("<iothreads>1</iothreads><title>vp</title>"),
+    ),
     "re-added: the first controller beside another": (
         vm(SECOND_PORTS),
         add(devices("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>")),

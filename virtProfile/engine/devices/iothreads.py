@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION
+from virtProfile.format.buses import name_of
 from virtProfile.format.element import PRESENCE, TEXT, Element, child, text_of
 from virtProfile.format.values import decimal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from virtProfile.engine.devices.workspace import Workspace
     from virtProfile.engine.tree.ownership import Writer
 
@@ -29,20 +32,11 @@ def wished(work: Workspace, element: Element | None, slot: str) -> Writer | None
 
 def supply_threads(work: Workspace) -> None:
     """The threads that the disks and controllers of profiles name."""
-    wanted: list[tuple[int, Element, Writer]] = []
-    for device in work.devices.iterchildren("disk", "controller"):
-        driver = child(device, "driver")
-        if driver is None:
-            continue
-        places = [(driver, "iothread")] if driver.get("iothread") is not None else []
-        threads = child(driver, "iothreads") if len(driver) else None
-        if threads is not None:
-            places += [(thread, "id") for thread in threads.iterchildren("iothread")]
-        for element, name in places:
-            at = decimal(element.get(name))
-            writer = wished(work, element, "@" + name)
-            if at is not None and writer is not None:
-                wanted.append((at, device, writer))
+    wanted = [
+        (at, device, writer)
+        for at, device, element, slot in _used(work)
+        if (writer := wished(work, element, slot)) is not None
+    ]
     if not wanted:
         return
     root = work.tree.root
@@ -67,6 +61,22 @@ def supply_threads(work: Workspace) -> None:
         work.put(made, "@id", str(at), device, writer)
 
 
+def _used(work: Workspace) -> Iterator[tuple[int, Element, Element, str]]:
+    """(thread, device, element and slot that name it) of all disks and controllers."""
+    for device in work.devices.iterchildren("disk", "controller"):
+        driver = child(device, "driver")
+        if driver is None:
+            continue
+        threads = child(driver, "iothreads") if len(driver) else None
+        places = [(driver, "iothread")]
+        if threads is not None:
+            places += [(thread, "id") for thread in threads.iterchildren("iothread")]
+        for element, name in places:
+            at = decimal(element.get(name))
+            if at is not None:
+                yield at, device, element, "@" + name
+
+
 def _thread_ids(count: Element | None, listed: Element | None) -> set[int]:
     """The I/O threads that libvirt makes of a count and a list (virDomainIOThreadIDDefArrayInit)."""
     ids = (
@@ -82,6 +92,7 @@ def settle_threads(work: Workspace) -> None:
     root, tree = work.tree.root, work.tree
     count, listed = child(root, "iothreads"), child(root, "iothreadids")
     if listed is None:
+        _leave_used_threads(work, count)
         return
     there = {decimal(thread.get("id")) or 0: thread for thread in listed.iterchildren("iothread")}
     gone = list(tree.removed.below(listed, "iothread"))
@@ -104,6 +115,21 @@ def settle_threads(work: Workspace) -> None:
         count = work.add(root, "iothreads", listed, cause)
     if text_of(count) != str(len(listed)):
         work.put(count, TEXT, str(len(listed)), listed, cause)
+
+
+def _leave_used_threads(work: Workspace, count: Element | None) -> None:
+    """A profile wants so few threads that a device of the definition would be without its own: it loses."""
+    writer, wanted = wished(work, count, TEXT), (None if count is None else text_of(count)) or ""
+    if count is None or writer is None or not wanted.isdigit():
+        return
+    used = [(at, device) for at, device, *_ in _used(work) if work.tree.original(device)]
+    most, device = max(used, key=lambda row: row[0], default=(0, count))
+    before = work.tree.before(count, TEXT) or ""
+    if int(wanted) < most and before.isdigit() and int(before) >= most:
+        note = f"{name_of(device)} uses thread {most}"
+        work.actions.arbiter.lose(count, TEXT, wanted, before, writer, [THE_DEFINITION], note)
+        work.actions.losses[-1].final = True
+        work.tree.set(count, TEXT, before, THE_DEFINITION)
 
 
 def _heed_count(

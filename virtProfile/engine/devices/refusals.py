@@ -206,7 +206,7 @@ def _spice(work: Workspace, fresh: dict[Element, Writer]) -> None:
 
 
 def left_of_displays(work: Workspace) -> None:
-    """What needs a display that a profile took away: libvirt refuses it at define (9.0.0, qemu_validate.c)."""
+    """What needs a display that a profile took away: libvirt refuses it (9.0.0, qemu_validate.c)."""
     displays = {display.get("type") for display in work.devices.iterchildren("graphics")}
     if "spice" not in displays:
         _left_of_spice(work)

@@ -90,6 +90,8 @@ def keep_record(
             if not any(param.secret and param.name == name for param in profile.params)
         }
         source = chosen.source if chosen.name not in listed else "list"
+        own = [*entries.get(profile.name, ()), *carried.get(profile.name, ())]
+        removed = {entry.written.tag for entry in own if entry.kind == "del" and entry.at == "devices"}
         profiles.append(
             Recorded(
                 profile.name,
@@ -98,11 +100,12 @@ def keep_record(
                 chosen.priority,
                 source,
                 params,
-                [*entries.get(profile.name, ()), *carried.get(profile.name, ())],
+                own,
                 implied.by(
                     profile.name,
                     collected.brought.get(profile.name, ()),
                     collected.changed.get(profile.name, ()),
+                    removed,
                     None if before is None else before.get(profile.name),
                 ),
                 asks_sketch(profile) and sketched(profile.name),

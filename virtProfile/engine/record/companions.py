@@ -7,7 +7,8 @@ goes with what brought it, if nobody shaped it and nothing else needs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
     from virtProfile.engine.record.model import Record, Recorded
 
 _DATA = data_beside(__file__)
+#: Of a condition on all devices, what must not be there.
+_WITHOUT = re.compile(r"self::\*\[not\((\w+)")
 
 
 class Companion:
     """One row of the facts. The XPaths are ours, never a profile's.
 
     :ivar becomes: (slot, value) that it gets back, None where it is taken out
+    :ivar without: tags of the devices without which libvirt adds it
     """
 
-    __slots__ = ("name", "itself", "slots", "needs", "becomes")
+    __slots__ = ("name", "itself", "slots", "needs", "becomes", "without")
 
     def __init__(self, name: str, itself: str, slots: str, needs: str, becomes: str) -> None:
         self.name = name
@@ -37,6 +41,7 @@ class Companion:
         self.needs = needs
         slot, _, value = becomes.partition("=")
         self.becomes = (slot, value) if value else None
+        self.without = frozenset(_WITHOUT.findall(needs))
 
     def unshaped(self, element: Element) -> bool:
         """Is it as libvirt makes it?"""
@@ -88,12 +93,14 @@ class Implied:
         profile: str,
         brought: Iterable[Element],
         changed: Iterable[Element],
+        removed: Collection[str],
         before: Recorded | None,
     ) -> tuple[str, ...]:
         """The names of the facts that hold for what a profile did.
 
         :param brought: the elements that it added
         :param changed: the elements of the definition that it gave another variant, and parts of such
+        :param removed: the tags of the devices that it took away
         :param before: the profile in the record of the input
         """
         known = frozenset() if before is None else frozenset(before.implies)
@@ -102,11 +109,15 @@ class Implied:
         varied: set[Element] = set()
         for element in changed:
             varied |= {element, *element.iterancestors()} - self._around
-        if added or varied:
+        if added or varied or removed:
             for name, (needed, around, there) in self._needed().items():
                 if name not in known and there:
                     continue
-                if not added.isdisjoint(around) or not varied.isdisjoint(needed):
+                if (
+                    not added.isdisjoint(around)
+                    or not varied.isdisjoint(needed)
+                    or (self._devices in needed and not _companions()[name].without.isdisjoint(removed))
+                ):
                     found.append(name)
         for name, owner, there in self._beside:
             if owner == profile and (name in known or not there) and name not in found:
