@@ -257,6 +257,20 @@ CASES = {
         vm(),
         add("<seclabel type='dynamic' relabel='yes'/>"),
     ),
+    "dropped: labels of a running VM": (
+        vm(),
+        add(
+            "<seclabel model='selinux' type='dynamic' relabel='yes'><label>a_u:b_r:c_t:s0</label>"
+            "<imagelabel>a_u:b_r:d_t:s0</imagelabel></seclabel>"
+        ),
+    ),
+    "dropped: the label of files beside one that is given": (
+        vm().replace(
+            "</devices>",
+            "</devices><seclabel model='dac' type='static' relabel='yes'><label>+1:+1</label></seclabel>",
+        ),
+        add("<seclabel model='dac'><imagelabel>+1:+2</imagelabel></seclabel>"),
+    ),
     "dropped: an entry without a name": (
         vm(),
         add("<sysinfo type='smbios'><system><entry>a</entry></system></sysinfo>"),
@@ -463,8 +477,13 @@ def test_what_libvirt_does_is_nobodys_edit(embedded_qemu: Any, name: str) -> Non
             add(devices("<memballoon model='none'/>")),
             "<remove><devices><memballoon model='virtio'/></devices></remove>",
         ),
+        (
+            vm(machine="pc"),
+            add(devices("<graphics type='sdl'><gl enable='yes'/></graphics>")),
+            "<remove><devices><video/></devices></remove>",
+        ),
     ],
-    ids=["model", "index", "format", "listen", "made again"],
+    ids=["model", "index", "format", "listen", "made again", "a card beside a display"],
 )
 def test_a_default_of_libvirt_is_nothing_to_remove(
     embedded_qemu: Any, text: str, weaker: str, stronger: str

@@ -13,8 +13,6 @@ import functools
 import os
 import random
 from collections import Counter
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import corpus
@@ -27,7 +25,7 @@ import virtProfile
 from virtProfile.errors import ProfileError
 from virtProfile.format.schema import Schema
 
-#: Of these lives: a seed of their own, as about one in five hundred still meets a fault, and known ones are listed.
+#: Of these lives: a seed of their own.
 SEED = os.environ.get("VIRT_PROFILE_LIVES_SEED", "20261129")
 SCHEMA = Schema.baseline()
 SAMPLE = 60
@@ -223,21 +221,11 @@ class Life:
         assert meant(back.xml) == meant(self.plain), "I7"
 
 
-@cache
-def known_faults() -> frozenset[str]:
-    """Lives that are red, each with its cause above it in the file: to be mended, and counted in each run."""
-    lines = (Path(__file__).parent / "data" / "lives-known.txt").read_text().splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
-
-
 def lives(count: int, first: int = 0) -> Counter[str]:
     documents = [text for text, _ in seeds() if "<domain" in text]
     outcomes: Counter[str] = Counter()
     failed = []
     for number in range(first, first + count):
-        if f"{SEED} {number}" in known_faults():
-            outcomes["known faults"] += 1
-            continue
         chance = random.Random(f"{SEED}-{number}")
         life = Life(chance, chance.choice(documents))
         try:
@@ -287,9 +275,6 @@ def through_libvirt(handle: Any, count: int, first: int) -> None:
     outcomes: Counter[str] = Counter()
     failed = []
     for number in range(first, first + count):
-        if f"{SEED} define {number}" in known_faults():
-            outcomes["known faults"] += 1
-            continue
         chance = random.Random(f"{SEED}-define-{number}")
         life = Life(chance, chance.choice(documents), True)
         try:

@@ -162,12 +162,20 @@ class _Search:
         # A size in the key is as it was written: in another unit after a define.
         keys = [key for key in step.keys if _slotted(key[0]) not in inner.unit]
         like = self.by_key(element, inner, keys) if keys else self.like(element, step.tag)
-        if keys and not like:  # somebody took the key out
+        if keys and not like:  # somebody took the key out, or libvirt wrote its own
             parts = [_slotted(part) for part, _ in keys]
             like = [
                 candidate
                 for candidate in self.like(element, step.tag)
                 if all(read_part(candidate, part, inner) is None for part in parts)
+            ] or [
+                candidate
+                for candidate in self.like(element, step.tag)
+                if all(
+                    key_value(inner, part, candidate) == _canonical(inner, part, value)
+                    or _is_libvirts(candidate, inner, part)
+                    for part, (_, value) in zip(parts, step.keys, strict=True)
+                )
             ]
         first = None if step.number is None or step.number > len(like) else like[step.number - 1]
         if first is not None:
