@@ -42,7 +42,7 @@ def supply_threads(work: Workspace) -> None:
     root = work.tree.root
     count = child(root, "iothreads")
     listed = child(root, "iothreadids")
-    there = _thread_ids(count, listed)
+    there = thread_ids(count, listed)
     lacking = [(at, device, writer) for at, device, writer in wanted if at not in there]
     if not lacking:
         return
@@ -77,7 +77,7 @@ def _used(work: Workspace) -> Iterator[tuple[int, Element, Element, str]]:
                 yield at, device, element, "@" + name
 
 
-def _thread_ids(count: Element | None, listed: Element | None) -> set[int]:
+def thread_ids(count: Element | None, listed: Element | None) -> set[int]:
     """The I/O threads that libvirt makes of a count and a list (virDomainIOThreadIDDefArrayInit)."""
     ids = (
         set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtProfile.engine.devices.counts import follow_counts
 from virtProfile.engine.devices.iothreads import settle_threads, supply_threads, wished
 from virtProfile.format.element import TEXT, Element, child, text_of
 from virtProfile.format.values import cpu_set, decimal, format_cpuset, to_bytes
@@ -29,6 +30,7 @@ def supply(work: Workspace, fresh: dict[Element, Writer]) -> None:
         return
     supply_threads(work)
     settle_threads(work)
+    follow_counts(work)
     _memory(work, {device: writer for device, writer in fresh.items() if device.tag == "memory"})
     _cells(work)
     _processors(work)

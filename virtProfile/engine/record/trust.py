@@ -208,6 +208,7 @@ class _Reach:
                 self._note_displays(branch)
         self._follow_machine()
         self._follow_boots(schema)
+        self._follow_counts()
         for here, there, _ in schema.exclusions:
             for first, second in ((here, there), (there, here)):
                 at, slot = _split(first)
@@ -271,6 +272,21 @@ class _Reach:
             gone.add("os/boot")
         self._taken |= gone
         self._named |= gone
+
+    def _follow_counts(self) -> None:
+        """Fewer vCPUs or I/O threads take along what speaks of the others, see `counts`."""
+        threads = any(path.partition("/")[0] in ("iothreads", "iothreadids") for path in self._named)
+        changed = {"vcpu": "vcpu" in self._named, "iothreads": threads}
+        for what, path, slot, _ in rows(f"{DATA}/counted.tsv"):
+            if changed[what]:
+                self._taken.add(path)
+                self._values.add((path, slot))
+                self._named.add(path)
+        if ("vcpu", TEXT) in self._values:
+            self._values.add(("vcpu", "@current"))
+        if threads:  # their number and their list say the same
+            self._values.add(("iothreads", TEXT))
+            self._named |= {"iothreads", "iothreadids/iothread"}
 
     def _note_displays(self, branch: Any) -> None:
         for display in branch.children if branch.tag == "devices" else ():
