@@ -297,3 +297,19 @@ def test_a_listen_address_of_another_action_than_its_display(profiles: list[str]
     assert again.xml == defined
     back = virtProfile.unapply(defined, store=store(*profiles))
     assert "<graphics" not in back.xml
+
+
+@pytest.mark.parametrize("family", ["pc", "q35"])
+def test_a_built_in_controller_that_the_vm_had_is_not_libvirts(family: str) -> None:
+    """Its place in the PCI topology came back from the record: libvirt did not add it for the other machine."""
+    other = {"pc": "q35", "q35": "pc"}[family]
+    kind = {"pc": "ide", "q35": "sata"}[family]
+    before = (
+        "<domain type='qemu'><name>a</name><memory>4096</memory>"
+        f"<os><type arch='x86_64' machine='{other}'>hvm</type></os><devices><controller type='{kind}' index='0'>"
+        "<address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x1'/></controller></devices></domain>"
+    )
+    profile = one(f"<add><os><type machine='{family}'>hvm</type></os></add>")
+    once = virtProfile.apply(before, [{"name": "p", "priority": 120}], store=profile)
+    assert "<address" not in once.xml.partition("</metadata>")[2]
+    assert meaning(virtProfile.unapply(once.xml, store=profile).xml) == meaning(before)

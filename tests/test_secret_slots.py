@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import commandline
 import pytest
@@ -64,6 +65,10 @@ DEEDS = {
     "says it in words": "<add><description>it is {VALUE}, remember</description></add>",
     "copies it to where it is wrong": "<add><vcpu>{VALUE}</vcpu></add>",
     "takes several": "<add><title>{VALUE|name}</title></add>",
+    "reports it": "<add><title>x</title></add><check test='false()' severity='warning' message='is {VALUE}'/>",
+    "names storage after it": "<add><devices xmlns:v='http://virt-manager.org/schemas/virtuned/0.1'>"
+    "<disk type='volume' device='disk' v:size='{string-length(VALUE)}'><source pool='default' volume='{VALUE}'/>"
+    "<target dev='vdx' bus='virtio'/></disk></devices></add>",
     "contradicts itself": "<add><title>{VALUE}</title></add><add multiple='no'><title>no {VALUE}</title></add>",
 }
 #: libvirt takes neither OEM strings without one nor an empty cookie
@@ -128,6 +133,44 @@ def test_nothing_shows_or_keeps_it(slot: str, deed: str, tmp_path: Path) -> None
     assert again.xml == result.xml
 
 
+#: secrets that a message, a text or a record spells in another way than the document does
+SPELLED = {
+    "quotes": "QX7'q\"ZK9",
+    "markup": "QX7&<zq>ZK9",
+    "a backslash": "QX7\\nZK9",
+    "a long one": f"QX7{'abcdefghij' * 40}ZK9",
+    "white space": "QX7  wi  de ZK9",
+    "a next line at its end": "QX7wideZK9\N{NEXT LINE}",
+    "braces": "QX7}}{{ZK9",
+    "a format": "QX7%s%(a)sZK9",
+    "stars": "***QX7ZK9",
+    "a number": "12345678901",
+    "what looks true": "yesQX7ZK9",
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_however_it_is_spelled(spelled: str, deed: str, tmp_path: Path) -> None:
+    secret = SPELLED[spelled]
+    vm = written("graphics/@passwd", deed, tmp_path)
+    vm.write_text(vm.read_text().replace(SECRET, escape(secret, {"'": "&apos;"})))
+    _, said = shows(tmp_path, vm, "--profile", "p,priority=120", "--print-diff")
+    try:
+        result = virtProfile.apply(
+            vm.read_text(), [{"name": "p", "priority": 120}], store=ProfileStore([tmp_path])
+        )
+    except ProfileError as problem:
+        said += f"{problem!r} {problem} {problem.args} {json.dumps(problem.to_dict(), ensure_ascii=False)}"
+    else:
+        document = {key: value for key, value in result.to_dict().items() if key != "xml"}
+        said += json.dumps(document, ensure_ascii=False) + repr(result) + repr(result.warnings)
+        record = etree.fromstring(result.xml).find(f"metadata/{{{RECORD_NS}}}record")
+        said += etree.tostring(record, encoding="unicode")
+    for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], escape(secret)):
+        assert form[:8] not in said and form[-8:] not in said, said
+
+
 @pytest.mark.parametrize("deed", ["removes the element", "removes the value", "gives another value"])
 @pytest.mark.parametrize("slot", SLOTS)
 def test_that_it_cannot_come_back_is_told_when_it_goes(slot: str, deed: str, tmp_path: Path) -> None:
@@ -156,6 +199,23 @@ def test_what_comes_back_without_its_secret_is_told(tmp_path: Path) -> None:
     assert [one.message for one in back.warnings if one.code == "secret"] == [
         "graphics comes back without @passwd: a secret is not recorded; set it again by hand"
     ]
+
+
+@pytest.mark.parametrize("inside", ["<source file='/x{}'/>", "<source file='/x'/><serial>{}</serial>"])
+def test_a_copy_inside_a_device_follows_the_secret(inside: str, tmp_path: Path) -> None:
+    vm = written("graphics/@passwd", "removes the element", tmp_path)
+    copy = inside.format("{devices/graphics/@passwd}")
+    (tmp_path / "p.xml").write_text(
+        f"<profile name='p'><add><devices><disk type='file' device='disk'>{copy}"
+        "<target dev='vdx' bus='virtio'/></disk></devices></add></profile>"
+    )
+    store = ProfileStore([tmp_path])
+    once = virtProfile.apply(vm.read_text(), ["p"], store=store)
+    assert once.xml.count(SECRET) == 2
+    assert virtProfile.apply(once.xml, store=store).xml == once.xml
+    other = virtProfile.apply(once.xml.replace(f"passwd='{SECRET}'", "passwd='ANOTHER0NE'"), store=store)
+    assert other.xml.count("ANOTHER0NE") == 2 and SECRET not in other.xml
+    assert "<disk" not in virtProfile.unapply(other.xml, store=store).xml
 
 
 def test_a_short_secret_does_not_hide_the_rest(tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ def vm(inside: str = "", top: str = "") -> str:
 SOURCE = "<source file='/a.img'/><target dev='vda' bus='virtio'/>"
 DISK = f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>{SOURCE}"
 NIC = "<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>"
+UNIX = "<serial type='unix'><source mode='bind' path='/run/a'/></serial>"
+LOCKED = "<graphics type='vnc' passwd='a'/>"
 #: What passed when the policy listed what is bad: (before, after), as inside of devices or a whole VM.
 PASSED = {
     "graphics xauth": ("", "<graphics type='vnc' xauth='/root/.Xauthority'/>"),
@@ -256,6 +258,15 @@ PASSED = {
     "name space inside": ("<rng model='virtio'/>", "<rng model='virtio'><x:y xmlns:x='urn:x' z='1'/></rng>"),
     "another TPM": ("<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>", ""),
     "CID of another VM": ("<vsock model='virtio'><cid auto='yes'/></vsock>", "<vsock model='virtio'><cid auto='no' address='3'/></vsock>"),
+    "a console that is no serial port": (UNIX, UNIX + UNIX.replace("serial", "console").replace("</c", "<target type='virtio'/></c")),
+    "a console with a label": (UNIX, UNIX + UNIX.replace("serial", "console").replace("</c", "<seclabel model='dac' relabel='no'/></c")),
+    "a console with an alias": (UNIX, UNIX + UNIX.replace("serial", "console").replace("</c", "<alias name='ua-x'/></c")),
+    "a console with a terminal": (UNIX, UNIX + UNIX.replace("<serial", "<console tty='/dev/sda'").replace("/serial", "/console")),
+    "a console with a name space": (UNIX, UNIX + UNIX.replace("serial", "console").replace("</c", "<x:y xmlns:x='urn:x'/></c")),
+    "a second display without password": (LOCKED, LOCKED + "<graphics type='spice'/>"),
+    "a password for another display": (f"{LOCKED}<graphics type='spice'/>", "<graphics type='vnc'/><graphics type='spice' passwd='a'/>"),
+    "an empty password": (LOCKED, "<graphics type='vnc' passwd=''/>"),
+    "a name of a disk that means none": (f"{DISK}</disk>", f"{DISK}</disk>".replace("dev='vda'", "dev='disk 0'")),
     "less encryption": (vm(top="<launchSecurity type='sev'><policy>7</policy></launchSecurity>"), vm(top="<launchSecurity type='sev'><policy>0</policy></launchSecurity>")),
 }  # fmt: skip
 
@@ -276,6 +287,8 @@ def test_what_once_passed(name: str, way: str) -> None:
 ONE_WAY = {
     "graphics xauth", "spice address", "audio runtimeDir", "audio device", "audio server", "nmdm", "smartcard",
     "tcp serial", "tcp redirdev", "readonly", "qcow2 where nothing was said", "another TPM", "password",
+    "a console that is no serial port", "a console with a label", "a console with an alias", "an empty password",
+    "a console with a terminal", "a console with a name space", "a second display without password",
 }  # fmt: skip
 
 

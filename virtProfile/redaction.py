@@ -64,9 +64,9 @@ def veil_result(result: Result) -> Result:
         result.input,
         result.changed,
         applied=result.applied,
-        skipped=[replace(profile, detail=hide.text(profile.detail)) for profile in result.skipped],
-        warnings=[replace(warning, message=hide.text(warning.message)) for warning in result.warnings],
-        idle=[replace(action, reason=hide.text(action.reason)) for action in result.idle],
+        skipped=result.skipped,
+        warnings=result.warnings,
+        idle=result.idle,
         wishes=result.wishes,
         kept_out=result.kept_out,
         changes=lambda: [hide.change(_veil_change(change)) for change in result.changes],
@@ -75,7 +75,16 @@ def veil_result(result: Result) -> Result:
         storage=[hide.storage(volume) for volume in result.storage],
     )
     veiled.secrets = result.secrets
+    veil_prose(veiled)
     return veiled
+
+
+def veil_prose(result: Result) -> None:
+    """No sentence of the result holds a secret: people print them, and programs log them, as they are."""
+    hide = _Secrets(result.secrets)
+    result.skipped = tuple(replace(one, detail=hide.text(one.detail)) for one in result.skipped)
+    result.warnings = tuple(replace(one, message=hide.text(one.message)) for one in result.warnings)
+    result.idle = tuple(replace(one, reason=hide.text(one.reason)) for one in result.idle)
 
 
 def _veil_change(change: Change) -> Change:

@@ -457,6 +457,10 @@ class _Work:
             ),
         )
         result.secrets = tuple(self.all_secrets())
+        if result.secrets:
+            from virtProfile.redaction import veil_prose
+
+            veil_prose(result)
         result.veil = _veil
         return result
 

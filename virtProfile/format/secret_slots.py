@@ -71,7 +71,9 @@ class SecretValues:
     """Values that are hidden wherever they stand."""
 
     def __init__(self, values: Iterable[str]) -> None:
-        found = sorted({value for value in values if value.strip()}, key=len, reverse=True)
+        # of what is written as a text no white space around it is left
+        spelled = {word for value in values for word in (value, value.strip())}
+        found = sorted(spelled - {""}, key=len, reverse=True)
         self._long = [value for value in found if len(value) >= SHORTEST_PART]
         self._short = frozenset(value for value in found if len(value) < SHORTEST_PART)
         #: the same as `_long`, by length

@@ -32,6 +32,24 @@ def selected_nodes(text: str, tag: str, schema: Schema) -> tuple[Node, ...]:
     return tuple({node.path: node for node in found if node.path.rpartition("/")[2] == tag}.values())
 
 
+def selected_elements(text: str, schema: Schema) -> tuple[Node, ...] | None:
+    """The schema's nodes of the elements that an expression selects, or of which it selects the text;
+    None where it may be any."""
+    try:
+        root = parse_xpath(text).root
+    except XPathProblem:
+        return ()
+    found: dict[str, Node] = {}
+    for part in _united(root):
+        if part.kind == "path" and part.steps and part.steps[-1].name == "text()":
+            part = replace(part, steps=part.steps[:-1])
+        nodes = _reached(part, schema.root)
+        if nodes is None:
+            return None
+        found |= {node.path: node for node in nodes}
+    return tuple(found.values())
+
+
 def selected_attributes(text: str, schema: Schema) -> tuple[tuple[Node, str], ...]:
     """The schema's nodes and the names of the attributes that an expression selects, with ``*`` for all;
     none where it is not plain paths to attributes."""

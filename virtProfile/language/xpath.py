@@ -39,7 +39,6 @@ _AXES = frozenset(
         "descendant-or-self",
         "following",
         "following-sibling",
-        "namespace",
         "parent",
         "preceding",
         "preceding-sibling",
@@ -344,6 +343,8 @@ class _Parser:
         elif self.peek(1)[1] == "::":
             kind, axis, column = self.take()
             self.take()
+            if axis == "namespace":
+                raise XPathProblem("the axis 'namespace' is not available", column, "use namespace-uri()")
             if axis not in _AXES:
                 raise XPathProblem(f"unknown axis '{axis}'", column, nearest(axis, _AXES))
             if axis in _DESCENDING:

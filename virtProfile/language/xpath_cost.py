@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Steps of one expression.
 MAX_STEPS = 10_000_000
 _DEPTH = 16  # of a domain, where a bound needs one
-_SAFE = frozenset({"child", "attribute", "self", "namespace"})
+_SAFE = frozenset({"child", "attribute", "self"})
 #: Characters of a number, and of a name.
 _NUMBER, _NAME = 32, 256
 #: libxml2 looks for a text in a text from each place on: so many characters count as a step more.
@@ -227,6 +227,8 @@ class _Cost:
             test = "@*" if test in ("*", "node()") else "@" + test
         all_chars, longest = size.text(test)
         most = size.count(test)
+        if step.axis.endswith("-or-self") and step.name == "node()":
+            most += here.each  # those that it starts at, which may be attributes
         times = here.times
         if step.axis == "attribute" and test != "@*":
             total = here.total
@@ -241,7 +243,7 @@ class _Cost:
             elif step.axis in ("ancestor", "ancestor-or-self"):
                 total = here.total * _DEPTH
             elif step.axis in ("descendant", "descendant-or-self"):
-                total = 2.0 * size.elements * min(here.total, max(_DEPTH, here.times))
+                total = 2.0 * size.elements * min(here.total, max(_DEPTH, here.times)) + here.total
             else:
                 total = 2.0 * size.elements * here.total
             self.steps += total

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.errors import LibvirtError, together
 from virtProfile.format.document import parse
 from virtProfile.format.element import Element, elements_at, parent_of
-from virtProfile.redaction import veil_result
+from virtProfile.format.secret_slots import SecretValues
+from virtProfile.redaction import STARS, veil_result
 
 if TYPE_CHECKING:
     from virtProfile.live.connection import Connection, Domain
@@ -103,10 +104,10 @@ def _on(xml: str, storage: Storage, path: str | None) -> list[Element]:
 
 def warn(result: Result, talk: Talk) -> None:
     """The result is only printed: so that nobody waits for a disk."""
+    hide = SecretValues(result.secrets)
     for storage in veil_result(result).storage:
-        talk.warning(
-            f"{storage.origins[0]}: the storage is not created, as nothing is defined: {told(storage)}"
-        )
+        what = hide.cut(told(storage), STARS)  # the size may be made of one
+        talk.warning(f"{storage.origins[0]}: the storage is not created, as nothing is defined: {what}")
 
 
 def told(storage: Storage) -> str:

@@ -91,6 +91,8 @@ def check(before: str, after: str, *, new: bool = False) -> None:
     trees = [etree.fromstring(text.encode(), _parser()) for text in (before, after)]
     old, new_parts = (_Guarded(tree, rules, new) for tree in trees)
     touched = _touched(old, new_parts)
+    if old.locked and new_parts.unlocked - old.unlocked:
+        touched.add(("devices/graphics", "@passwd", None))
     if touched:
         raise _refused("change", touched)
     if rules.elements is not None:
@@ -151,6 +153,11 @@ class _Guarded:
         self.units: Counter[Any] = Counter()
         self.fills: Counter[Any] = Counter()
         self.whole: dict[str, Counter[Any]] = {}
+        #: asks a display for a password, and which ones ask for none?
+        self.unlocked = _unlocked(root)
+        self.locked = root.find("devices/graphics[@passwd]") is not None and not self._open(
+            "devices/graphics", "@passwd", None
+        )
         fills: list[_Part] = []
         self._unit(".", self._own(".", root, fills), fills)
         for top in root:
@@ -202,7 +209,7 @@ class _Guarded:
             if self._open(path, slot, value):
                 continue
             if is_harmless(path, slot, value, "keep"):
-                fills.append((path, slot, None))
+                fills.append((path, slot, None if value else ""))  # what is empty does not keep it
             elif is_harmless(path, slot, value, "fill"):
                 fills.append((path, slot, value))
             else:
@@ -236,7 +243,21 @@ def _is_twin(device: Any) -> bool:
     if device.tag != "console" or device.getparent().find("console") is not device:
         return False
     serial = device.getparent().find("serial")
-    return serial is not None and _connected(device) == _connected(serial)
+    if serial is None or _connected(device) != _connected(serial):
+        return False
+    target = device.find("target")
+    if target is not None and target.get("type", "serial") != "serial":
+        return False
+    aliases = [_flat(alias) for alias in serial.iterchildren("alias")]
+    return (
+        all(serial.get(name) == value for name, value in device.items())
+        and all(child.tag in _OF_A_TWIN for child in device)
+        and all(_flat(alias) in aliases for alias in device.iterchildren("alias"))
+    )
+
+
+#: What stands in a console that is a serial port.
+_OF_A_TWIN = frozenset(("source", "protocol", "log", "target", "alias"))
 
 
 def _connected(device: Any) -> Any:
@@ -244,12 +265,26 @@ def _connected(device: Any) -> Any:
     return device.get("type"), parts
 
 
+def _unlocked(root: Any) -> Counter[str]:
+    """The displays on a network that ask for no password, by type."""
+    return Counter(
+        display.get("type")
+        for display in root.iterfind("devices/graphics")
+        if display.get("type") in _ON_A_NETWORK
+        and not display.get("passwd")
+        and display.find("listen[@type='none']") is None
+    )
+
+
+_ON_A_NETWORK = frozenset(("vnc", "spice", "rdp"))
+
+
 def _without_bus(path: str, name: str, value: str) -> str:
     """A disk's name without what its bus says: with the bus ``vda`` becomes ``sda``, and is the same disk."""
     if path != "devices/disk/target" or name != "dev":
         return value
     number = letters(value)
-    return value if number is None else f"disk {number}"
+    return value if number is None else f"\N{NULL}{number}"
 
 
 def _step(element: Any) -> str:

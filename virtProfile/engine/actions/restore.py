@@ -209,10 +209,12 @@ class Restorer:
         writer: Writer,
         grave: Grave,
         part: Written | None = None,
+        at: str = "",
     ) -> None:
         """Write what is wanted now into an element, in the place of what was written then.
 
         :param part: that, where it is only a part of what the grave knows
+        :param at: its place in that, as ``source/``
         """
         tree = self.tree
         for name, value in snippet.intents:
@@ -236,12 +238,13 @@ class Restorer:
             if slot in gone:
                 tree.rewritten[element, slot] = value
             elif slot not in units:
-                self._refill_slot(element, node, slot, value, wanted, written, writer, grave)
+                hidden = at + slot in grave.hidden
+                self._refill_slot(element, node, slot, value, wanted, written, writer, hidden)
         for slot, _ in slots(written):
             if slot not in wanted and slot not in units and held(element, node, slot, written):
                 if (text_of(element) if slot == TEXT else element.get(slot[1:])) is not None:
                     tree.unset(element, slot, grave.writers[0])
-        self._refill_children(element, node, below, snippet, writer, grave)
+        self._refill_children(element, node, below, snippet, writer, grave, at)
 
     def _refill_slot(
         self,
@@ -252,8 +255,9 @@ class Restorer:
         wanted: dict[str, str],
         written: Written,
         writer: Writer,
-        grave: Grave,
+        hidden: bool,
     ) -> None:
+        """:param hidden: a secret was written there, of which no value is kept"""
         tree = self.tree
         has = text_of(element) if slot == TEXT else element.get(slot[1:])
         was = written.text if slot == TEXT else written.attrs.get(slot[1:])
@@ -268,7 +272,7 @@ class Restorer:
                     self.arbiter.lose(element, slot, value, None, writer, [THE_DEFINITION], BY_HAND)
                     tree.rewritten[element, slot] = value
                     return
-        elif was is not None and held(element, node, slot, written) or slot in grave.hidden:
+        elif was is not None and held(element, node, slot, written) or hidden:
             if same:
                 tree.own_slot(element, slot, writer)
                 if unit is not None and element.get(unit[0][1:]) is not None:
@@ -295,6 +299,7 @@ class Restorer:
         snippet: Snippet,
         writer: Writer,
         grave: Grave,
+        at: str,
     ) -> None:
         """The same for what is in it.
 
@@ -323,13 +328,14 @@ class Restorer:
                         continue
                 else:
                     tree.own_slot(below, PRESENCE, writer)
-                    self._refill(below, inner, nested, writer, grave, part)
+                    self._refill(below, inner, nested, writer, grave, part, f"{at}{nested.tag}/")
                     continue
             elif inner is not None and not inner.many:
                 below = child(element, nested.tag)
                 if below is not None:
                     tree.claim(below, PRESENCE, writer)
-                    self._refill(below, inner, nested, writer, grave, Written(nested.tag, {}, None))
+                    nothing = Written(nested.tag, {}, None)
+                    self._refill(below, inner, nested, writer, grave, nothing, f"{at}{nested.tag}/")
                     continue
             buried = tree.graves.first(element, nested.tag)
             if buried is not None and inner is not None:

@@ -327,8 +327,8 @@ def machine_changed(
         return machines.family(kind.get("machine") or "") == family
 
     for device in list(devices.iterchildren("*")):
-        if not tree.in_source(device):
-            continue
+        if not tree.in_source(device) or has_values_back(tree, device):
+            continue  # that is not libvirt's: the profile had met it
         address = child(device, "address")
         if (
             (device.tag == "controller" and device.get("type") == "pci")
@@ -400,7 +400,7 @@ def variant_changed(
 def has_values_back(tree: WorkTree, element: Element) -> bool:
     """Did it, or something in it, get a value back that the VM had? Then it is not what libvirt wrote."""
     return any(
-        (text_of(part) if slot == TEXT else part.get(slot[1:])) is not None
+        slot == PRESENCE or (text_of(part) if slot == TEXT else part.get(slot[1:])) is not None
         for part in element.iter("*")
         for slot in tree.taken_back.get(part, ())
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -27,6 +27,7 @@ from virtProfile.format.guarded import guarded_value, protecting
 from virtProfile.format.schema import DATA, Node
 from virtProfile.language.generators import reach as branches_of
 from virtProfile.language.instances import base_of
+from virtProfile.language.profile import Multiple
 from virtProfile.language.store import directories_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Judge:
         if isinstance(found, str):
             return found
         if guarded:
-            may = found.displaces(node, slot) and found.speaks_of(node, slot, entry.at)
+            may = found.displaces(node, slot, value) and found.speaks_of(node, slot, entry.at)
             may = may and found.describes(node, slot, element)
         else:
             may = found.covers(node)
@@ -157,6 +158,10 @@ def _standing(path: str, element: Element) -> Iterator[tuple[str, str, str | Non
         yield from _standing(f"{path}/{below.tag}", below)
 
 
+#: A kind of things: the path, and the value of the attribute that says so.
+_Kind = tuple[str, str, str]
+
+
 class _Reach:
     """What a profile's actions can change, by path.
 
@@ -168,33 +173,40 @@ class _Reach:
         self._named: set[str] = set()
         #: things that repeat: what is in them may fall with a variant
         self._things: set[str] = set()
-        #: (path, slot) of every value that an `add` or `remove` names: only they displace a value
+        #: (path, slot) of every value that an `add` or `remove` names where it displaces another
         self._values: set[tuple[str, str]] = set()
+        #: those that an `add` names where it gets one more element beside those that differ: it fills gaps
+        self._filled: set[tuple[str, str]] = set()
         #: paths that an `add` or a `default` can make: with values, or without anything inside
         self._made: set[str] = set()
         #: those, and what holds them: where it is missing it is made for them
         self._on_the_way: set[str] = set()
         #: what `remove` takes out whole
         self._taken: set[str] = set()
+        #: what goes where its parent says the same in an attribute that goes: (attribute, its value, kinds)
+        self._respelled: dict[str, list[tuple[str, str, set[_Kind | None]]]] = {}
         #: (path, slot) of every value that a `remove` names
         self._cleared: set[tuple[str, str]] = set()
         #: (element, path below it or slot) of what goes when an `add` changes a discriminator
         self._dependent: set[tuple[str, str]] = set()
         #: path -> the types of displays that snippets with it speak of, "" is any
         self._displays: dict[str, set[str]] = {}
-        self._selects: list[str] = []
+        self._multiple = Multiple.AUTO
+        #: each ``select=`` of elements, with their paths; None: anywhere
+        self._selects: list[tuple[str, frozenset[str] | None]] = []
         #: what the thing around is that a snippet describes: (path, slot, value) that others are not
-        self._kind: tuple[str, str, str] | None = None
+        self._kind: _Kind | None = None
         #: (path, slot) -> those kinds of things in which snippets name it; None is any
-        self._kinds: dict[tuple[str, str], set[tuple[str, str, str] | None]] = {}
+        self._kinds: dict[tuple[str, str], set[_Kind | None]] = {}
         for action in profile.actions:
             if action.select is not None:
                 self._follow_select(action.select, schema)
                 if not self._attributes(action.select, schema):
-                    self._selects.append(action.select)
+                    self._elements(action.select, schema)
         for action in profile.actions:
             if action.kind == "check":
                 continue
+            self._multiple = action.multiple
             if action.each is not None:
                 from virtProfile.language.selection import selected_nodes  # with the XPath parser
 
@@ -214,18 +226,20 @@ class _Reach:
                 at, slot = _split(first)
                 if _element(first) in self._named:
                     self._named.add(_element(second))
-                if (at, slot) in self._values or (slot == PRESENCE and at in self._made):
+                named = (at, slot) in self._values or (at, slot) in self._filled
+                if named or (slot == PRESENCE and at in self._made):
                     self._values.add(_split(second))
                     if not _split(second)[1]:
                         self._taken.add(_element(second))
-                    self._take_spelling(schema.root, *_split(second))
+                    self._take_spelling(schema.root, *_split(second), self._kinds.get((at, slot), {None}))
 
-    def _take_spelling(self, node: Node | None, path: str, slot: str) -> None:
-        """What goes with a value of which libvirt writes a child as well."""
+    def _take_spelling(self, node: Node | None, path: str, slot: str, kinds: set[_Kind | None]) -> None:
+        """What goes with a value of which libvirt writes a child as well: the child that says the same."""
         for tag in path.split("/"):
             node = None if node is None else child_node(node, tag)
         if node is not None and slot in node.respells:
-            self._taken.add(f"{path}/{node.respells[slot][0]}")
+            tag, _, by, word = node.respells[slot]
+            self._respelled.setdefault(f"{path}/{tag}", []).append((by[1:], word, kinds))
 
     def _follow_select(self, select: str, schema: Schema) -> None:
         """What depends on a discriminator falls where the discriminator is selected and removed."""
@@ -252,7 +266,23 @@ class _Reach:
             self._named.add(node.path)
             names = node.attrs if name == "*" else (name,)
             self._values |= {(node.path, "@" + attribute) for attribute in names}
+            kinds = _kinds_in(select, node)
+            for attribute in names:
+                self._kinds.setdefault((node.path, "@" + attribute), set()).update(kinds)
         return bool(found)
+
+    def _elements(self, select: str, schema: Schema) -> None:
+        """A ``select=`` of elements or of their texts takes these out, and displaces values of no other."""
+        from virtProfile.language.selection import selected_elements  # with the XPath parser
+
+        found = selected_elements(select, schema)
+        self._selects.append((select, None if found is None else frozenset(node.path for node in found)))
+        for node in found or ():
+            self._named.add(node.path)
+            if "text()" in select:
+                self._values.add((node.path, TEXT))
+            if node.parent is not None:
+                self._values |= {(node.parent.path, spelled[0]) for spelled in node.respelled}
 
     def _follow_machine(self) -> None:
         """Another machine type takes controllers, models and addresses along, see `addresses`."""
@@ -316,11 +346,15 @@ class _Reach:
         said = None if step is None else dict(step.keys).get("@type")
         return said in kinds
 
-    def _walk(self, snippet: Snippet, above: Node, kind: str, is_root: bool = False) -> None:
+    def _walk(
+        self, snippet: Snippet, above: Node, kind: str, is_root: bool = False, sets: bool = True
+    ) -> None:
         node = above if is_root else child_node(above, snippet.tag)
         if node is None:
             return
-        slots = self._describe(snippet, node, kind)
+        if kind == "add" and node.many:
+            sets = self._multiple == Multiple.NO or self._is_firm(snippet, node)
+        slots = self._describe(snippet, node, kind, sets=sets)
         if kind == "remove":
             if node.many or not snippet.children:
                 self._taken.add(node.path)
@@ -330,49 +364,64 @@ class _Reach:
             if slots or not snippet.children:
                 self._made.add(node.path)
 
-    def _describe(self, snippet: Snippet, node: Node, kind: str, is_given: bool = False) -> list[str]:
+    def _is_firm(self, snippet: Snippet, node: Node) -> bool:
+        """Is the element found, of which there may be many, set where it differs? Else one more is made."""
+        if self._multiple == Multiple.YES and not any(_lowest(inner, node) for inner in snippet.children):
+            return False
+        return (
+            node.key_class in ("S", "O")
+            or bool(node.singles)
+            or (node.key_class != "X" and any(_says(snippet, part) for part in node.key))
+        )
+
+    def _describe(
+        self, snippet: Snippet, node: Node, kind: str, is_given: bool = False, sets: bool = True
+    ) -> list[str]:
         """What a snippet says of an element, however that is found; gives the slots that it names.
 
         :param is_given: nothing is searched for, it is that very element
+        :param sets: a value that differs is displaced, else only a gap is filled
         """
         self._named.add(node.path)
         slots = ["@" + name for name, _ in snippet.attrs]
         if snippet.text is not None:
             slots.append(TEXT)
         around = self._kind
-        if node.keyed_conflict and not is_given:
-            [slot] = node.binding
-            said = dict(snippet.attrs).get(slot[1:])  # one that names none speaks of all
-            self._kind = None if said is None or "{" in said else (node.path, slot, said)
+        kind_slot = _kind_slot(node)
+        if kind_slot and not is_given:
+            said = dict(snippet.attrs).get(kind_slot[1:])  # one that names none speaks of all
+            self._kind = None if said is None or "{" in said else (node.path, kind_slot, said)
         for slot in (PRESENCE, *slots):
             self._kinds.setdefault((node.path, slot), set()).add(self._kind)
-        if kind != "default":
-            self._values |= {(node.path, slot) for slot in slots}
+        for slot in slots if kind != "default" else ():
+            is_set = sets and (kind == "remove" or is_given or _may_change(node, slot))
+            (self._values if is_set else self._filled).add((node.path, slot))
         if kind == "remove":
             self._cleared |= {(node.path, slot) for slot in slots}
             if is_given and any(slot in node.implied for slot in slots):
                 self._taken.add(node.path)  # what is implied goes with its element
         if kind == "add":
-            for slot in slots:
-                self._dependent |= {(node.path, below) for below in node.dependents.get(slot, ())}
-                if is_given or _may_change(node, slot):
-                    self._dependent |= {(node.path, below) for below in _parts(node, slot)}
+            self._dependent |= _falling(node, slots if sets else (), is_given)
             above = node.parent
             if above is not None:
                 self._follow_spelling(above, node, slots)
-                self._values |= {(above.path, below) for *_, dropped in node.voided for below in dropped}
+                for below in {below for *_, dropped in node.voided for below in dropped}:
+                    self._values.add((above.path, below))
+                    self._kinds.setdefault((above.path, below), set()).add(self._kind)
         if kind == "remove" and not snippet.children and not (slots and node.many):
             self._taken.add(node.path)
         if node.many:
             self._things.add(node.path)
         for inner in snippet.children:
-            self._walk(inner, node, kind)
+            self._walk(inner, node, kind, sets=sets)
         self._kind = around
         return slots
 
     def _follow_spelling(self, above: Node, node: Node, slots: list[str]) -> None:
         """What stands on a parent and its child alike changes on both."""
-        self._values |= {(above.path, spelled[0]) for spelled in node.respelled}
+        for spelled, *_ in node.respelled:
+            self._values.add((above.path, spelled))
+            self._kinds.setdefault((above.path, spelled), set()).add(self._kind)
         for slot in slots:
             tag, value, by, _ = node.respells.get(slot, ("", "", "", ""))
             below = child_node(node, tag) if tag else None
@@ -388,12 +437,14 @@ class _Reach:
 
         What says that a CDROM gets a file changes no disk's.
         """
-        kinds = self._kinds.get((node.path, slot), {None})
+        return self._is_one_of(self._kinds.get((node.path, slot), {None}), node, element)
+
+    def _is_one_of(self, kinds: set[_Kind | None], node: Node, element: Element | None) -> bool:
         if None in kinds:
             return True
         at: Node | None = node
-        thing: Element | None = element
-        while at is not None and thing is not None and not at.keyed_conflict:
+        thing = element
+        while at is not None and thing is not None and not _kind_slot(at):
             at, thing = at.parent, thing.getparent()
         if at is None or thing is None:
             return True
@@ -404,21 +455,33 @@ class _Reach:
         path = node.path
         if path in self._named or any(path.startswith(thing + "/") for thing in self._things):
             return True
-        return self._moves(path) or self._selected(path) or self._falls(path)
+        if any(paths is None or path in paths for _, paths in self._selects):
+            return True
+        return self._moves(path) or self._falls(path)
 
-    def displaces(self, node: Node, slot: str) -> bool:
-        """Does an action name this very value, or a discriminator that it depends on?"""
+    def displaces(self, node: Node, slot: str, value: str | None) -> bool:
+        """Does an action name this very value, or a discriminator that it depends on?
+
+        :param value: that stood there, None for a gap
+        """
         if (node.path, slot) in self._values or self._falls(f"{node.path}/{slot}"):
             return True
-        if self._moves(node.path):
+        if value is None and (node.path, slot) in self._filled:
             return True
-        return self._selected(node.path)
+        return self._moves(node.path)
 
-    def removes(self, path: str, written: Written, parent: Element | None = None) -> bool:
+    def removes(self, path: str, written: Written, parent: Element | None) -> bool:
         """Does an action remove such an element, or change the discriminator that it depends on?"""
-        if any(path == taken or path.startswith(taken + "/") for taken in self._taken):
+        if path in self._taken:
             return True
         return self._moves(path) or self._falls(path) or self._selected(path, written, parent)
+
+    def _goes_with_parent(self, node: Node, written: Written, parent: Element | None) -> bool:
+        """Does a value on the parent go that says the same?"""
+        return node.parent is not None and any(
+            written.attrs.get(name) == word and self._is_one_of(kinds, node.parent, parent)
+            for name, word, kinds in self._respelled.get(node.path, ())
+        )
 
     def empties(self, node: Node | None, written: Written, parent: Element | None = None) -> bool:
         """Does an action remove such an element, or all that there is of one?
@@ -427,6 +490,8 @@ class _Reach:
         """
         if node is None or self.removes(node.path, written, parent):
             return node is not None
+        if self._goes_with_parent(node, written, parent):
+            return True
         if written.text is not None or not (written.attrs or written.children):
             return False
         if node.many:  # one of which nothing is left goes, too
@@ -458,25 +523,14 @@ class _Reach:
                 return True
         return False
 
-    def _selected(self, path: str, written: Written | None = None, parent: Element | None = None) -> bool:
-        # Another prefix may stand for the namespace, so names are compared without.
-        above, _, tag = re.sub(r"\{[^}]*\}", "", path).rpartition("/")
-        above = above.rpartition("/")[2]
-        return bool(tag) and any(
-            (tag in select and (written is None or _may_select(select, path, written, parent)))
-            or (
-                written is not None  # whole elements go so, and no single values
-                and above
-                and above in select
-                and _ANY_CHILD.search(select)
-                and _may_select(select, path, written, parent)
-            )
-            for select in self._selects
+    def _selected(self, path: str, written: Written, parent: Element | None) -> bool:
+        """Can a ``select=`` have taken out that element?"""
+        return any(
+            (paths is None or path in paths) and _may_select(select, path, written, parent)
+            for select, paths in self._selects
         )
 
 
-#: A step to whatever stands in an element, at the end of a ``select=``.
-_ANY_CHILD = re.compile(r"/\*(?:\[[^]]*\])*\s*(?:\||$)")
 #: What a predicate says of more than the element and what is in it.
 _ELSEWHERE = re.compile(r"\$|vp:|\.\.|/domain|sibling|ancestor|parent::|position|last|count|\[\s*\d")
 
@@ -490,8 +544,9 @@ def _may_select(select: str, path: str, written: Written, parent: Element | None
     branches = [branch.strip() for branch in select.split("|")]
     if (
         _ELSEWHERE.search(select)
+        or "//" in select
         or "{" in path
-        or not all(re.sub(r"\[[^]]*\]", "", branch).startswith("/".join(steps)) for branch in branches)
+        or not any(re.sub(r"\[[^]]*\]", "", branch).startswith("/".join(steps)) for branch in branches)
     ):
         return True
     root = etree.Element("domain")
@@ -532,12 +587,57 @@ def _parts(node: Node, slot: str) -> list[str]:
     return [part.path for part in node.variants.get(slot, ())]
 
 
+def _falling(node: Node, slots: Iterable[str], is_given: bool) -> set[tuple[str, str]]:
+    """What goes where these discriminators are set."""
+    found = {(node.path, below) for slot in slots for below in node.dependents.get(slot, ())}
+    changing = [slot for slot in slots if is_given or _may_change(node, slot)]
+    return found | {(node.path, below) for slot in changing for below in _parts(node, slot)}
+
+
+def _kind_slot(node: Node) -> str:
+    """The attribute that says what the thing is, where a snippet is about things of one kind; else "".
+
+    An element is found by it, and no action changes it.
+    """
+    if node.key_class != "E" or len(node.binding) != 1:
+        return ""
+    [slot] = node.binding
+    return slot if slot[0] == "@" and (node.keyed_conflict or slot in node.key) else ""
+
+
+def _kinds_in(select: str, node: Node) -> set[_Kind | None]:
+    """The kinds of which the thing is in each branch of a ``select=``; None: any."""
+    slot = _kind_slot(node)
+    said = re.compile(rf"\b{re.escape(node.tag)}\[{re.escape(slot)}\s*=\s*'([^']*)'\s*(?:\]|and\b)")
+    found: set[_Kind | None] = set()
+    for branch in re.split(rf"\|(?=[^|]*\b{re.escape(node.tag)}\b)", select):
+        kind = said.search(branch) if slot else None
+        found.add((node.path, slot, kind[1]) if kind and " or " not in branch else None)
+    return found
+
+
 def _may_change(node: Node, slot: str) -> bool:
     """Can an action give an element that it found another value there?
 
     What a thing is binds, so the action finds others; but what is found by its key becomes another thing.
     """
     return slot not in node.binding or (bool(node.key) and slot not in node.key and not node.keyed_conflict)
+
+
+def _says(snippet: Snippet, part: str) -> bool:
+    """Does a snippet name a part of a key: ``target/@dev``, ``key/text()``, ``source/*``?"""
+    step, _, rest = part.partition("/")
+    if step[:1] == "@":
+        return any(name == step[1:] for name, _ in snippet.attrs)
+    if step == TEXT:
+        return snippet.text is not None
+    return any(step in ("*", inner.tag) and (not rest or _says(inner, rest)) for inner in snippet.children)
+
+
+def _lowest(snippet: Snippet, above: Node) -> bool:
+    """Is there something in the snippet that may be many?"""
+    node = child_node(above, snippet.tag)
+    return node is not None and (node.many or any(_lowest(inner, node) for inner in snippet.children))
 
 
 def _split(path: str) -> tuple[str, str]:

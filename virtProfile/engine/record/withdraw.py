@@ -370,7 +370,10 @@ class _Work:
                 if not _is_member(inner):
                     self._gone(located, element, "add", at, part)
             elif not (stays and not node.anything and part.tag in node.required_children):
-                self.bury(located, below, inner, part, writers, (), at)
+                inside = tuple(
+                    slot.removeprefix(f"{part.tag}/") for slot in hidden if slot.startswith(f"{part.tag}/")
+                )
+                self.bury(located, below, inner, part, writers, inside, at)
         if written.text is None and text_of(element) is not None and not hidden:
             return  # what it says is not the profile's: completion said it, or a person
         others = node.path in _SHARED and (len(element) or element.attrib)
