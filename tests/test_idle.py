@@ -54,6 +54,22 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: there is no sound",
     ),
     (
+        "<add when=\"devices/disk[target/@bus = 'scsi' and @type = 'file']\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is no disk with target bus 'scsi' and type 'file'",
+    ),
+    (
+        "<add when=\"not(devices/disk[target/@bus = 'virtio'])\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is a disk with target bus 'virtio'",
+    ),
+    (
+        "<add when='not(devices/disk[target/@bus])'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is such a disk",
+    ),
+    (
+        "<add when=\"devices/disk[not(vp:takes(., 'driver/@cache'))]\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: the one disk does not fit",
+    ),
+    (
         "<add when='vcpu &gt; 1 and vcpu &lt; 3'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: vcpu is '4'",
     ),

@@ -118,7 +118,7 @@ def test_in_an_expression(text: str, wanted: str) -> None:
         ("vp:takes(devices/disk, 'drvier/@io')", "no such part of <disk>"),
         ("vp:takes(devices/disk, 'driver/@nix')", "no such part of <disk>"),
         ("vp:takes(devices/disk/target/@dev, 'driver')", "no such part of 'vda'"),
-        ("vp:takes('disk', 'driver/@io')", "no element of the domain"),
+        ("vp:takes('disk', 'driver/@io')", "not an element of the domain"),
     ],
 )
 def test_a_part_that_no_device_has(text: str, fact: str) -> None:

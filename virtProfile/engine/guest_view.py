@@ -188,9 +188,10 @@ def _in_new_thing(tree: WorkTree, element: Element, paths: Paths) -> bool:
 
 def _device(device: Element) -> str:
     word, _, rest = name_of(device).partition(" ")
-    mac = child(device, "mac")
-    if mac is not None and mac.get("address"):
-        rest = mac.get("address", "")
+    if word == "interface":  # its type is the host's business, and another when it is changed
+        mac = child(device, "mac")
+        rest = mac.get("address", "") if mac is not None else ""
+        rest = rest or str(1 + sum(1 for _ in device.itersiblings("interface", preceding=True)))
     return " ".join(filter(None, (f"the {DEVICES.get(word, word)}", rest)))
 
 
@@ -249,11 +250,11 @@ def _changed_device(
             parts.append(
                 f"on {new} instead of {old}" if old and new else f"on {new}" if new else f"off {old}"
             )
-        elif (at == "@model" or at == "model/@type") and before and after:
+        elif (at == "@model" or at == "model/@type") and after:
             if after == "none":
                 yield f"no {DEVICES.get(device.tag, device.tag)} any more"
             else:
-                parts.append(f"as {after} instead of {before}")
+                parts.append(f"as {after}" + (f" instead of {before}" if before else ""))
         elif before is not None or after is not None:
             word = at.removesuffix("/" + TEXT).replace("/@", " ").replace("@", "").replace("/", " ")
             parts.append(_change(word, before, after))

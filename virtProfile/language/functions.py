@@ -294,7 +294,7 @@ class Surroundings:
         ``devices/disk[vp:takes(., 'target/@bus', 'sata')]`` disks that any bus carries; no such
         device is false"""
         if not isinstance(device, list):
-            raise ProfileSyntaxError("vp:takes(device, part): the device is no element of the domain")
+            raise ProfileSyntaxError("vp:takes(device, part): the device is not an element of the domain")
         if not device:
             return False
         path = _string(part)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from virtProfile.format.element import Element, text_of
 from virtProfile.format.secret_slots import is_secret
-from virtProfile.language.xpath import Node, XPathProblem, parse_xpath
+from virtProfile.language.xpath import Node, Step, XPathProblem, parse_xpath, written
 from virtProfile.redaction import STARS, is_foreign
 
 #: Of a path that leads to many values, so many are told.
@@ -68,22 +69,26 @@ def _told(path: str, values: list[str]) -> str:
     return f"{path} = {', '.join(values[:MAX_VALUES])}{more}"
 
 
-def met(expression: str, root: Element, params: Mapping[str, str]) -> str:
+#: Does a part of the expression hold? None where nobody knows.
+Held: TypeAlias = "Callable[[str], bool | None]"
+
+
+def met(expression: str, root: Element, params: Mapping[str, str], held: Held) -> str:
     """What an expression that does not hold met, in words: ``vcpu is '1', convert is 'no'``.
 
-    :param root: the element at which it was judged; what a path leads to counts whatever its predicates say
+    :param root: the element at which it was judged
     :param params: the values of the profile's parameters, those of secrets left out
     """
     try:
-        found = dict.fromkeys(_met(parse_xpath(expression).root, root, params))
+        found = dict.fromkeys(_met(parse_xpath(expression).root, root, params, held))
     except XPathProblem:
         return ""
     return ", ".join(list(filter(None, found))[:MAX_VALUES])
 
 
-def _met(node: Node, root: Element, params: Mapping[str, str]) -> Iterator[str]:
+def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> Iterator[str]:
     if node.kind == "path" and node.start in ("", "here", "root") and not node.parts:
-        yield _words(node, root)
+        yield _words(node, root, held)
         return
     if node.kind == "path" and node.start == "variable" and not node.steps:
         if node.name in params:
@@ -95,11 +100,11 @@ def _met(node: Node, root: Element, params: Mapping[str, str]) -> Iterator[str]:
         for machine in _values(root, "/domain/os/type/@machine"):
             yield f"the machine is '{machine}'"
     for part in node.parts:
-        yield from _met(part, root, params)
+        yield from _met(part, root, params, held)
 
 
-def _words(node: Node, root: Element) -> str:
-    """A path without its predicates, and what it leads to."""
+def _words(node: Node, root: Element, held: Held | None = None) -> str:
+    """A path, and what it leads to; of values and numbers whatever its predicates say."""
     steps = []
     for step in node.steps:
         if ":" in step.name or "(" in step.name or step.axis not in ("child", "attribute"):
@@ -115,7 +120,7 @@ def _words(node: Node, root: Element) -> str:
     if not selected:
         return f"there is no {name}"
     if all(not isinstance(thing, str) and text_of(thing) is None for thing in selected):
-        return f"there is {name}" if len(selected) == 1 else f"there are {len(selected)} {name}"
+        return _things(node, name, len(selected), held)
     values = list(
         dict.fromkeys(thing if isinstance(thing, str) else text_of(thing) or "" for thing in selected)
     )
@@ -126,6 +131,54 @@ def _words(node: Node, root: Element) -> str:
     return f"{name} is {', '.join(repr(value) for value in values[:MAX_VALUES])}{more}"
 
 
+def _things(node: Node, name: str, number: int, held: Held | None) -> str:
+    """What there is of the elements that a path leads to, by its predicates where they can be judged."""
+    if not any(step.predicates for step in node.steps):
+        return f"there is {_one(name)}" if number == 1 else f"there are {number} {_several(name)}"
+    fits = held(f"boolean({written(node)})") if held is not None else None
+    if fits is None:
+        return ""
+    like = _like(node.steps[-1], name)
+    if fits:
+        return f"there is {_one(name)}{like}" if like else f"there is such {_one(name)}"
+    if like:
+        return f"there is no {name}{like}"
+    return none_fits(name, number)
+
+
+def none_fits(name: str, number: int) -> str:
+    """That there are some, and all of them others: ``none of 2 disks fits``."""
+    return f"none of {number} {_several(name)} fits" if number > 1 else f"the one {name} does not fit"
+
+
+def _one(name: str) -> str:
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+
+
+def _several(name: str) -> str:
+    return name if name.endswith(("s", "x")) else f"{name}s"
+
+
+def _like(step: Step, name: str) -> str:
+    """What a step asks for, where it is nothing but words: `` with type 'usb' and model 'none'``."""
+    asked: list[str] = []
+    waiting = list(step.predicates)
+    while waiting:
+        node = waiting.pop(0)
+        if node.kind == "combine" and node.name == "and":
+            waiting[:0] = node.parts
+            continue
+        if node.kind != "compare" or node.name != "=":
+            return ""
+        path, word = node.parts
+        if path.kind != "path" or path.start != "here" or word.kind != "value":
+            return ""
+        if any(part.predicates or part.axis not in ("child", "attribute") for part in path.steps):
+            return ""
+        asked.append(f"{' '.join(part.name for part in path.steps)} {word.name}")
+    return f" with {' and '.join(asked)}"
+
+
 def quoted(expression: str) -> str:
     """An expression on one line, a long one cut."""
     line = " ".join(expression.split())
@@ -133,18 +186,22 @@ def quoted(expression: str) -> str:
 
 
 def passed_over(expression: str, root: Element) -> str:
-    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disk fits``."""
+    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disks fits``."""
     try:
         path = parse_xpath(expression).root
     except XPathProblem:
         return ""
     if path.kind != "path" or path.start not in ("", "here", "root") or not path.steps:
         return ""
-    words = _words(path, root)
-    number = re.fullmatch(r"there (is|are (\d+)) (?!no )(.*)", words)
+    plain = replace(path, steps=tuple(Step(step.axis, step.name, ()) for step in path.steps))
+    words = _words(plain, root)
+    number = re.fullmatch(r"there (is an?|are (\d+)) (.*)", words)
     if number is None:
         return words
-    return f"none of {number[2]} {number[3]} fits" if number[2] else f"the one {number[3]} does not fit"
+    if number[2] is None:
+        return none_fits(number[3], 1)
+    name = " ".join(step.name for step in path.steps if step.name not in ("domain", "devices"))
+    return none_fits(name, int(number[2]))
 
 
 def conjuncts(expression: str) -> list[str]:
