@@ -203,7 +203,7 @@ def test_how_many_arguments_a_function_takes() -> None:
         "a/b[@c = 'd' and not(e)]/@f | $g/h",
         "-(a + 1) * 2 mod 3 > vp:min(b, 4) or //c[1]",
         "(a | b)[last()]/c",
-        "../a[. != \"it's\"]",
+        '../a[. != "it\'s"]',
         "self::a/ancestor::b",
         "/",
         "1.5",
