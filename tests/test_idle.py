@@ -62,6 +62,10 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: there is a disk with target bus 'virtio'",
     ),
     (
+        "<add when=\"devices/*[@model = 'ich9']\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is no device with model 'ich9'",
+    ),
+    (
         "<add when='not(devices/disk[target/@bus])'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: there is such a disk",
     ),

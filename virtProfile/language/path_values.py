@@ -116,7 +116,11 @@ def _words(node: Node, root: Element, held: Held | None = None) -> str:
     if node.start == "root":
         path = f"/{path}"
     selected: list[Any] = root.xpath(path)  # type: ignore[assignment]
-    name = " ".join(step.removeprefix("@") for step in steps if step not in ("domain", "devices"))
+    name = " ".join(
+        "device" if step == "*" else step.removeprefix("@")
+        for step in steps
+        if step not in ("domain", "devices")
+    )
     if not selected:
         return f"there is no {name}"
     if all(not isinstance(thing, str) and text_of(thing) is None for thing in selected):
@@ -146,9 +150,11 @@ def _things(node: Node, name: str, number: int, held: Held | None) -> str:
     return none_fits(name, number)
 
 
-def none_fits(name: str, number: int) -> str:
+def none_fits(name: str, number: int, several: str = "") -> str:
     """That there are some, and all of them others: ``none of 2 disks fits``."""
-    return f"none of {number} {_several(name)} fits" if number > 1 else f"the one {name} does not fit"
+    if number == 1:
+        return f"the one {name} does not fit"
+    return f"none of {number} {several or _several(name)} fits"
 
 
 def _one(name: str) -> str:
@@ -200,8 +206,7 @@ def passed_over(expression: str, root: Element) -> str:
         return words
     if number[2] is None:
         return none_fits(number[3], 1)
-    name = " ".join(step.name for step in path.steps if step.name not in ("domain", "devices"))
-    return none_fits(name, int(number[2]))
+    return none_fits(number[3], int(number[2]), several=number[3])
 
 
 def conjuncts(expression: str) -> list[str]:
