@@ -93,6 +93,12 @@ def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> It
     if node.kind == "path" and node.start == "variable" and not node.steps:
         if node.name in params:
             yield f"{node.name} is '{params[node.name]}'"
+        elif node.name == "daemon":
+            kinds = [kind for kind in ("system", "session") if held(f"$daemon = '{kind}'")]
+            yield from (f"the libvirt daemon is a {kind} daemon" for kind in kinds)
+        return
+    if node.kind == "path" and node.parts and _is_definition(node.parts[0]):
+        yield _in_definition(node, held)
         return
     if node.kind == "call" and node.name == "vp:sketch":
         yield "the VM is installed already"
@@ -103,6 +109,34 @@ def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> It
         yield from _met(part, root, params, held)
 
 
+def _is_definition(node: Node) -> bool:
+    return node.kind == "path" and node.start == "variable" and node.name == "definition" and not node.steps
+
+
+def _in_definition(node: Node, held: Held) -> str:
+    """What the definition has of the elements that a path of it leads to; nothing of values."""
+    names = [step.name for step in node.steps]
+    if any(step.axis != "child" or ":" in step.name or "(" in step.name for step in node.steps) or not names:
+        return ""
+    name = _name(names)
+    fits = held(f"boolean({written(node)})")
+    if fits is None or not name:
+        return ""
+    like = _like(node)
+    if any(step.predicates for step in node.steps) and not like:
+        return f"the VM definition has such {_one(name)}" if fits else f"the VM definition has no such {name}"
+    return f"the VM definition has {_one(name) if fits else f'no {name}'}{like}"
+
+
+def _name(steps: list[str]) -> str:
+    """What people call the things that a path leads to."""
+    return " ".join(
+        "device" if step == "*" else step.removeprefix("@")
+        for step in steps
+        if step not in ("domain", "devices")
+    )
+
+
 def _words(node: Node, root: Element, held: Held | None = None) -> str:
     """A path, and what it leads to; of values and numbers whatever its predicates say."""
     steps = []
@@ -110,17 +144,13 @@ def _words(node: Node, root: Element, held: Held | None = None) -> str:
         if ":" in step.name or "(" in step.name or step.axis not in ("child", "attribute"):
             break
         steps.append(f"@{step.name}" if step.axis == "attribute" else step.name)
-    if not steps or steps == ["*"]:
+    if not steps or steps == ["*"] or not _name(steps):
         return ""
     path = "/".join(steps)
     if node.start == "root":
         path = f"/{path}"
     selected: list[Any] = root.xpath(path)  # type: ignore[assignment]
-    name = " ".join(
-        "device" if step == "*" else step.removeprefix("@")
-        for step in steps
-        if step not in ("domain", "devices")
-    )
+    name = _name(steps)
     if not selected:
         return f"there is no {name}"
     if all(not isinstance(thing, str) and text_of(thing) is None for thing in selected):
@@ -142,7 +172,7 @@ def _things(node: Node, name: str, number: int, held: Held | None) -> str:
     fits = held(f"boolean({written(node)})") if held is not None else None
     if fits is None:
         return ""
-    like = _like(node.steps[-1], name)
+    like = _like(node)
     if fits:
         return f"there is {_one(name)}{like}" if like else f"there is such {_one(name)}"
     if like:
@@ -165,10 +195,13 @@ def _several(name: str) -> str:
     return name if name.endswith(("s", "x")) else f"{name}s"
 
 
-def _like(step: Step, name: str) -> str:
-    """What a step asks for, where it is nothing but words: `` with type 'usb' and model 'none'``."""
+def _like(path: Node) -> str:
+    """What the end of a path asks for, if only words: `` with type 'usb' and model 'none'``."""
+    *before, last = path.steps
+    if any(step.predicates for step in before) or not last.predicates:
+        return ""
     asked: list[str] = []
-    waiting = list(step.predicates)
+    waiting = list(last.predicates)
     while waiting:
         node = waiting.pop(0)
         if node.kind == "combine" and node.name == "and":
@@ -176,12 +209,12 @@ def _like(step: Step, name: str) -> str:
             continue
         if node.kind != "compare" or node.name != "=":
             return ""
-        path, word = node.parts
-        if path.kind != "path" or path.start != "here" or word.kind != "value":
+        value, word = node.parts
+        if value.kind != "path" or value.start != "here" or word.kind != "value":
             return ""
-        if any(part.predicates or part.axis not in ("child", "attribute") for part in path.steps):
+        if any(step.predicates or step.axis not in ("child", "attribute") for step in value.steps):
             return ""
-        asked.append(f"{' '.join(part.name for part in path.steps)} {word.name}")
+        asked.append(f"{' '.join(step.name for step in value.steps)} {word.name}")
     return f" with {' and '.join(asked)}"
 
 
