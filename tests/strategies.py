@@ -132,6 +132,7 @@ _READING_TESTS = (
     "vp:kib(memory) > 300000",
     "features/acpi",
     "devices/interface/model/@type = 'virtio'",
+    "devices/disk[vp:takes(., 'driver/@iothread')]",
 )
 _PARAMS = (
     "<param name='number' type='int' default='2'/><param name='flag' type='bool' default='yes'/>"

@@ -15,6 +15,7 @@ from virtProfile.language.expression import Environment, Expression, compile_exp
 from virtProfile.language.functions import FUNCTIONS, MANY, VARIABLES
 from virtProfile.language.params import param_value
 from virtProfile.language.profile import Param, ParamType
+from virtProfile.language.xpath import parse_xpath, written
 from virtProfile.live.connection import daemon_of
 
 DOMAIN = """<domain type='kvm'><name>vp</name><memory unit='GiB'>2</memory><vcpu>12</vcpu>
@@ -194,6 +195,23 @@ def test_how_many_arguments_a_function_takes() -> None:
         made("vp:supports('cpu', 'mode')")
     with pytest.raises(ProfileSyntaxError, match=r"takes 1 or more arguments, it has 0"):
         made("vp:max()")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/b[@c = 'd' and not(e)]/@f | $g/h",
+        "-(a + 1) * 2 mod 3 > vp:min(b, 4) or //c[1]",
+        "(a | b)[last()]/c",
+        '../a[. != "it\'s"]',
+        "self::a/ancestor::b",
+        "/",
+        "1.5",
+    ],
+)
+def test_an_expression_is_written_as_it_is_meant(text: str) -> None:
+    root = parse_xpath(text).root
+    assert parse_xpath(written(root)).root == root
 
 
 def test_every_need_is_known() -> None:

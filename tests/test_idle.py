@@ -54,6 +54,38 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: there is no sound",
     ),
     (
+        "<add when=\"devices/disk[target/@bus = 'scsi' and @type = 'file']\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is no disk with target bus 'scsi' and type 'file'",
+    ),
+    (
+        "<add when=\"not(devices/disk[target/@bus = 'virtio'])\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is a disk with target bus 'virtio'",
+    ),
+    (
+        "<add when='not($definition/devices/graphics)'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: the VM definition has a graphics",
+    ),
+    (
+        "<add when=\"$definition/devices/disk[target/@bus = 'sata']\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: the VM definition has no disk with target bus 'sata'",
+    ),
+    (
+        "<add when='$definition/devices/disk[not(target)]'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: the VM definition has no such disk",
+    ),
+    (
+        "<add when=\"devices/*[@model = 'ich9']\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is no device with model 'ich9'",
+    ),
+    (
+        "<add when='not(devices/disk[target/@bus])'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: there is such a disk",
+    ),
+    (
+        "<add when=\"devices/disk[not(vp:takes(., 'driver/@cache'))]\"><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: the one disk does not fit",
+    ),
+    (
         "<add when='vcpu &gt; 1 and vcpu &lt; 3'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: vcpu is '4'",
     ),
@@ -102,6 +134,15 @@ def test_a_profile_without_effect_says_why(body: str, reason: str) -> None:
         assert (idle.profile, idle.reason, idle.line) == ("p", reason, 1)
         assert result.to_dict()["idle"] == [idle.to_dict()]
         assert f"no effect: p 0, {idle.action} at p1.xml:1: {reason}\n" in explain(result)
+
+
+def test_the_kind_of_daemon_is_named() -> None:
+    store = MemoryStore(["<profile name='p'><match test=\"$daemon != 'session'\"/></profile>"])
+    result = virtProfile.apply(
+        DOMAIN, [{"name": "p"}], store=store, context=virtProfile.Context(daemon="session")
+    )
+    (skipped,) = result.skipped
+    assert skipped.detail.endswith("does not hold: the libvirt daemon is a session daemon")
 
 
 def test_what_excludes_a_wish_is_named() -> None:

@@ -11,7 +11,7 @@ import library
 import pytest
 from commandline import run
 from lxml import etree
-from test_define_roundtrip import VMS, define
+from test_define_roundtrip import VMS, define, without_bookkeeping
 
 PAGE = (library.ROOT / "man" / "virt-profile.1.rst").read_text()
 SECTION = PAGE.split("RECIPES\n=======\n")[1].split("\nSEE ALSO\n")[0]
@@ -46,7 +46,8 @@ def test_a_recipe(embedded_qemu: Any, tmp_path: Path, name: str, command: str) -
     (tmp_path / "PROFILES").mkdir()
     (tmp_path / "PROFILES" / "site-net.xml").write_text(own[0])
     vm = tmp_path / "vm.xml"
-    vm.write_text(define(embedded_qemu, VMS[name]))
+    before = define(embedded_qemu, VMS[name])
+    vm.write_text(before)
     words = command.replace("PROFILES", str(tmp_path / "PROFILES")).replace(" --yes", "").split()
     store = ["--profile-dir", str(library.SHIPPED)]
     done = run(["--input", str(vm), *words, *store])
@@ -57,3 +58,14 @@ def test_a_recipe(embedded_qemu: Any, tmp_path: Path, name: str, command: str) -
     assert etree.fromstring(done.out).xpath(test), done.out.decode()
     result = define(embedded_qemu, done.out.decode())
     assert etree.fromstring(result).xpath(test), result
+    if "--unapply" in command:
+        return
+    vm.write_text(result)
+    search = [*store, "--profile-dir", str(tmp_path / "PROFILES")]
+    assert run(["--input", str(vm), "--check", *search]).status == 0
+    taken = run(["--input", str(vm), "--unapply", "all", *search])
+    assert taken.status == 0, taken.err
+    back = define(embedded_qemu, taken.out.decode())
+    assert without_bookkeeping(back) == without_bookkeeping(define(embedded_qemu, before))
+    vm.write_text(back)
+    assert run(["--input", str(vm), *words, *store]).status == 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from virtProfile.engine.tree.work_tree import WorkTree
     from virtProfile.format.element import Element
     from virtProfile.format.paths import Paths
-    from virtProfile.format.schema import Schema
+    from virtProfile.format.schema import PathNode, Schema
 
 #: What people call a device whose element has another name.
 DEVICES = {
@@ -43,6 +43,7 @@ _VALUES: dict[tuple[str, str | None], str] = {
     ("os/@firmware", "bios"): "BIOS",
     ("os/@firmware", None): "BIOS",
     ("clock/@offset", "utc"): "UTC",
+    ("clock/@offset", None): "UTC",
     ("clock/@offset", "localtime"): "local time",
 }
 #: What a value is called; the rest is called as it is written.
@@ -56,6 +57,8 @@ _SLOTS = {
     "clock/@offset": "a clock in",
     "launchSecurity/@type": "launch security",
 }
+#: Where the image of the firmware is named, and its variables.
+_FIRMWARE = ("os/loader", "os/nvram")
 #: Groups of which only the members are listed: prefix of the path -> what they are called.
 _LISTS = {
     "features/hyperv/": "Hyper-V enlightenments",
@@ -85,10 +88,14 @@ def guest_view(tree: WorkTree, schema: Schema, found: Sequence[Difference], path
             key, path = subject
             groups.setdefault((key, difference.owners[0].origin.profile), []).append((difference, path))
     warnings = []
+    firmware = [row for (key, _), members in groups.items() if key == "os" for row in members]
     for (key, profile), members in groups.items():
         origin = members[0][0].owners[0].origin
         if isinstance(key, str):
             phrases = list(_feature_group(key, members))
+            if firmware and any(_is_firmware(path, difference.slot) for difference, path in members):
+                phrases = [*_firmware(tree, firmware), *phrases]
+                firmware = []  # several profiles may have changed it: once is enough
         elif not tree.stands(key):
             phrases = []
             text = f"the guest will no longer see {_device(key)} ({profile})"
@@ -152,17 +159,27 @@ def _subject(
         if gone:
             return (device, "") if not tree.stands(device) and _is_seen(schema, device.tag) else None
         break
-    node = None if gone else paths.node(element)
-    if node is None or difference.slot not in node.abi:
+    feature = parent is None or parent is tree.root
+    node = _node(schema, tags) if gone else paths.node(element)
+    if node is None or difference.slot not in node.abi or gone and not feature:
         return None
     # of what there is one, model='none' is no device: it keeps libvirt's own away
-    if _in_new_thing(tree, element, paths) and (node.many or difference.after != "none"):
+    if not feature and _in_new_thing(tree, element, paths) and (node.many or difference.after != "none"):
         return None
-    if parent is None or parent is tree.root:
+    if feature:
         path = "/".join([local(tag) for tag in tags])
+        if path.startswith("os/smbios"):
+            return "sysinfo", path
         group = next((prefix for prefix in _LISTS if path.startswith(prefix.rstrip("/"))), local(tags[0]))
         return group, path
     return device, "/".join([local(tag) for tag in tags[1:]])
+
+
+def _node(schema: Schema, tags: Sequence[str]) -> PathNode | None:
+    node: PathNode | None = schema.root
+    for tag in tags:
+        node = None if node is None else node.child(tag)
+    return node
 
 
 def _is_seen(schema: Schema, tag: str) -> bool:
@@ -188,16 +205,59 @@ def _in_new_thing(tree: WorkTree, element: Element, paths: Paths) -> bool:
 
 def _device(device: Element) -> str:
     word, _, rest = name_of(device).partition(" ")
-    mac = child(device, "mac")
-    if mac is not None and mac.get("address"):
-        rest = mac.get("address", "")
+    if word == "interface":  # its type is the host's business, and another when it is changed
+        mac = child(device, "mac")
+        rest = mac.get("address", "") if mac is not None else ""
+        rest = rest or str(1 + sum(1 for _ in device.itersiblings("interface", preceding=True)))
     return " ".join(filter(None, (f"the {DEVICES.get(word, word)}", rest)))
+
+
+def _firmware(tree: WorkTree, members: Sequence[tuple[Difference, str]]) -> Iterator[str]:
+    """The firmware: what kind, whose, and with which variables."""
+    changed = {
+        f"{path}/{difference.slot}": (difference.before, difference.after) for difference, path in members
+    }
+    os = child(tree.root, "os")
+    loader = None if os is None else child(os, "loader")
+    efi = None if os is None else os.get("firmware")
+    kind = None if loader is None else loader.get("type")
+    old, new = (
+        _kind_of_firmware(*(changed.get(at, (now, now))[side] for at, now in rows))
+        for side in (0, 1)
+        for rows in [(("os/@firmware", efi), ("os/loader/@type", kind))]
+    )
+    if old != new:
+        yield f"firmware {new} instead of {old}"
+        return
+    before, after = changed.get(f"os/loader/{TEXT}", (None, None))
+    if before is not None and after is not None:
+        yield f"firmware {after} instead of {before}"
+    elif before is not None or after is not None:
+        yield f"firmware {after or 'that libvirt chooses'}" + (f" instead of {before}" if before else "")
+    elif any(at.startswith("os/nvram") for at in changed):
+        yield "other variables of its firmware"
+    else:
+        for difference, path in members:
+            if path == "os/loader" and difference.slot != PRESENCE and difference.before != difference.after:
+                yield _value(f"{path}/{difference.slot}", difference.before, difference.after)
+
+
+def _is_firmware(path: str, slot: str) -> bool:
+    return path.startswith(_FIRMWARE) or path == "os" and slot == "@firmware"
+
+
+def _kind_of_firmware(firmware: str | None, loader: str | None) -> str:
+    if firmware is None:
+        return "UEFI" if loader == "pflash" else "BIOS"
+    return _VALUES.get(("os/@firmware", firmware), firmware)
 
 
 def _feature_group(group: str, members: Sequence[tuple[Difference, str]]) -> Iterator[str]:
     label = _LISTS.get(group)
     if label is None:
         for difference, path in members:
+            if _is_firmware(path, difference.slot):
+                continue
             at = path if difference.slot == PRESENCE else f"{path}/{difference.slot}"
             phrase = _value(at, difference.before, difference.after)
             if phrase:
@@ -249,11 +309,11 @@ def _changed_device(
             parts.append(
                 f"on {new} instead of {old}" if old and new else f"on {new}" if new else f"off {old}"
             )
-        elif (at == "@model" or at == "model/@type") and before and after:
+        elif (at == "@model" or at == "model/@type") and after:
             if after == "none":
                 yield f"no {DEVICES.get(device.tag, device.tag)} any more"
             else:
-                parts.append(f"as {after} instead of {before}")
+                parts.append(f"as {after}" + (f" instead of {before}" if before else ""))
         elif before is not None or after is not None:
             word = at.removesuffix("/" + TEXT).replace("/@", " ").replace("@", "").replace("/", " ")
             parts.append(_change(word, before, after))
@@ -280,7 +340,7 @@ def _device_before(tree: WorkTree, device: Element) -> str:
 def _value(at: str, before: str | None, after: str | None) -> str:
     """A value of a feature: ``firmware UEFI instead of BIOS``; "" where there is nothing to say."""
     before, after = _VALUES.get((at, before), before), _VALUES.get((at, after), after)
-    if before is None and after is None or at in ("cpu/@check", "cpu/@match"):
+    if before == after or at in ("cpu/@check", "cpu/@match"):
         return ""
     word = _SLOTS.get(at) or at.removesuffix("/" + TEXT).replace("/@", " ").replace("/", " ")
     return _change(word, before, after)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.errors import MissingContextError, ProfileSyntaxError, nearest
 from virtProfile.format import machines
 from virtProfile.format.element import child, text_of
+from virtProfile.format.takes import takes
 from virtProfile.format.values import cpu_set, kib_of
 from virtProfile.frozen import record
 from virtProfile.host.osinfo import WORDS, GuestOS
@@ -286,12 +287,38 @@ class Surroundings:
         """the number of members of such a list"""
         return float(len(_members(_string(members))))
 
+    @function("takes", "device, part[, value]", result="boolean")
+    def takes(self, _: object, device: Any, part: object, value: object = None) -> bool:
+        """can the device, being what it is, be given the part, with that value or with any?
+        ``devices/interface[vp:takes(., 'driver/@queues')]`` are NICs of types that have queues,
+        ``devices/disk[vp:takes(., 'target/@bus', 'sata')]`` disks that any bus carries; no such
+        device is false"""
+        if not isinstance(device, list):
+            raise ProfileSyntaxError("vp:takes(device, part): the device is not an element of the domain")
+        if not device:
+            return False
+        path = _string(part)
+        wanted = None if value is None else _string(value)
+        found = None
+        if hasattr(device[0], "tag"):
+            found = takes(self.context.domain_schema, device[0], path, wanted)
+        if found is None:
+            raise ProfileSyntaxError(
+                f"vp:takes(device, '{path}'): libvirt's format has no such part of {_named(device[0])}",
+                hint="the part is a path from the device, such as driver/@queues",
+            )
+        return found
+
     @function("sketch", result="boolean")
     def sketch(self, _: object) -> bool:
         """is the definition, before any profile, one that no libvirt keeps yet: without a UUID, or
         without a machine type? Nothing can be installed in it, so its firmware and machine may be
         chosen."""
         return self.is_sketch
+
+
+def _named(node: Any) -> str:
+    return f"<{node.tag}>" if hasattr(node, "tag") else f"'{node}'"
 
 
 def _members(text: str) -> list[str]:

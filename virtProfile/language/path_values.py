@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 from virtProfile.format.element import Element, text_of
 from virtProfile.format.secret_slots import is_secret
-from virtProfile.language.xpath import Node, XPathProblem, parse_xpath
+from virtProfile.language.xpath import Node, Step, XPathProblem, parse_xpath, written
 from virtProfile.redaction import STARS, is_foreign
 
 #: Of a path that leads to many values, so many are told.
@@ -68,26 +69,36 @@ def _told(path: str, values: list[str]) -> str:
     return f"{path} = {', '.join(values[:MAX_VALUES])}{more}"
 
 
-def met(expression: str, root: Element, params: Mapping[str, str]) -> str:
+#: Does a part of the expression hold? None where nobody knows.
+Held: TypeAlias = "Callable[[str], bool | None]"
+
+
+def met(expression: str, root: Element, params: Mapping[str, str], held: Held) -> str:
     """What an expression that does not hold met, in words: ``vcpu is '1', convert is 'no'``.
 
-    :param root: the element at which it was judged; what a path leads to counts whatever its predicates say
+    :param root: the element at which it was judged
     :param params: the values of the profile's parameters, those of secrets left out
     """
     try:
-        found = dict.fromkeys(_met(parse_xpath(expression).root, root, params))
+        found = dict.fromkeys(_met(parse_xpath(expression).root, root, params, held))
     except XPathProblem:
         return ""
     return ", ".join(list(filter(None, found))[:MAX_VALUES])
 
 
-def _met(node: Node, root: Element, params: Mapping[str, str]) -> Iterator[str]:
+def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> Iterator[str]:
     if node.kind == "path" and node.start in ("", "here", "root") and not node.parts:
-        yield _words(node, root)
+        yield _words(node, root, held)
         return
     if node.kind == "path" and node.start == "variable" and not node.steps:
         if node.name in params:
             yield f"{node.name} is '{params[node.name]}'"
+        elif node.name == "daemon":
+            kinds = [kind for kind in ("system", "session") if held(f"$daemon = '{kind}'")]
+            yield from (f"the libvirt daemon is a {kind} daemon" for kind in kinds)
+        return
+    if node.kind == "path" and node.parts and _is_definition(node.parts[0]):
+        yield _in_definition(node, held)
         return
     if node.kind == "call" and node.name == "vp:sketch":
         yield "the VM is installed already"
@@ -95,27 +106,55 @@ def _met(node: Node, root: Element, params: Mapping[str, str]) -> Iterator[str]:
         for machine in _values(root, "/domain/os/type/@machine"):
             yield f"the machine is '{machine}'"
     for part in node.parts:
-        yield from _met(part, root, params)
+        yield from _met(part, root, params, held)
 
 
-def _words(node: Node, root: Element) -> str:
-    """A path without its predicates, and what it leads to."""
+def _is_definition(node: Node) -> bool:
+    return node.kind == "path" and node.start == "variable" and node.name == "definition" and not node.steps
+
+
+def _in_definition(node: Node, held: Held) -> str:
+    """What the definition has of the elements that a path of it leads to; nothing of values."""
+    names = [step.name for step in node.steps]
+    if any(step.axis != "child" or ":" in step.name or "(" in step.name for step in node.steps) or not names:
+        return ""
+    name = _name(names)
+    fits = held(f"boolean({written(node)})")
+    if fits is None or not name:
+        return ""
+    like = _like(node)
+    if any(step.predicates for step in node.steps) and not like:
+        return f"the VM definition has such {_one(name)}" if fits else f"the VM definition has no such {name}"
+    return f"the VM definition has {_one(name) if fits else f'no {name}'}{like}"
+
+
+def _name(steps: list[str]) -> str:
+    """What people call the things that a path leads to."""
+    return " ".join(
+        "device" if step == "*" else step.removeprefix("@")
+        for step in steps
+        if step not in ("domain", "devices")
+    )
+
+
+def _words(node: Node, root: Element, held: Held | None = None) -> str:
+    """A path, and what it leads to; of values and numbers whatever its predicates say."""
     steps = []
     for step in node.steps:
         if ":" in step.name or "(" in step.name or step.axis not in ("child", "attribute"):
             break
         steps.append(f"@{step.name}" if step.axis == "attribute" else step.name)
-    if not steps or steps == ["*"]:
+    if not steps or steps == ["*"] or not _name(steps):
         return ""
     path = "/".join(steps)
     if node.start == "root":
         path = f"/{path}"
     selected: list[Any] = root.xpath(path)  # type: ignore[assignment]
-    name = " ".join(step.removeprefix("@") for step in steps if step not in ("domain", "devices"))
+    name = _name(steps)
     if not selected:
         return f"there is no {name}"
     if all(not isinstance(thing, str) and text_of(thing) is None for thing in selected):
-        return f"there is {name}" if len(selected) == 1 else f"there are {len(selected)} {name}"
+        return _things(node, name, len(selected), held)
     values = list(
         dict.fromkeys(thing if isinstance(thing, str) else text_of(thing) or "" for thing in selected)
     )
@@ -126,6 +165,59 @@ def _words(node: Node, root: Element) -> str:
     return f"{name} is {', '.join(repr(value) for value in values[:MAX_VALUES])}{more}"
 
 
+def _things(node: Node, name: str, number: int, held: Held | None) -> str:
+    """What there is of the elements that a path leads to, by its predicates where they can be judged."""
+    if not any(step.predicates for step in node.steps):
+        return f"there is {_one(name)}" if number == 1 else f"there are {number} {_several(name)}"
+    fits = held(f"boolean({written(node)})") if held is not None else None
+    if fits is None:
+        return ""
+    like = _like(node)
+    if fits:
+        return f"there is {_one(name)}{like}" if like else f"there is such {_one(name)}"
+    if like:
+        return f"there is no {name}{like}"
+    return none_fits(name, number)
+
+
+def none_fits(name: str, number: int, several: str = "") -> str:
+    """That there are some, and all of them others: ``none of 2 disks fits``."""
+    if number == 1:
+        return f"the one {name} does not fit"
+    return f"none of {number} {several or _several(name)} fits"
+
+
+def _one(name: str) -> str:
+    return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
+
+
+def _several(name: str) -> str:
+    return name if name.endswith(("s", "x")) else f"{name}s"
+
+
+def _like(path: Node) -> str:
+    """What the end of a path asks for, if only words: `` with type 'usb' and model 'none'``."""
+    *before, last = path.steps
+    if any(step.predicates for step in before) or not last.predicates:
+        return ""
+    asked: list[str] = []
+    waiting = list(last.predicates)
+    while waiting:
+        node = waiting.pop(0)
+        if node.kind == "combine" and node.name == "and":
+            waiting[:0] = node.parts
+            continue
+        if node.kind != "compare" or node.name != "=":
+            return ""
+        value, word = node.parts
+        if value.kind != "path" or value.start != "here" or word.kind != "value":
+            return ""
+        if any(step.predicates or step.axis not in ("child", "attribute") for step in value.steps):
+            return ""
+        asked.append(f"{' '.join(step.name for step in value.steps)} {word.name}")
+    return f" with {' and '.join(asked)}"
+
+
 def quoted(expression: str) -> str:
     """An expression on one line, a long one cut."""
     line = " ".join(expression.split())
@@ -133,18 +225,21 @@ def quoted(expression: str) -> str:
 
 
 def passed_over(expression: str, root: Element) -> str:
-    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disk fits``."""
+    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disks fits``."""
     try:
         path = parse_xpath(expression).root
     except XPathProblem:
         return ""
     if path.kind != "path" or path.start not in ("", "here", "root") or not path.steps:
         return ""
-    words = _words(path, root)
-    number = re.fullmatch(r"there (is|are (\d+)) (?!no )(.*)", words)
+    plain = replace(path, steps=tuple(Step(step.axis, step.name, ()) for step in path.steps))
+    words = _words(plain, root)
+    number = re.fullmatch(r"there (is an?|are (\d+)) (.*)", words)
     if number is None:
         return words
-    return f"none of {number[2]} {number[3]} fits" if number[2] else f"the one {number[3]} does not fit"
+    if number[2] is None:
+        return none_fits(number[3], 1)
+    return none_fits(number[3], int(number[2]), several=number[3])
 
 
 def conjuncts(expression: str) -> list[str]:

@@ -147,6 +147,36 @@ def parse_xpath(text: str) -> Parsed:
     return _Parser(text).whole()
 
 
+def written(node: Node) -> str:
+    """An expression that means the same as the node."""
+    if node.kind == "value":
+        return node.name
+    parts = [written(part) for part in node.parts]
+    if node.kind == "call":
+        return f"{node.name}({', '.join(parts)})"
+    if node.kind == "filter":
+        return f"({parts[0]})" + _bracketed(node.predicates)
+    if node.kind != "path":
+        return f"-({parts[0]})" if len(parts) == 1 else f"({f' {node.name} '.join(parts)})"
+    steps = [
+        f"{step.axis}::{step.name}{_bracketed(step.predicates)}"
+        if step.axis not in ("child", "attribute")
+        else f"{'@' if step.axis == 'attribute' else ''}{step.name}{_bracketed(step.predicates)}"
+        for step in node.steps
+    ]
+    start = {"root": "", "here": None, "variable": f"${node.name}"}.get(node.start, "")
+    if node.parts:
+        start = f"({parts[0]})"
+    below = "/".join(steps)
+    if start is None:
+        return below
+    return f"{start}/{below}" if steps or node.start == "root" else start
+
+
+def _bracketed(predicates: tuple[Node, ...]) -> str:
+    return "".join(f"[{written(predicate)}]" for predicate in predicates)
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text

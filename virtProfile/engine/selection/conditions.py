@@ -203,18 +203,21 @@ class Conditions:
             return f"{verdict.reason}: {words}" if words else verdict.reason
         failed = test or ""
         params = self._spoken_params(chosen)
-        for part in conjuncts(test or "") if wanted else ():
+
+        def held(part: str) -> bool | None:
             try:
-                held = self._test(part, chosen, file, cause.line, At(root))
+                return self._test(part, chosen, file, cause.line, At(root))
             except ProfileError:
+                return None
+
+        for part in conjuncts(test or "") if wanted else ():
+            if held(part) is not False:
                 continue
-            if held:
-                continue
-            words = met(part, root, params)
+            words = met(part, root, params, held)
             if words:
                 return f"{verdict.reason}: {words}"
             failed = part
-        words = "" if wanted else met(failed, root, params)
+        words = "" if wanted else met(failed, root, params, held)
         return f"{verdict.reason}: {words or quoted(failed)}"
 
     def _spoken_params(self, chosen: Selected) -> dict[str, str]:
