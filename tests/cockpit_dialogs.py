@@ -8,18 +8,14 @@ of what it prints is "all is well".
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from cockpit_session import BIN, open_page, picture, program, signed_in, virsh
 from webdriver import Browser
 
-PORT, PICTURES = sys.argv[1], Path(sys.argv[2])
 PROGRAMS = {"theirs": sys.argv[3], "ours": sys.argv[4]}
 NAME = "vp-n-dialogs"
 VM = f"""<domain type='qemu'><name>{NAME}</name><uuid>0f5e9d3c-4b7a-4a55-9d10-6b6b5e2c7a01</uuid>
@@ -82,12 +78,6 @@ DIALOGS = {
 }  # fmt: skip
 
 
-def virsh(*words: str, text: str | None = None) -> str:
-    done = subprocess.run(["virsh", "-q", *words], input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 #: A React component takes a value that is set only with the events of somebody who types.
 GIVE = """
 const [one, value] = [document.querySelector(arguments[0]), arguments[1]];
@@ -105,20 +95,15 @@ LEAVE = "document.querySelector(arguments[0]).dispatchEvent(new FocusEvent('focu
 class Walk:
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-        self.bin = Path(os.environ["HOME"]) / "bin"
 
     def use(self, who: str) -> None:
         """From now on virt-xml is that program; its words are kept."""
-        self.bin.mkdir(exist_ok=True)
-        script = (
-            f'#!/bin/sh\nfor word; do echo "$word"; done >>"{self.bin}/words"\nexec {PROGRAMS[who]} "$@"\n'
-        )
-        (self.bin / "virt-xml").write_text(script)
-        (self.bin / "virt-xml").chmod(0o755)
-        (self.bin / "words").write_text("")
+        script = f'#!/bin/sh\nfor word; do echo "$word"; done >>"{BIN}/words"\nexec {PROGRAMS[who]} "$@"\n'
+        program("virt-xml", script)
+        (BIN / "words").write_text("")
 
     def open(self) -> None:
-        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/machines/index.html")
+        open_page(self.browser, "machines")
         # That the host has no hardware virtualization is said first.
         passes = (
             "[...document.querySelectorAll('button')].find((one) => one.textContent === 'Ignore')?.click()"
@@ -152,13 +137,12 @@ class Walk:
             able = "const one = document.querySelector(arguments[0]); return Boolean(one && !one.disabled)"
             self.browser.wait(lambda: self.browser.run(able, dialog.ends), f"{name}: {dialog.ends}", 20)
             if who == "ours":
-                PICTURES.mkdir(parents=True, exist_ok=True)
-                self.browser.picture(PICTURES / f"dialog-{name.replace(' ', '-')}.png")
+                picture(self.browser, f"dialog-{name.replace(' ', '-')}")
             self.give(dialog.ends, None)
             gone = "return document.querySelector('[role=dialog]') === null"
             self.browser.wait(lambda: self.browser.run(gone), f"{name}: its end", 60)
         self.browser.wait(lambda: virsh("dumpxml", "--inactive", NAME) != before, f"{name}: a change", 60)
-        words = (self.bin / "words").read_text()
+        words = (BIN / "words").read_text()
         xml = virsh("dumpxml", "--inactive", NAME)
         assert dialog.brings in xml, (name, who, xml)
         assert (dialog.calls in words.splitlines()) if dialog.calls else not words, (name, who, words)
@@ -184,22 +168,8 @@ class Walk:
 
 
 def main() -> None:
-    driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
-    assert driver and binary
-    with tempfile.TemporaryDirectory() as place:
-        browser = Browser(driver, binary, Path(place) / "profile")
-        try:
-            browser.size(1280, 1600)
-            try:
-                Walk(browser).run()
-            except BaseException:
-                PICTURES.mkdir(parents=True, exist_ok=True)
-                browser.picture(PICTURES / "dialogs-failed.png")
-                print(browser.text("body")[-1500:], browser.console()[-3:])
-                raise
-        finally:
-            browser.close()
-    print("all is well")
+    with signed_in("dialogs-failed", 1600) as browser:
+        Walk(browser).run()
 
 
 if __name__ == "__main__":
