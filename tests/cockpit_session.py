@@ -28,7 +28,6 @@ def virsh(*words: str, text: str | None = None) -> str:
 
 
 def picture(browser: Browser, name: str) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
     browser.picture(PICTURES / f"{name}.png")
 
 
