@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from artifacts import artifacts
 
 TOP = Path(__file__).parent.parent
-ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or TOP / ".ci" / "artifacts") / "cockpit"
 NEEDS = ("/usr/lib/cockpit/cockpit-ws", "/usr/bin/cockpit-bridge", "/usr/bin/dbus-run-session")
 
 
@@ -33,7 +33,7 @@ def walk(daemon: list[str], place: Path, script: str, *words: str, user: str = "
     scripts = TOP / "tests"
     bus = [*daemon[:2], "sh", str(scripts / "bus.sh"), *daemon[2:]]
     session = ["sh", str(scripts / "cockpit.sh"), str(place / "data"), port]
-    command = [*bus, *session, sys.executable, str(scripts / script), port, str(ARTIFACTS), *words]
+    command = [*bus, *session, sys.executable, str(scripts / script), port, str(artifacts("cockpit")), *words]
     env = {**os.environ, "COCKPIT_USER": user}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=TOP, env=env)
     assert "all is well" in done.stdout.splitlines(), done.stdout[-3000:] + done.stderr[-3000:]

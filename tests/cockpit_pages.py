@@ -12,25 +12,19 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from cockpit_session import BIN, open_page, picture, program, signed_in, virsh
 from webdriver import Browser
 
-PORT, PICTURES, AXE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-PREFIX = "vp-n-"
+AXE = Path(sys.argv[3])
+PREFIX, PAGE = "vp-n-", "virt-profile"
 VM = """<domain type='{kind}'><name>{name}</name><memory unit='MiB'>64</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os><on_crash>destroy</on_crash>
 <devices><disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/a.img'/>
 <target dev='vda' bus='virtio'/></disk><graphics type='vnc' port='-1' passwd='hushhush'/></devices></domain>"""
-
-
-def virsh(*words: str, text: str | None = None) -> str:
-    done = subprocess.run(["virsh", "-q", *words], input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 #: Stands before a program: says what a file has, once there is one, and ends with status 1.
@@ -42,12 +36,9 @@ exec {program} "$@"
 
 def stand_in(name: str) -> Path:
     """The file with which a program fails from now on, with what it has on stderr and NAME.out on stdout."""
-    place = Path(os.environ["HOME"]) / "bin"
-    program = shutil.which(name, path=os.environ["PATH"].split(":", 1)[1])
-    place.mkdir(exist_ok=True)
-    said = place / f"{name}.said"
-    (place / name).write_text(STAND_IN.format(said=said, program=program))
-    (place / name).chmod(0o755)
+    real = shutil.which(name, path=os.environ["PATH"].split(":", 1)[1])
+    said = BIN / f"{name}.said"
+    program(name, STAND_IN.format(said=said, program=real))
     return said
 
 
@@ -56,10 +47,7 @@ class Walk:
 
     def __init__(self, browser: Browser) -> None:
         self.browser = browser
-
-    def picture(self, name: str) -> None:
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        self.browser.picture(PICTURES / f"{name}.png")
+        self.listed: dict[str, str] = {}  # VM -> findings, as the list says
 
     def until(self, script: str, what: str) -> Any:
         return self.browser.wait(lambda: self.browser.run(f"return {script}"), what, 60)
@@ -100,22 +88,26 @@ class Walk:
                 wide = self.browser.run("return document.documentElement.scrollWidth - innerWidth")
                 assert wide <= 0, f"{state} at {width}: {wide} too wide"
                 self.accessible()
-                self.picture(f"{state}-{scheme}-{width}")
+                picture(self.browser, f"{state}-{scheme}-{width}")
         self.browser.size(1280, 900)
 
     def run(self) -> None:
         one, two = PREFIX + "one", PREFIX + "two"
         for name, kind in ((one, "qemu"), (two, "kvm")):
             virsh("define", "/dev/stdin", text=VM.format(name=name, kind=kind))
-        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        open_page(self.browser, PAGE)
         self.until("document.querySelector('#vms')?.dataset.filled", "the list")
         assert one in self.browser.text("#vms") and "shut off" in self.browser.text("#vms")
         self.everywhere("list")
-        assert re.search(r"\d findings?", self.browser.text("#vms")), self.browser.text("#vms")
+        self.listed = dict(
+            re.findall(r"^(vp-n-\w+) [^0-9]*(\d+) findings?$", self.browser.text("#vms"), re.M)
+        )
+        assert set(self.listed) == {one, two}, self.browser.text("#vms")
         print("ok: the list")
 
         self.press(one)
-        self.until("document.querySelector('#profile-rng')", "the catalogue")
+        self.as_many_findings(one)
+        assert "vp-n-one, vp-n-two" in self.browser.text("#findings"), "they share a disk"
         self.tick("rng", "fast-disk", "acpi")
         self.browser.run("document.querySelector('#apply').click()")
         self.answered("The difference")
@@ -127,7 +119,7 @@ class Walk:
         before = virsh("dumpxml", "--inactive", "--security-info", one)
         self.browser.run("document.querySelector('#define').click()")
         assert "other hardware" in self.browser.text("#agree-what"), self.browser.text("#agree")
-        self.picture("confirmation")
+        picture(self.browser, "confirmation")
         self.browser.run("document.querySelector('#agree-yes').click()")
         self.answered(f"{one} is defined")
         now = virsh("dumpxml", "--inactive", "--security-info", one)
@@ -156,7 +148,7 @@ class Walk:
         self.broken_profile(two)
         self.busy(two)
         self.browser.run("document.querySelector('#back').click()")
-        self.until("!document.querySelector('#list').hidden", "the list again")
+        self.until("document.querySelector('#vms').dataset.filled", "the list again")
         subprocess.run(["virsh", "-q", "undefine", one], check=True, capture_output=True)
         self.press(one)
         self.until("!document.querySelector('#trouble').hidden", "the trouble")
@@ -171,9 +163,17 @@ class Walk:
         self.press(name)
         self.until(f"document.querySelector('#findings').dataset.filled === '{name}'", "the findings")
 
+    def as_many_findings(self, name: str) -> None:
+        self.until(f"document.querySelector('#findings').dataset.filled === '{name}'", "the findings")
+        rows = self.browser.run("return document.querySelectorAll('#findings-list li').length")
+        assert str(rows) == self.listed[name], (self.listed, self.browser.text("#findings"))
+
     def fixes(self, name: str) -> None:
         """Each fix is a button; once defined, its finding is gone."""
         self.open_vm(name)
+        self.as_many_findings(name)
+        chosen = self.browser.run("return document.querySelector('#chosen').textContent")
+        assert chosen == "", f"ticked for another VM: {chosen}"
         script = "return [...document.querySelectorAll('#findings-list button')].map((one) => one.ariaLabel)"
         before = self.browser.run(script)
         assert before, self.browser.text("#findings")
@@ -251,7 +251,8 @@ class Walk:
         (place / "broken.xml").write_text("<profile name='broken'><ad/></profile>")
         self.open_vm(name)
         self.until("!document.querySelector('#broken').hidden", "the broken profile")
-        assert "broken.xml" in self.browser.text("#broken"), self.browser.text("#broken")
+        lines = self.browser.text("#broken").splitlines()
+        assert any(re.match(r"/.*/broken\.xml:1: ", line) for line in lines), lines
         assert self.browser.run("return Boolean(document.querySelector('#profile-rng'))")
         self.everywhere("broken-profile")
         (place / "broken.xml").unlink()
@@ -283,7 +284,7 @@ class Walk:
             "error: failed to connect to the hypervisor\nerror: authentication unavailable: no polkit agent "
             "available to authenticate action 'org.libvirt.unix.manage'\n"
         )
-        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        open_page(self.browser, PAGE)
         self.until("!document.querySelector('#trouble').hidden", "the trouble")
         assert "You may not manage the VMs" in self.browser.text("#trouble"), self.browser.text("#trouble")
         self.everywhere("no-permission")
@@ -297,7 +298,7 @@ class Walk:
 
     def refused_by_polkit(self) -> None:
         """The session is that of a user who may not manage VMs: libvirt asks the host's polkit."""
-        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        open_page(self.browser, PAGE)
         self.until("!document.querySelector('#trouble').hidden", "the trouble")
         said = self.browser.text("#trouble")
         assert "You may not manage the VMs" in said and "authentication" in said, said
@@ -313,39 +314,29 @@ class Walk:
         self.press("Try again") if self.browser.run(
             "return !document.querySelector('#trouble').hidden"
         ) else None
-        self.browser.open(f"http://127.0.0.1:{PORT}/cockpit/@localhost/virt-profile/index.html")
+        open_page(self.browser, PAGE)
         self.until("!document.querySelector('#trouble').hidden", "the trouble")
-        assert "libvirt cannot be reached" in self.browser.text("#trouble"), self.browser.text("#trouble")
+        said = self.browser.text("#trouble")
+        assert "libvirt cannot be reached" in said, said
+        assert "failed to connect to the hypervisor: Failed to connect socket" in said, said
+        assert self.browser.run("return document.querySelector('#list-panel').hidden"), "an empty list"
         assert "Start libvirt" in self.browser.text("#trouble")
         self.everywhere("no-libvirt")
         print("ok: without libvirt it says so, and offers what helps")
 
 
 def main() -> None:
-    driver, binary = shutil.which("chromedriver"), shutil.which("chromium")
-    assert driver and binary
-    with tempfile.TemporaryDirectory() as place:
-        browser = Browser(driver, binary, Path(place) / "profile")
-        try:
-            walk = Walk(browser)
-            walk.browser.size(1280, 900)
-            try:
-                if os.environ.get("COCKPIT_USER"):
-                    walk.refused_by_polkit()
-                else:
-                    walk.run()
-                said = [line for line in browser.console() if "favicon" not in line]
-                assert said == [], said
-                if not os.environ.get("COCKPIT_USER"):
-                    walk.without_permission()
-                    walk.without_libvirt()
-            except BaseException:
-                walk.picture("failed")
-                print(browser.console())
-                raise
-        finally:
-            browser.close()
-    print("all is well")
+    with signed_in("failed", 900) as browser:
+        walk = Walk(browser)
+        if os.environ.get("COCKPIT_USER"):
+            walk.refused_by_polkit()
+        else:
+            walk.run()
+        said = [line for line in browser.console() if "favicon" not in line]
+        assert said == [], said
+        if not os.environ.get("COCKPIT_USER"):
+            walk.without_permission()
+            walk.without_libvirt()
 
 
 if __name__ == "__main__":

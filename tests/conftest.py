@@ -132,6 +132,22 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def npm_packages() -> Path:
+    """The locked npm packages of the pages, installed where they are not."""
+    sources = Path(__file__).parent.parent / "page"
+    place = sources / "node_modules"
+    if shutil.which("npm") is None:
+        pytest.skip("no npm")
+    with locked(sources.parent / ".cache" / "npm"):
+        done = (place / ".package-lock.json").exists() or subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=sources, capture_output=True
+        ).returncode == 0  # fmt: skip
+    if not done:
+        pytest.skip("npm ci found no packages")
+    return place
+
+
+@pytest.fixture(scope="session")
 def asked_once() -> Path:
     """Where an embedded driver keeps what it asked QEMU: the first time takes minutes."""
     if os.geteuid() != 0:

@@ -57,7 +57,7 @@ for shared in .cache/corpus .cache/virtinst-newest .cache/defined tests/data/pro
     mount --bind "$(realpath "$top/$shared")" "$copy/$shared"
 done
 
-# Packages of Python come from where the host takes them.
+# Packages of Python and npm come from where the host takes them.
 # shellcheck disable=SC2016
 set -- chroot "$root" sh -c 'cd /srv/checkout && exec ./dev "$@"' dev "$@"
 set -- PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "VIRT_PROFILE_MIRROR=$mirror" "$@"
@@ -65,7 +65,7 @@ trusted=/etc/ssl/certs/ca-certificates.crt
 if [ -e "$trusted" ]; then
     mkdir -p "$root/etc/ssl/certs"
     cp "$trusted" "$root/etc/host-certificates.crt"
-    set -- PIP_CERT=/etc/host-certificates.crt "$@"
+    set -- PIP_CERT=/etc/host-certificates.crt NODE_EXTRA_CA_CERTS=/etc/host-certificates.crt "$@"
 fi
 for name in VIRT_PROFILE_SEED VIRT_PROFILE_EXAMPLES PIP_INDEX_URL PIP_PROXY http_proxy https_proxy no_proxy CI; do
     eval "value=\${$name:-}"

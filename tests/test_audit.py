@@ -153,6 +153,7 @@ def test_side_by_side(rule: str, one: str, other: str, found: bool) -> None:
         beside.add(hosts[1], "b", other)
         rows = list(beside.findings())
         assert [row.profile for row in rows] == [rule] * (found and hosts == ("h", "h"))
+        assert all(row.to_dict()["vm"] == "a" and row.to_dict()["others"] == ["b"] for row in rows)
 
 
 # --- the command -----------------------------------------------------------------------

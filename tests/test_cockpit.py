@@ -23,9 +23,8 @@ def test_the_manifest_names_the_page() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("npm_packages")
 def test_the_built_page_is_what_the_sources_give(tmp_path: Path) -> None:
-    if not (TOP / "page" / "node_modules").is_dir():
-        pytest.skip("npm ci in page/ was not run: ./dev page")
     words = ["npm", "run", "--silent", "build", str(tmp_path / "page"), str(tmp_path / "cockpit")]
     subprocess.run(words, cwd=TOP / "page", check=True)
     for path in (PAGE / "virt-profile").iterdir():
@@ -33,11 +32,8 @@ def test_the_built_page_is_what_the_sources_give(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def axe() -> str:
-    place = TOP / "page" / "node_modules" / "axe-core" / "axe.min.js"
-    if not place.is_file():
-        pytest.skip("npm ci in page/ was not run: ./dev page")
-    return str(place)
+def axe(npm_packages: Path) -> str:
+    return str(npm_packages / "axe-core" / "axe.min.js")
 
 
 @pytest.mark.slow

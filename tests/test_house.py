@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from artifacts import PLACE
 
 TOP = Path(__file__).parent.parent
 PACKAGE = TOP / "virtProfile"
@@ -126,3 +128,15 @@ def test_no_alias_of_any() -> None:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == "Any"
     ]
     assert not aliases
+
+
+#: A step of a workflow that keeps files; those below a directory with a dot count as hidden (upload-artifact 4.4).
+UPLOADS = re.compile(r"actions/upload-artifact@.*?(?=\n +- |\Z)", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["ci", "nightly"])
+def test_workflows_keep_the_pictures(name: str) -> None:
+    text = (TOP / ".github" / "workflows" / f"{name}.yml").read_text()
+    (step,) = UPLOADS.findall(text)
+    for line in ("if: always()", f"path: {PLACE}", "include-hidden-files: true"):
+        assert re.search(rf"^ +{re.escape(line)}$", step, re.MULTILINE), (line, step)

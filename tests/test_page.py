@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from lxml import etree
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
+from artifacts import artifacts  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from webdriver import Browser  # noqa: E402
 
@@ -32,7 +32,6 @@ from virtProfile.service.routes import application  # noqa: E402
 TOP = Path(__file__).parent.parent
 SOURCES = TOP / "page"
 SAMPLES = SOURCES / "samples"
-ARTIFACTS = Path(os.environ.get("CI_ARTIFACTS") or TOP / ".ci" / "artifacts") / "page"
 
 #: What the shipped library has none of, so that each path of the page can be walked.
 OWN = """<profiles>
@@ -111,21 +110,7 @@ def test_page_reads_fixes_as_the_engine_words_them() -> None:
     assert not re.fullmatch(pattern[1], fix("guest:debian12", 3)), "only the VM's list names it"
 
 
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """The page's locked npm packages, installed where they are not."""
-    place = SOURCES / "node_modules"
-    if shutil.which("npm") is None:
-        pytest.skip("no npm")
-    done = (place / ".package-lock.json").exists() or subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=SOURCES, capture_output=True
-    ).returncode == 0  # fmt: skip
-    if not done:
-        pytest.skip("npm ci found no packages")
-    return place
-
-
-def test_built_files_are_what_the_sources_give(packages: Path, tmp_path: Path) -> None:
+def test_built_files_are_what_the_sources_give(npm_packages: Path, tmp_path: Path) -> None:
     subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=SOURCES, check=True)
     for one in sorted(tmp_path.iterdir()):
         assert one.read_bytes() == (PLACE / one.name).read_bytes(), f"{one.name}: ./dev page builds it"
@@ -292,8 +277,7 @@ class Page:
         return str(self.browser.wait(lambda: self.browser.run("return window.taken"), "the document"))
 
     def picture(self, name: str) -> None:
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        self.browser.picture(ARTIFACTS / f"{name}.png")
+        self.browser.picture(artifacts("page") / f"{name}.png")
 
 
 @pytest.fixture
@@ -863,7 +847,7 @@ def test_a_link_carries_profile_and_vm(author: Page) -> None:
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_the_tab_is_accessible(author: Page, packages: Path, scheme: str, width: int) -> None:
+def test_the_tab_is_accessible(author: Page, npm_packages: Path, scheme: str, width: int) -> None:
     author.browser.colours(scheme)
     author.browser.size(width, 900)
     author.ready()
@@ -875,7 +859,7 @@ def test_the_tab_is_accessible(author: Page, packages: Path, scheme: str, width:
         write(author, text)
         judged_tests(author)
         assert author.browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0
-        author.browser.run((packages / "axe-core" / "axe.min.js").read_text())
+        author.browser.run((npm_packages / "axe-core" / "axe.min.js").read_text())
         script = "axe.run().then((all) => arguments[0](all.violations.map((one) => [one.id, one.nodes.map((each) => each.target.join(' '))])))"
         assert author.browser.run_async(script) == []
         author.picture(f"{name}-{scheme}-{width}")
@@ -980,8 +964,8 @@ def test_every_width_in_dark_and_light(page: Page, scheme: str, width: int) -> N
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_accessible(page: Page, packages: Path, scheme: str, width: int) -> None:
-    axe = (packages / "axe-core" / "axe.min.js").read_text()
+def test_accessible(page: Page, npm_packages: Path, scheme: str, width: int) -> None:
+    axe = (npm_packages / "axe-core" / "axe.min.js").read_text()
     page.browser.size(width, 900)
     page.browser.colours(scheme)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from typing import Any
 import pytest
 
 import virtProfile
-from virtProfile.errors import UsageError
+from virtProfile.errors import LibvirtError, UsageError
 from virtProfile.language.store import ProfileStore
+from virtProfile.live.connection import Connection
+from virtProfile.live.kept_connections import KeptConnections
 from virtProfile.service import handlers, options
 from virtProfile.service.callers import read_policy
 from virtProfile.service.policy import RULES, Rules
@@ -36,28 +40,10 @@ Ask = Callable[..., tuple[int, Any]]
 READ, DEFINE = Rules(read_vms=True), Rules(read_vms=True, define_vms=True)
 
 
-class Kept:
-    """The embedded driver's connection, which stays open: libvirt registers that driver anew each time it is
-    opened, and after some twenty times a process has "too many drivers"."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._handle, name)
-
-    def close(self) -> None:
-        """Not yet."""
-
-
 @pytest.fixture
-def ask(embedded_root: Path, embedded_qemu: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+def ask(embedded_root: Path, embedded_qemu: Any) -> Iterator[Ask]:
     """Asks as a caller with rules; the VM is defined anew for each test."""
-    libvirt = pytest.importorskip("libvirt")
-    opened, uri = libvirt.open, f"qemu:///embed?root={embedded_root}"
-    monkeypatch.setattr(
-        libvirt, "open", lambda wanted: Kept(embedded_qemu) if wanted == uri else opened(wanted)
-    )
+    uri = f"qemu:///embed?root={embedded_root}"
     store = ProfileStore([TOP / "profiles"])
     domain = embedded_qemu.defineXML(XML)
 
@@ -181,3 +167,88 @@ def test_take_back_one_and_apply_another_in_one_step() -> None:
     with Connection("test:///default", read_only=True) as connection:
         xml = _computed(body, store, connection, applied, NAME).xml
     assert "<watchdog" in xml and "name='fast-disk'" in xml and "<rng" not in xml
+
+
+# --- the connection ---------------------------------------------------------------------
+
+
+def test_a_worker_opens_an_embedded_driver_once(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt refuses it some fifteen times later: "too many drivers"."""
+    libvirt = pytest.importorskip("libvirt")
+    assert ask(READ, "vms")[0] == 200
+    monkeypatch.setattr(libvirt, "open", lambda uri: pytest.fail(f"{uri} is opened again"))
+    for rules, name, body in 20 * [
+        (READ, "vms", {}),
+        (READ, "vm", {"name": NAME}),
+        (DEFINE, "apply-to-vm", {"vm": NAME, "define": True, "profiles": profiles("rng")}),
+    ]:
+        assert ask(rules, name, **body)[0] == 200
+
+
+def test_what_no_longer_answers_is_opened_again() -> None:
+    pytest.importorskip("libvirt")
+    kept = KeptConnections()
+    first = kept.get("test:///default")
+    assert kept.get("test:///default") is first and kept.get("test:///default", read_only=True) is first
+    first.handle.close()
+    second = kept.get("test:///default")
+    assert second is not first and second.names() == ["test"]
+    kept.close()
+
+
+def test_who_may_only_read_does_not_keep_others_from_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    libvirt = pytest.importorskip("libvirt")
+    kept, opened = KeptConnections(), libvirt.open
+
+    def refused(uri: str) -> Any:
+        raise libvirt.libvirtError("authentication unavailable: no polkit agent")
+
+    monkeypatch.setattr(libvirt, "open", refused)
+    monkeypatch.setattr(Connection, "_denied", lambda *_: True)
+    reading = kept.get("test:///default", read_only=True)
+    assert reading.read_only
+    with pytest.raises(LibvirtError):
+        kept.get("test:///default")
+    assert kept.get("test:///default", read_only=True) is reading, "who reads goes on"
+    monkeypatch.setattr(libvirt, "open", opened)
+    assert not kept.get("test:///default").read_only
+    assert not kept.get("test:///default", read_only=True).read_only
+    kept.close()
+
+
+#: Run beside a libvirtd of its own, which it ends and starts again.
+RESTARTED = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from virtProfile.errors import LibvirtError
+from virtProfile.live.kept_connections import KeptConnections
+
+kept = KeptConnections()
+first = kept.get("qemu:///system")
+assert kept.get("qemu:///system") is first and first.names() == []
+os.kill(int(Path("/run/libvirt/ours.pid").read_text()), signal.SIGTERM)
+socket = Path("/run/libvirt/libvirt-sock")
+end = time.monotonic() + 60
+while socket.exists() and time.monotonic() < end:
+    time.sleep(0.1)
+try:
+    kept.get("qemu:///system")
+except LibvirtError:
+    print("nothing answers")
+daemon = subprocess.Popen(["libvirtd", "--pid-file", "/run/libvirt/ours.pid"], stderr=subprocess.DEVNULL)
+while not socket.exists() and time.monotonic() < end:
+    time.sleep(0.1)
+second = kept.get("qemu:///system")
+assert second is not first and second.names() == []
+print("answers again")
+kept.close()
+daemon.terminate()
+daemon.wait(30)
+"""
+
+
+@pytest.mark.slow
+def test_a_daemon_that_was_restarted(beside_a_daemon: list[str]) -> None:
+    words = [*beside_a_daemon, sys.executable, "-c", RESTARTED]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=TOP, timeout=120)
+    assert done.stdout.splitlines() == ["nothing answers", "answers again"], done.stderr

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from artifacts import artifacts
 
 TOP = Path(__file__).parent.parent
 PROFILE = (
@@ -89,10 +90,8 @@ class Wizard:
         time.sleep(3)
 
     def shot(self, name: str) -> Path:
-        """A picture of the screen; CI keeps what is in this directory."""
-        place = Path(os.environ.get("VIRT_PROFILE_SHOTS", TOP / ".cache" / "shots"))
-        place.mkdir(parents=True, exist_ok=True)
-        file = place / f"{name}.png"
+        """A picture of the screen."""
+        file = artifacts("windows") / f"{name}.png"
         subprocess.run(["/usr/bin/python3", "-c", SHOT, str(file)], env=self.environ, check=True, timeout=120)
         return file
 

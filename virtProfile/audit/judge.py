@@ -33,6 +33,7 @@ class Finding:
     """What a check found in a VM.
 
     :ivar fix: what to give to ``--profile``, "" where nothing was seen to work
+    :ivar others: further VMs that it is about
     """
 
     vm: str
@@ -43,9 +44,11 @@ class Finding:
     file: str
     line: int
     fix: str = ""
+    others: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__match_args__}
+        fields: dict[str, Any] = {name: getattr(self, name) for name in self.__match_args__}
+        return fields | {"others": list(self.others)}
 
 
 @record

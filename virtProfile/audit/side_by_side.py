@@ -87,4 +87,4 @@ def _several(
         if len(vms) > 1:
             more = f" and {len(vms) - 5} more" if len(vms) > 5 else ""
             text = f"{words(thing)} {', '.join(vms[:5])}{more}"
-            yield Finding(vms[0], "warning", text, rule, "", "", 0)
+            yield Finding(vms[0], "warning", text, rule, "", "", 0, others=tuple(vms[1:]))

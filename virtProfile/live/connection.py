@@ -11,6 +11,7 @@ import fnmatch
 import gc
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -113,7 +114,12 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self.close()
+
+    def close(self) -> None:
+        """One that is dead already is none the worse."""
+        with suppress(self._libvirt.libvirtError):
+            self._connection.close()
 
     def _call(self, function: Callable[..., Any], *arguments: Any, hint: str = "") -> Any:
         try:
@@ -241,6 +247,14 @@ class Connection:
         """Does the daemon still answer? One that died takes all calls with it."""
         try:
             return bool(asked(self._connection.isAlive) == 1)
+        except self._libvirt.libvirtError:
+            return False
+
+    @property
+    def answers(self) -> bool:
+        """Does it answer now? Without an event loop only a question shows that a daemon has ended."""
+        try:
+            return self.alive and bool(asked(self._connection.getLibVersion))
         except self._libvirt.libvirtError:
             return False
 

@@ -8,9 +8,8 @@ them, what is defined is read with them and computed here.
 
 from __future__ import annotations
 
+import atexit
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from hashlib import sha256
@@ -32,6 +31,7 @@ from virtProfile.wire.shapes import Either, List, Object
 if TYPE_CHECKING:
     from virtProfile.format.schema import Schema
     from virtProfile.live.connection import Connection, Domain
+    from virtProfile.live.kept_connections import KeptConnections
 
 #: The libvirt whose VMs are served; None: none is.
 CONNECT: ContextVar[str | None] = ContextVar("connect", default=None)
@@ -63,16 +63,23 @@ class _NotAllowed(PolicyError):
     http_status = 403
 
 
-@contextmanager
-def _connected(word: str, allowed: bool) -> Iterator[Connection]:
-    """A connection, for a caller who may.
+@cache
+def _connections() -> KeptConnections:
+    """This worker's."""
+    from virtProfile.live.kept_connections import KeptConnections
+
+    kept = KeptConnections()
+    atexit.register(kept.close)  # while libvirt's module is still whole
+    return kept
+
+
+def _connected(word: str, allowed: bool) -> Connection:
+    """A connection that stays open, for a caller who may.
 
     :raises NoVmError: the service serves no VMs
     :raises PolicyError: the caller's rules do not say `word`
     :raises LibvirtError: libvirt cannot be reached
     """
-    from virtProfile.live.connection import Connection
-
     uri = CONNECT.get()
     if uri is None:
         raise NoVmError("this service knows no VMs", hint="virt-profiled --connect URI")
@@ -80,8 +87,7 @@ def _connected(word: str, allowed: bool) -> Iterator[Connection]:
         raise _NotAllowed(
             f"this caller may not {word.replace('-vms', '')} VMs", hint=f"{word} = true in the policy file"
         )
-    with Connection(uri, read_only=word == "read-vms") as connection:
-        yield connection
+    return _connections().get(uri, read_only=word == "read-vms")
 
 
 @Route(
@@ -92,8 +98,8 @@ def _connected(word: str, allowed: bool) -> Iterator[Connection]:
 def answer_vms(body: Body, store: ProfileStore) -> Json:
     """Every VM, with the profiles on it; what is wrong with one VM is said beside it."""
     rules = RULES.get()
-    with _connected("read-vms", rules.read_vms) as connection:
-        found = [_entry(domain, store) for domain in connection.domains()]
+    connection = _connected("read-vms", rules.read_vms)
+    found = [_entry(domain, store) for domain in connection.domains()]
     return {"uri": CONNECT.get() or "", "define": rules.define_vms, "vms": found}
 
 
@@ -127,8 +133,8 @@ def _entry(domain: Domain, store: ProfileStore) -> Json:
     errors=(403, 404),
 )
 def answer_vm(body: Body, store: ProfileStore) -> Json:
-    with _connected("read-vms", RULES.get().read_vms) as connection:
-        xml = connection.public_xml(_found(connection, body["name"]))
+    connection = _connected("read-vms", RULES.get().read_vms)
+    xml = connection.public_xml(_found(connection, body["name"]))
     return {"xml": xml, "digest": _digest(xml)}
 
 
@@ -158,20 +164,18 @@ def answer_apply_to_vm(body: Body, store: ProfileStore) -> Json:
     rules = RULES.get()
     define = bool(body.get("define"))
     word, allowed = ("define-vms", rules.define_vms) if define else ("read-vms", rules.read_vms)
-    with _connected(word, allowed) as connection:
-        domain = _found(connection, body["vm"])
-        before = connection.public_xml(domain)
-        if body.get("digest", _digest(before)) != _digest(before):
-            raise ChangedError(
-                f"domain '{domain.name}' was changed since it was shown", hint="look at it again"
-            )
-        result = _computed(body, store, connection, domain.xml if define else before, domain.name)
-        check_profiles(profile.name for profile in result.applied)
-        check(result.input, result.xml)
-        after = result.xml
-        if define:
-            _permit(result, domain, bool(body.get("yes")))
-            after = connection.public_xml(connection.define(result.xml))
+    connection = _connected(word, allowed)
+    domain = _found(connection, body["vm"])
+    before = connection.public_xml(domain)
+    if body.get("digest", _digest(before)) != _digest(before):
+        raise ChangedError(f"domain '{domain.name}' was changed since it was shown", hint="look at it again")
+    result = _computed(body, store, connection, domain.xml if define else before, domain.name)
+    check_profiles(profile.name for profile in result.applied)
+    check(result.input, result.xml)
+    after = result.xml
+    if define:
+        _permit(result, domain, bool(body.get("yes")))
+        after = connection.public_xml(connection.define(result.xml))
     document: Json = veil_result(result).to_dict()
     document |= {
         "xml": after,

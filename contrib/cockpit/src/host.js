@@ -40,7 +40,7 @@ function told(program, problem, text) {
       // it is no JSON: what it said otherwise is told
     }
   }
-  return classified(new Problem((problem.message || String(problem)).replace(/^error: /gm, "").trim()));
+  return classified(new Problem((problem.message || String(problem)).replace(/^error: /gm, "").trim().replace(/\s*\n\s*/g, ": ")));
 }
 
 function classified(problem) {
@@ -68,14 +68,23 @@ export const statusOf = (name) => ours(name, "--status");
 export async function listProfiles() {
   const text = await run(["virt-profile", "--list", "--json"], undefined, "out");
   const start = text.search(/^\[/m);
-  const warnings = text.slice(0, start).split("\n").filter((line) => line.trim());
+  const lines = text.slice(0, start).split("\n").map((line) => line.trim().replace(/^WARNING +/, ""));
+  const warnings = lines.filter(Boolean);
   return { profiles: JSON.parse(text.slice(start)).filter((one) => !one.shadowed), warnings };
 }
 
-/** What the audit finds on VMs: on one, or on all where no name is given; 4 is the status of findings. */
-export async function auditOf(name) {
-  const words = ["virt-profile", "-q", "-c", URI, "--json", ...(name ? [name] : ["--all"]), "--audit"];
-  return JSON.parse(await run(words, undefined, "message", [4])).findings;
+/**
+ * What the audit finds on the host's VMs, and why it cannot judge one: some findings are about several VMs side by
+ * side. Statuses: 4 where there are findings, 1 where a VM could not be judged.
+ */
+export async function audit() {
+  const text = await run(["virt-profile", "-q", "-c", URI, "--json", "--all", "--audit"], undefined, "message", [1, 4]);
+  const { findings, errors, error } = JSON.parse(text);
+  if (error) throw classified(new Problem(error.message, error));
+  return {
+    of: (name) => findings.filter((one) => one.vm === name || one.others.includes(name)),
+    problem: (name) => errors.find((one) => one.vm === name)?.message ?? "",
+  };
 }
 
 /** The definition of a VM; passwords are in it, so it is not for the screen. */

@@ -46,15 +46,16 @@ async function showList() {
   vm = null;
   byId("one").hidden = true;
   byId("list").hidden = false;
+  byId("list-panel").hidden = false;
   byId("trouble").hidden = true;
   byId("wait").hidden = false;
   byId("wait").textContent = "Asking libvirt…";
+  delete byId("vms").dataset.filled;
   let all;
   try {
     all = await host.listVms();
   } catch (problem) {
-    byId("wait").hidden = true;
-    byId("vms").hidden = true;
+    byId("list-panel").hidden = true;
     return trouble(problem, showList);
   }
   byId("wait").hidden = all.length > 0;
@@ -80,12 +81,12 @@ async function showList() {
 async function countFindings(rows) {
   let found;
   try {
-    found = await host.auditOf();
+    found = await host.audit();
   } catch {
     return;
   }
   for (const { one, notes } of rows) {
-    const count = found.filter((each) => each.vm === one.name).length;
+    const count = found.of(one.name).length;
     if (count) notes.append(note(counted(count, "finding")));
   }
 }
@@ -135,11 +136,13 @@ async function showVm(name) {
   byId("crumb").textContent = name;
   byId("vm-title").textContent = name;
   byId("vm-title").focus();
+  const anew = vm?.name !== name; // what was ticked for one VM is not wished for another; asked again, it stays
   vm = { name };
+  asked++; // an answer about another VM comes too late
+  byId("result").removeAttribute("aria-busy");
   try {
     const { profiles, warnings } = await host.listProfiles();
-    const ticked = catalogue.rows.length > 0;
-    if (!ticked) catalogue.list(profiles, GROUPS);
+    if (anew || !catalogue.rows.length) startAfresh(profiles);
     byId("broken").hidden = warnings.length === 0;
     fill(byId("broken-list"), warnings.map((line) => el("li", {}, line)));
     await standing();
@@ -151,6 +154,14 @@ async function showVm(name) {
   await findings();
 }
 
+/** Nothing is ticked or searched for; profiles that are new on the host are there. */
+function startAfresh(profiles) {
+  byId("search").value = "";
+  byId("override").checked = false;
+  catalogue.list(profiles, GROUPS);
+  catalogue.changed();
+}
+
 /** What the audit finds on the VM, each with its fix as a button: that shows the difference, as ticking does. */
 async function findings() {
   const { name } = vm;
@@ -158,7 +169,9 @@ async function findings() {
   byId("findings-none").hidden = true;
   let items;
   try {
-    items = (await host.auditOf(name)).map((one) => {
+    const found = await host.audit();
+    if (found.problem(name)) throw new host.Problem(found.problem(name));
+    items = found.of(name).map((one) => {
       const level = el("span", { class: `pf-v5-c-label ${LEVELS[one.level] ?? ""}` }, el("span", { class: "pf-v5-c-label__content" }, one.level));
       const press = () => show({ profiles: [one.fix] }, "The fix");
       const fix = one.fix ? button(`Fix by ${one.fix.split(",")[0]}`, press, "pf-m-secondary", `Fix by ${one.fix}: ${one.message}`) : null;
