@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import commandline
 import corpus
@@ -14,11 +15,15 @@ import pytest
 from commandline import DATA
 from lxml import etree
 
+import virtProfile
 from virtProfile.audit.judge import Auditor, Rule, is_at_least, rules_of
 from virtProfile.audit.side_by_side import RULES, SideBySide
 from virtProfile.authoring.cases import Case, read_cases
 from virtProfile.authoring.proving import context_of
+from virtProfile.engine.selection import conflicts
+from virtProfile.errors import ConflictError
 from virtProfile.host.context import Context
+from virtProfile.language.expression import Expression
 from virtProfile.language.profile import Profile, Severity
 from virtProfile.language.store import ProfileStore
 
@@ -94,6 +99,54 @@ def test_a_fix_that_does_not_work_is_not_offered(tmp_path: Path) -> None:
         store = ProfileStore([tmp_path])
         (finding,) = Auditor(store, rules_of(store, ())).audit(vm(), "vm", Context()).findings
         assert finding.fix == offered, fix
+
+
+def test_nothing_is_tried_for_a_fix_that_conflicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would settle a conflict costs a rendering each, and is no part of an audit."""
+    (tmp_path / "a.xml").write_text(
+        "<profiles><profile name='rule' version='1' audit='yes'>"
+        "<check test='vcpu = 2' severity='warning' message='two are wanted' fix='two'/></profile>"
+        "<profile name='two' version='1'><add constraint='hard'><vcpu>2</vcpu></add></profile></profiles>"
+    )
+    store = ProfileStore([tmp_path])
+    tried: list[object] = []
+    render = conflicts.render
+
+    def noted(*given: Any) -> Any:
+        tried.append(given)
+        return render(*given)
+
+    monkeypatch.setattr(conflicts, "render", noted)
+    text = vm(more="<vcpu>4</vcpu>")
+    with pytest.raises(ConflictError):
+        virtProfile.apply(text, ["two"], store=store)
+    assert tried, "else this test shows nothing"
+    tried.clear()
+    (finding,) = Auditor(store, rules_of(store, ())).audit(text, "vm", Context()).findings
+    assert finding.fix == ""
+    assert not tried
+
+
+def test_what_rules_share_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expressions at the root of a VM, and only of rules that are as grave as what is looked for."""
+    asked: list[str] = []
+    test = Expression.test
+
+    def noted(self: Expression, at: Any, environment: Any) -> bool:
+        if at.element is None:
+            asked.append(self.text_)
+        return test(self, at, environment)
+
+    monkeypatch.setattr(Expression, "test", noted)
+    rules = [rule for rule in rules_of(STORE, ()) if not any(action.fix for action in rule.profile.actions)]
+    found = {}
+    for level in ("info", "warning"):
+        asked.clear()
+        Auditor(STORE, rules, level).audit(vm(DISK.format("a", "")), "vm", Context())
+        known = [text for text in asked if "vp:" not in text and "$" not in text]
+        assert known and len(set(known)) == len(known)
+        found[level] = set(asked)
+    assert found["warning"] < found["info"]
 
 
 def test_profiles_on_the_list_are_judged() -> None:

@@ -40,6 +40,7 @@ def test_case(path: Path, tmp_path: Path, regenerate: bool) -> None:
         cases.save(case, golden)
         return
     assert golden == case.golden
+    assert result is None or result.count == len(result.changes)
     if result is not None and "multiple='yes'" not in "".join(case.profiles):
         store = cases.store_of(case, tmp_path)
         again = virtProfile.apply(result.xml, store=store)

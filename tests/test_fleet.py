@@ -196,6 +196,37 @@ def test_results_are_those_of_single_calls(vms: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (out / path.relative_to(tmp_path / "again")).read_bytes()
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_profiles_are_looked_at_once_for_all(
+    vms: Path, tmp_path: Path, jobs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = tmp_path / "looked"
+    load = ProfileStore._load
+
+    def noted(self: ProfileStore, path: str) -> Any:
+        with looked.open("a") as file:  # of any process
+            file.write(f"{os.path.basename(path)}\n")
+        return load(self, path)
+
+    monkeypatch.setattr(ProfileStore, "_load", noted)
+    assert run(["--input", str(vms), *PROFILES, "--jobs", jobs]).status == 1
+    found = Counter(looked.read_text().splitlines())
+    # before the processes are made, and for the command line; not for each of 30 VMs
+    assert found["cache.xml"] and max(found.values()) <= 4
+
+
+def test_changes_are_counted_and_not_made(vms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from virtProfile.engine import report
+
+    def made(*_: object) -> None:
+        raise AssertionError("no line has them")
+
+    monkeypatch.setattr(report, "describe", made)
+    done = run(["--input", str(vms), *PROFILES, "--report", "-"])
+    found = [json.loads(line) for line in done.text.splitlines()]
+    assert {row["changes"] for row in found if row["status"] == "changed"} == {2}  # cache and discard
+
+
 def test_taken_back(vms: Path, tmp_path: Path) -> None:
     out, back = tmp_path / "out", tmp_path / "back"
     run(["--input", str(vms), *PROFILES, "--output", str(out)])

@@ -11,57 +11,13 @@ import library
 import pytest
 from counting import calls, growth, steepness
 from lxml import etree
+from manydevices import KINDS, domain, letters, mixed
 
 import virtProfile
 from virtProfile.authoring.compare import gaps
 from virtProfile.format.schema import Schema
 
 STORE = library.store()
-
-
-def _letters(number: int) -> str:
-    name, number = "", number + 1
-    while number:
-        number, rest = divmod(number - 1, 26)
-        name = chr(ord("a") + rest) + name
-    return name
-
-
-KINDS: dict[str, Callable[[int], str]] = {
-    "virtio disks": lambda n: (
-        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/i/{n}'/><target dev='vd{_letters(n)}' bus='virtio'/></disk>"
-    ),
-    "scsi disks": lambda n: (
-        f"<disk type='file' device='disk'><source file='/i/{n}'/><target dev='sd{_letters(n)}' bus='scsi'/></disk>"
-    ),
-    "sata disks": lambda n: (
-        f"<disk type='file' device='disk'><source file='/i/{n}'/><target dev='sd{_letters(n)}' bus='sata'/></disk>"
-    ),
-    "NICs": lambda n: (
-        f"<interface type='network'><mac address='52:54:00:00:{n // 256:02x}:{n % 256:02x}'/><source network='default'/><model type='e1000'/></interface>"
-    ),
-    "USB inputs": lambda n: "<input type='tablet' bus='usb'/>",
-    "redirdevs": lambda n: "<redirdev bus='usb' type='spicevmc'/>",
-    "channels": lambda n: f"<channel type='unix'><target type='virtio' name='org.x.{n}'/></channel>",
-    "controllers": lambda n: f"<controller type='scsi' index='{n}'/>",
-}
-
-
-def domain(kind: str, count: int) -> str:
-    # so many equal signs that attributes are counted one by one, whatever the number of devices
-    devices = "\n    ".join(KINDS[kind](number) for number in range(count))
-    return f"""<domain type='kvm'>
-  <name>x</name>
-  <uuid>6f6bb0a2-9f5c-4cf2-9d5b-3a1a8bb0a001</uuid>
-  <description>{"=" * 1200}</description>
-  <memory unit='KiB'>8388608</memory>
-  <vcpu>8</vcpu>
-  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
-  <devices>
-    {devices}
-  </devices>
-</domain>
-"""
 
 
 #: (profile, priority, kind of device): what acts on each of them, with and without a say over the definition
@@ -101,15 +57,6 @@ def test_calls_grow_with_the_devices(name: str, priority: int, kind: str, operat
         return lambda: virtProfile.unapply(applied, [name], store=STORE)
 
     assert growth(run, 150) < 2.3
-
-
-MIXED = ("virtio disks", "NICs", "USB inputs", "sata disks", "channels", "redirdevs")
-
-
-def mixed(count: int) -> str:
-    """So many devices, of each kind a sixth."""
-    devices = "\n    ".join(KINDS[MIXED[number % 6]](number) for number in range(count))
-    return domain("channels", 0).replace("<devices>", f"<devices>\n    {devices}")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +120,7 @@ def test_secrets_are_others_once_for_all_devices(tmp_path: Path) -> None:
     def disk(number: int) -> str:
         cookies = f"<cookies><cookie name='c'>crumbs{number}of</cookie></cookies>"
         source = f"<source protocol='https' name='i'><host name='h'/>{cookies}</source>"
-        return f"<disk type='network'>{source}<target dev='vd{_letters(number)}' bus='virtio'/></disk>"
+        return f"<disk type='network'>{source}<target dev='vd{letters(number)}' bus='virtio'/></disk>"
 
     def run(count: int) -> Callable[[], object]:
         disks = "".join(disk(number) for number in range(count))

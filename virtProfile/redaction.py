@@ -69,6 +69,7 @@ def veil_result(result: Result) -> Result:
         idle=result.idle,
         wishes=result.wishes,
         kept_out=result.kept_out,
+        count=result.count,
         changes=lambda: [hide.change(_veil_change(change)) for change in result.changes],
         overridden=lambda: [hide.overridden(_veil_overridden(loss)) for loss in result.overridden],
         owned=lambda: [hide.owned(_veil_owned(value)) for value in result.owned()],

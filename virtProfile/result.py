@@ -262,6 +262,7 @@ class Result:
         storage: Sequence[Storage] = (),
         unused: Sequence[Storage] = (),
         idle: Sequence[Idle] = (),
+        count: int | None = None,
     ) -> None:
         self.xml = xml
         self.input = input
@@ -273,6 +274,7 @@ class Result:
         self.wishes = wishes
         self.kept_out = kept_out
         self._changes = changes
+        self._count = count
         self._overridden = overridden
         self._owned = owned
         self.storage = tuple(storage)
@@ -290,6 +292,11 @@ class Result:
         """Every difference between input and output, in the order of the text."""
         self._changes = found = _made(self._changes)
         return found
+
+    @property
+    def count(self) -> int:
+        """How many `changes` there are: known without making them."""
+        return len(self.changes) if self._count is None else self._count
 
     @property
     def overridden(self) -> tuple[Overridden, ...]:

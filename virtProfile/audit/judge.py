@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from virtProfile.engine import flow
+from virtProfile.engine.flow import Call, run
 from virtProfile.engine.selection.judged import Judged
 from virtProfile.errors import InvalidDomainError, MissingContextError, ProfileError
 from virtProfile.frozen import record
 from virtProfile.language.profile import Kind
-from virtProfile.language.requests import profile_wish, read_list
+from virtProfile.language.requests import profile_wish, read_list, read_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,13 +93,14 @@ def rules_of(store: ProfileStore, names: Sequence[str]) -> list[Rule]:
 class Auditor:
     """Judges VMs by some rules.
 
-    :param level: only for findings that are as grave, fixes are tried
+    :param level: what is less grave is not looked for, except to see that a fix does not bring it
     """
 
     def __init__(self, store: ProfileStore, rules: Iterable[Rule], level: str = "warning") -> None:
         self._store = store
         self._rules = [rule for rule in rules if _has_checks(rule.profile)]
         self._level = level
+        self._graver = {rule.profile.name for rule in self._rules if self._is_wanted(rule.profile)}
 
     def audit(self, xml: str, name: str, context: Context) -> Audited:
         """What is found in one VM.
@@ -114,14 +115,15 @@ class Auditor:
                 where=name,
             )
         unjudged: list[str] = []
-        rules = {rule.profile.name: rule for rule in (*self._rules, *self._listed(judged, unjudged))}
-        rows = _findings(judged, rules.values(), unjudged)
-        wanted = {
-            action.fix
-            for _, action, _ in rows
-            if action.fix is not None and is_at_least(str(action.severity), self._level)
-        }
-        before = {_key(rule, message) for rule, _, message in rows}
+        listed = self._listed(judged, unjudged)
+        rules = {rule.profile.name: rule for rule in (*self._rules, *listed)}
+        looked_for = self._graver | {rule.profile.name for rule in listed if self._is_wanted(rule.profile)}
+        graver = [rule for name, rule in rules.items() if name in looked_for]
+        rows = [row for row in _findings(judged, graver, unjudged) if self._is_grave(row[1])]
+        wanted = {action.fix for _, action, _ in rows if action.fix is not None}
+        before = set()
+        if wanted:
+            before = {_key(rule, message) for rule, _, message in _findings(judged, rules.values(), [])}
         gone = {fix: self._gone(xml, fix, context, rules.values(), before) for fix in sorted(wanted)}
         findings = [
             Finding(
@@ -132,6 +134,12 @@ class Auditor:
             for rule, action, message in rows
         ]  # fmt: skip
         return Audited(name, tuple(findings), tuple(dict.fromkeys(unjudged)))
+
+    def _is_grave(self, action: Action) -> bool:
+        return is_at_least(str(action.severity), self._level)
+
+    def _is_wanted(self, profile: Profile) -> bool:
+        return any(action.kind is Kind.CHECK and self._is_grave(action) for action in profile.actions)
 
     def _listed(self, judged: Judged, unjudged: list[str]) -> list[Rule]:
         """The profiles on the VM's own list, with their params."""
@@ -153,7 +161,8 @@ class Auditor:
     ) -> set[tuple[str, str]]:
         """What a fix takes away of the findings; nothing where it fails or brings new ones."""
         try:
-            result = flow.apply(xml, [profile_wish(fix, "fix")], store=self._store, context=context)
+            wishes = read_requests([profile_wish(fix, "fix")])
+            result = run(Call(xml, wishes, self._store, context, advise=False))
             left = {
                 _key(rule, message) for rule, _, message in _findings(Judged(result.xml, context), rules, [])
             }

@@ -148,7 +148,8 @@ class Fleet:
         self._warm()
         try:
             at_hand = AT_HAND if self.most is None else 1
-            with Workers(lambda: work, self.jobs, at_hand=at_hand) as workers:
+            # all VMs of a call meet the same profiles, and files are looked at once
+            with self.store.one_look(), Workers(lambda: work, self.jobs, at_hand=at_hand) as workers:
                 self.workers = workers
                 former = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
                 vms = self._members(workers)

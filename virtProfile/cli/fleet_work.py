@@ -255,7 +255,7 @@ class FleetWork:
         row: dict[str, Any] = {
             "status": status,
             "changed": result.changed,
-            "changes": len(shown.changes) if result.changed else 0,
+            "changes": result.count if result.changed else 0,
             "applied": [f"{profile.label} {profile.version}" for profile in shown.applied],
             "kept_out": result.kept_out,
         }

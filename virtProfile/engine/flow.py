@@ -96,11 +96,12 @@ class Call:
     :ivar everything: withdraw all, and ask the store for nothing
     :ivar trust: how far the record is believed
     :ivar complete: also give a sketch what a domain needs to be defined; `maker`: see `Completion`
+    :ivar advise: try what would settle a conflict, for the error's hint
     """
 
     __slots__ = (
         "xml", "requests", "store", "context", "name", "auto", "override", "record",
-        "withdraw", "exclude", "everything", "complete", "maker", "trust",
+        "withdraw", "exclude", "everything", "complete", "maker", "trust", "advise",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +120,7 @@ class Call:
         complete: bool = False,
         maker: Maker | None = None,
         trust: Trust = Trust.RECORD,
+        advise: bool = True,
     ) -> None:
         self.xml = xml
         self.requests = requests
@@ -134,6 +136,7 @@ class Call:
         self.complete = complete
         self.maker = maker
         self.trust = trust
+        self.advise = advise
 
 
 def run(call: Call, keep_secrets: bool = True) -> Result:
@@ -345,6 +348,7 @@ class _Work:
             Paths,
             self.fixpoint.clashes(self.state),
             self.completion.run,
+            self.call.advise,
         )
         if problem is not None:
             raise problem

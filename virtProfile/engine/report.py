@@ -63,6 +63,7 @@ def report(
         changes=lambda: (
             describe(found, tree, schema, written, paths) if found and written is not None else ()
         ),
+        count=len(found) if written is not None else 0,
         overridden=overridden,
         storage=wanted(tree, actions, paths),
         unused=unused(tree, actions, paths),

@@ -24,6 +24,8 @@ MAX_TOTAL = 100_000_000
 #: The same for each element of a large document: an honest one is not refused for its size.
 STEPS_PER_ELEMENT = 5_000
 _ONE = Size(1, 1)
+#: What no variable is bound to, as sizes are rounded.
+_NOTHING = Size(2, 2)
 _COUNT = etree.XPath("count(//*)")
 
 
@@ -59,6 +61,8 @@ class Budget:
         #: what was charged by size alone: expression -> (how often, steps each, its variables)
         self._charged: dict[Charged, tuple[int, int, Mapping[str, Any]]] = {}
         self._costs: dict[Charged, int] = {}
+        #: steps by size alone of expressions without variables
+        self._by_size: dict[Charged, int] = {}
 
     def changed(self) -> None:
         """The document is another one since."""
@@ -74,7 +78,7 @@ class Budget:
             self._look(root)
         cost = self._costs.get(expression) if self._exact is not None else None
         if cost is None and self._exact is None:
-            cost = expression.rough_cost(self._rough, self._rough_foreign(variables))
+            cost = self._cost_by_size(expression, variables)
             if cost <= MAX_STEPS and self.spent + cost <= self._most:
                 many, most, _ = self._charged.get(expression, (0, 0, variables))
                 self._charged[expression] = many + 1, max(most, cost), variables
@@ -100,12 +104,21 @@ class Budget:
                 where=expression.where,
             )
 
+    def _cost_by_size(self, expression: Charged, variables: Mapping[str, Any]) -> int:
+        if variables:
+            return expression.rough_cost(self._rough, self._rough_foreign(variables))
+        known = self._by_size.get(expression)
+        if known is None:
+            known = self._by_size[expression] = expression.rough_cost(self._rough, _NOTHING)
+        return known
+
     def _look(self, root: etree._Element) -> None:
         """How large the document is now."""
         counted: Any = _COUNT(root)
         elements = max(int(counted), self._least[0])
         chars = max(len(etree.tostring(root, encoding="unicode", with_tail=False)), self._least[1])
         self._changed = False
+        self._by_size.clear()
         # in powers of two: what an expression costs is worked out once for many documents
         self._rough = Size(1 << elements.bit_length(), 1 << chars.bit_length())
         if self._exact is not None:

@@ -133,6 +133,12 @@ class Conditions:
         self._budget: Budget | None = None
         self._environments: dict[str, Environment] = {}
         self._expressions: dict[tuple[Any, ...], Expression] = {}
+        #: of a document that never changes, what conditions without variables gave; None: it may
+        self._tested: dict[tuple[Any, ...], bool] | None = None
+
+    def stays(self) -> None:
+        """The document never changes: equal conditions of several profiles are judged once."""
+        self._tested = {}
 
     def use_definition(self, definition: Callable[[], Element]) -> None:
         """What gives `$definition`, asked for at most once in a call."""
@@ -483,14 +489,16 @@ class Conditions:
             self._environment_of(chosen)
 
     def _environment_of(self, chosen: Selected) -> Environment:
-        found = self._environments.get(chosen.name)
+        same = self._tested is not None and not (chosen.params or chosen.profile.params)
+        name = "" if same else chosen.name  # what has no params is judged with the same
+        found = self._environments.get(name)
         if found is None:
             from virtProfile.language.expression import Environment
             from virtProfile.language.params import parse_params
             from virtProfile.language.xpath_budget import Budget
 
             params = parse_params(chosen.profile, chosen.params, chosen.listed)
-            found = self._environments[chosen.name] = Environment(
+            found = self._environments[name] = Environment(
                 params, self.context, self.is_sketch_for(chosen.name), self._definition
             )
             if self._budget is None:
@@ -526,7 +534,15 @@ class Conditions:
     def _test(
         self, text: str, chosen: Selected, file: str, line: int, at: At, bound: tuple[str, ...] = ()
     ) -> bool:
-        return self._compile(text, chosen, file, line, 0, bound).test(at, self._environment_of(chosen))
+        tested = self._tested if at.element is None else None
+        key = (text, chosen.profile.namespaces)
+        if tested is not None and (known := tested.get(key)) is not None:
+            return known
+        expression = self._compile(text, chosen, file, line, 0, bound)
+        held = expression.test(at, self._environment_of(chosen))
+        if tested is not None and not expression.parsed.variables:
+            tested[key] = held
+        return held
 
     def _expand(
         self, branches: tuple[Snippet, ...], chosen: Selected, file: str, at: At, bound: tuple[str, ...] = ()

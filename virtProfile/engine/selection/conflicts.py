@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.selection.render import render
@@ -77,10 +78,12 @@ def explain_conflicts(
     make_paths: Callable[[Element, Schema], Paths],
     clashes: Sequence[Conflict] = (),
     complete: Complete | None = None,
+    advise: bool = True,
 ) -> ConflictError | None:
     """All conflicts of a rendering with fixes that were tried, or None.
 
     :param clashes: profiles that by their own word do not go together
+    :param advise: try fixes? Each costs a rendering
 
     The tree is left in another rendering.
     """
@@ -88,8 +91,11 @@ def explain_conflicts(
     if not found and not clashes:
         return None
     trials: dict[tuple[str, int], set[str]] = {}
-    was_valid = not schema.validate(parse(tree.document.text).root)
     unmet = bool(actions.unmet)
+
+    @cache
+    def was_valid() -> bool:
+        return not schema.validate(parse(tree.document.text).root)
 
     def attempt(name: str, priority: int) -> set[str]:
         key = (name, priority)
@@ -102,7 +108,7 @@ def explain_conflicts(
             broken = set(conflicts(tried, make_paths(tree.root, schema)))
             if tried.errors or (tried.unmet and not unmet):
                 broken.add("")
-            elif broken < set(found) and was_valid and schema.validate(tree.root):
+            elif broken < set(found) and was_valid() and schema.validate(tree.root):
                 broken.add("")  # libvirt would not take the domain
             trials[key] = broken
         return trials[key]
@@ -117,7 +123,7 @@ def explain_conflicts(
                 sides[(winner, loss.has)] = True
         fixes: list[str] = []
         barred = _names(clashes) & {writer.origin.profile for writer, _ in sides}
-        for name, priority in () if barred else _candidates([writer for writer, _ in sides]):
+        for name, priority in () if barred or not advise else _candidates([writer for writer, _ in sides]):
             if len(fixes) >= MAX_FIXES or (len(trials) >= MAX_TRIALS and (name, priority) not in trials):
                 break
             broken = attempt(name, priority)

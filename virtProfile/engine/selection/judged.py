@@ -42,6 +42,7 @@ class Judged:
         self._tree = WorkTree(self.document)
         self._conditions = Conditions(context.domain_schema, context, self.document)
         self._conditions.use_definition(lambda: self.document.root)
+        self._conditions.stays()
 
     def findings(
         self, profile: Profile, params: Mapping[str, str] = _NO_PARAMS
@@ -56,7 +57,9 @@ class Judged:
             found = list(self._findings(Selected(profile, 0, "caller", params, None)))
         except ProfileError as problem:
             raise without(problem, self._secrets(profile, params)) from None
-        hide = SecretValues(self._secrets(profile, params) if found else ())
+        if not found:
+            return
+        hide = SecretValues(self._secrets(profile, params))
         for action, message in found:
             yield action, hide.cut(message, STARS)
 
