@@ -80,7 +80,7 @@ def keep_record(
                 written = Written(element.tag, {}, None)
                 entry = Entry("on", paths.place(element), written, None, 0, False, tuple(lost))
                 carried.setdefault(located.profile.name, []).append(entry)
-    implied = Implied(tree)
+    implied = Implied(tree, collected.brought, collected.changed)
     profiles = []
     for chosen in selected:
         profile = chosen.profile
@@ -99,12 +99,7 @@ def keep_record(
                 source,
                 params,
                 [*entries.get(profile.name, ()), *carried.get(profile.name, ())],
-                implied.by(
-                    profile.name,
-                    collected.brought.get(profile.name, ()),
-                    collected.changed.get(profile.name, ()),
-                    None if before is None else before.get(profile.name),
-                ),
+                implied.by(profile.name, None if before is None else before.get(profile.name)),
                 asks_sketch(profile) and sketched(profile.name),
                 frozenset(number for name, number in out if name == profile.name),
             )
