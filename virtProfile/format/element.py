@@ -227,6 +227,15 @@ def child(element: Element, tag: str) -> Element | None:
     return None
 
 
+def is_alone(element: Element, parent: Element) -> bool:
+    """Is it the only child of its tag?"""
+    tag = element.tag
+    for found in parent if len(parent) < _FEW else parent.iterchildren(tag):
+        if found.tag == tag and found is not element:
+            return False
+    return True
+
+
 def last_child(element: Element, tag: str) -> Element | None:
     """The last child of that tag, or None."""
     for found in reversed(element) if len(element) < _FEW else element.iterchildren(tag, reversed=True):

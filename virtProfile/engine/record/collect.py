@@ -252,12 +252,14 @@ class _Entries:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
         units = node is not None and bool(node.unit)
+        varies = node is not None and bool(node.dependents or node.variants)
         for row in rows:
             slot = row[0]
             names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
             if names:
                 by_whom.setdefault(names, []).append(row)
-                self._varied(element, node, slot, names[0])
+                if varies or slot == "@machine":
+                    self._varied(element, node, slot, names[0])
         self._values(element, by_whom)
 
     def _varied(self, element: Element, node: Node | None, slot: str, name: str) -> None:
@@ -452,6 +454,8 @@ class _Entries:
     def _number(self, element: Element) -> int:
         """Its place among its like, from 1."""
         parent = parent_of(element)
+        if len(parent) == 1:
+            return 1
         table = self._numbers.get((parent, element.tag))
         if table is None:
             there = parent.iterchildren(element.tag)

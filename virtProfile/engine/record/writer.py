@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lxml import etree
@@ -66,7 +66,7 @@ def _profile(recorded: Recorded) -> Written:
     if recorded.out:
         attributes["out"] = " ".join(map(str, sorted(recorded.out)))
     parts = [Written("param", {"name": name}, recorded.params[name]) for name in sorted(recorded.params)]
-    parts += [_written(entries) for entries in _together(recorded.entries)]
+    parts += [_written(group) for group in _together(recorded.entries)]
     return Written("profile", attributes, None, parts)
 
 
@@ -79,9 +79,21 @@ def _is_mixed(written: Written) -> bool:
     )
 
 
-def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Entries that differ in nothing but one key, or that stand behind each other, as one."""
-    groups: dict[Any, list[Entry]] = {}
+class _Group:
+    """Entries that stand as one: they differ in nothing but one key, or stand behind each other."""
+
+    __slots__ = ("template", "entries", "words")
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.entries: list[Entry] = []
+        #: of each entry: what stands in its place for the ``?`` of the template
+        self.words: list[str | None] = []
+
+
+def _together(entries: Sequence[Entry]) -> Iterable[_Group]:
+    """The entries in groups, in the order of their first ones."""
+    groups: dict[Any, _Group] = {}
     for number, entry in enumerate(entries):
         template, word = _template(entry.at)
         if entry.kind == "on":
@@ -93,8 +105,12 @@ def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
         else:
             key = (entry.kind, entry.at, entry.written.tag, entry.number - number, entry.gone, entry.hidden,
                    entry.also, entry.beside)  # fmt: skip
-        groups.setdefault(key, []).append(entry)
-    return list(groups.values())
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = _Group(template)
+        group.entries.append(entry)
+        group.words.append(word)
+    return groups.values()
 
 
 def _key(written: Written) -> Any:
@@ -110,21 +126,22 @@ def _template(at: str) -> tuple[str, str | None]:
     return at[: found.start(group)] + "?" + at[found.end(group) :], found.group(group)
 
 
-def _written(entries: Sequence[Entry]) -> Written:
+def _written(group: _Group) -> Written:
     """Entries that stand as one."""
+    entries = group.entries
     first = entries[0]
     attributes: dict[str, str] = {}
     if first.kind == "on":
         if len(entries) == 1:
             attributes["at"] = first.at
         else:
-            attributes["at"] = _template(first.at)[0]
-            attributes["of"] = " ".join([str(_template(entry.at)[1]) for entry in entries])
+            attributes["at"] = group.template
+            attributes["of"] = " ".join([str(word) for word in group.words])
     else:
         name = "to" if first.kind == "add" else "from"
         if len(entries) > 1 and any(entry.at != first.at for entry in entries):
-            attributes[name] = _template(first.at)[0]
-            attributes["of"] = " ".join([str(_template(entry.at)[1]) for entry in entries])
+            attributes[name] = group.template
+            attributes["of"] = " ".join([str(word) for word in group.words])
             entries = entries[:1]
         else:
             attributes[name] = first.at
