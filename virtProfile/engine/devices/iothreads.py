@@ -29,6 +29,8 @@ def wished(work: Workspace, element: Element | None, slot: str) -> Writer | None
 
 def supply_threads(work: Workspace) -> None:
     """The threads that the disks and controllers of profiles name."""
+    if not any("@iothread" in slots or "@id" in slots for slots in work.tree.claims.values()):
+        return  # no profile speaks of one
     wanted: list[tuple[int, Element, Writer]] = []
     for device in work.devices.iterchildren("disk", "controller"):
         driver = child(device, "driver")
