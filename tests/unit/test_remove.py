@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from staging import act, tree_of, written
 
-from virtProfile.engine.actions.remove import value_of
+from virtProfile.engine.actions.remove import Remover, value_of
 
 DISK = "<disk type='file'><target dev='vda'/></disk>"
 
@@ -140,3 +140,51 @@ def test_who_wanted_it_away_too_owns_the_absence() -> None:
 def test_value_of(text: str, slot: str, value: str) -> None:
     element = tree_of(text).root[0]
     assert value_of(element, slot) == value
+
+
+REMOVES = [
+    "<features><hyperv><relaxed/></hyperv></features>",
+    "<features><acpi/></features>",
+    "<devices><disk device='disk'/></devices>",
+    "<devices><disk><driver cache='none'/></disk></devices>",
+    "<devices><disk><target dev='vda'/></disk></devices>",
+    "<devices><sound><codec type='micro'/></sound></devices>",
+    "<devices/>",
+    "<memory>1024</memory>",
+    "<cpu check='none'/>",
+    "<os><boot dev='hd'/></os>",
+]
+ADDS = [
+    "<features><hyperv mode='custom'><relaxed state='on'/></hyperv></features>",
+    "<features><acpi/><apic/></features>",
+    "<devices><disk type='file'><driver name='qemu' cache='none'/><target dev='vda'/></disk></devices>",
+    "<devices><disk device='disk' type='file'><target dev='vdb'/></disk></devices>",
+    "<devices><sound model='ich9'><codec type='micro'/></sound></devices>",
+    "<devices><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>",
+    "<memory unit='MiB'>1</memory>",
+    "<cpu mode='custom' check='none'/>",
+    "<os><boot dev='hd'/><boot dev='network'/></os>",
+    "<title>a</title>",
+]
+
+
+@pytest.mark.parametrize("body", ["", f"<features/><devices>{DISK}</devices>"])
+@pytest.mark.parametrize("kind", ["add", "default"])
+def test_what_cannot_match_is_not_looked_for(body: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tags of what was written: with them each pair ends as it does without."""
+    looked = 0
+    for removed in REMOVES:
+        for added in ADDS:
+            texts = []
+            for always in (False, True):
+                with monkeypatch.context() as patch:
+                    if always:
+                        patch.setattr(Remover, "_may_match", lambda *_: True)
+                    tree = tree_of(body)
+                    actions = act(
+                        tree, (f"<remove>{removed}</remove>", 100), (f"<{kind}>{added}</{kind}>", 50)
+                    )
+                    texts.append((written(tree), [(loss.rest, loss.note) for loss in actions.losses]))
+            assert texts[0] == texts[1], (removed, added)
+            looked += bool(texts[0][1])
+    assert looked or kind == "default"

@@ -6,7 +6,10 @@ from __future__ import annotations
 import pytest
 from staging import act, tree_of, writer_of, written
 
+from virtProfile.engine.record.model import Written
+from virtProfile.engine.record.writer import write_element
 from virtProfile.engine.tree.splice import write
+from virtProfile.format.document import RECORD_NS
 
 
 @pytest.mark.parametrize(
@@ -205,3 +208,36 @@ def test_on_which_line_an_element_stands(path: str, line: int) -> None:
 @pytest.mark.parametrize("body", ["", "<title>a</title>", "\n\t<os ><type>hvm</type >\n</os>\n"])
 def test_no_change_no_byte(body: str) -> None:
     assert written(tree_of(body)) == body
+
+
+#: Parts of a record, and what each is beside: text, values with special characters, nothing at all.
+PARTS = [
+    Written("on", {"at": "os"}, None, [Written("type", {"machine": "q35"}, None)]),
+    Written("add", {"to": "devices[@a='b']"}, None, [Written("x", {"v": "a<b>&\"c'\n\t"}, " a < b > \r ")]),
+    Written("param", {"name": "p"}, "  "),
+    Written("del", {}, "text", [Written("deep", {}, None, [Written("deeper", {}, "&")])]),
+]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\n  <metadata>\n    <a/>\n  </metadata>\n",
+        "<metadata><a/></metadata>",
+        "\r\n\t<metadata/>\r\n",
+        '\n  <metadata b="c" d="e"/>\n',
+        f"\n  <metadata xmlns:z='{RECORD_NS}'>\n    <z:a/>\n  </metadata>\n",
+    ],
+)
+def test_parts_are_written_as_elements_are(body: str) -> None:
+    texts = []
+    for plain in (True, False):
+        tree = tree_of(body)
+        metadata = tree.root[0]
+        new = metadata.makeelement(f"{{{RECORD_NS}}}record", nsmap={"vr": RECORD_NS})
+        for part in () if plain else PARTS:
+            write_element(new, part)
+        tree.insert(metadata, metadata[-1] if len(metadata) else None, new, writer_of("a"))
+        texts.append(write(tree, {new: PARTS} if plain else {}).text)
+    assert texts[0] == texts[1]
+    assert "deeper" in texts[0]

@@ -44,6 +44,7 @@ from virtProfile.result import Result, Warning
 
 if TYPE_CHECKING:
     from virtProfile.engine.actions.perform import Actions
+    from virtProfile.engine.record.model import Written
     from virtProfile.engine.record.withdraw import TakenBack
     from virtProfile.engine.selection.conditions import Verdict
     from virtProfile.format.document import Document
@@ -232,6 +233,8 @@ class _Work:
         self.warnings: list[Warning] = []
         self.unwritten: int | None = None
         self.after: Record | None = None
+        #: what is written into a new record
+        self.parts: dict[Element, list[Written]] = {}
 
     @contextmanager
     def without_secrets(self) -> Iterator[None]:
@@ -439,7 +442,7 @@ class _Work:
             stay = unlist(tree, schema, self.entries, names, call.exclude, before or Record())
             self.warnings += [_stays(name) for name in stay]
         if self.after is not None or before is not None:
-            write_record(tree, schema, before, self.after, bool(self.found))
+            self.parts = write_record(tree, schema, before, self.after, bool(self.found))
 
     def report(self) -> Result:
         """The output, the changes and their origins, the warnings."""
@@ -454,7 +457,7 @@ class _Work:
             self.found,
             self.warnings,
             paths,
-            write(tree) if self._is_changed() else None,
+            write(tree, self.parts) if self._is_changed() else None,
             self.fixpoint.conditions.sketch,
             Effects(
                 self.selection.selected, self.actions, self.verdicts, paths, self.fixpoint.conditions.why

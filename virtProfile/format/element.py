@@ -72,11 +72,10 @@ def _given(element: Element, what: str) -> bool:
 
 def container(thing: Element, tags: Sequence[str]) -> Element | None:
     for tag in tags:
-        for below in thing.iterchildren(tag):
-            thing = below
-            break
-        else:
+        below = child(thing, tag)
+        if below is None:
             return None
+        thing = below
     return thing
 
 
@@ -171,16 +170,16 @@ def same_value(node: Node | None, slot: str, first: str, other: str) -> bool:
 
 def place(parent: Element, node: Node | None, tag: str) -> Element | None:
     """The sibling behind which a new `tag` goes: the last of its name, else libvirt's order."""
-    last = None
-    for element in parent.iterchildren(tag, reversed=True):
-        return element
+    last = last_child(parent, tag)
+    if last is not None:
+        return last
     order = {} if node is None else _positions(node)
     position = order.get(tag)
     if position is None:
         for element in parent.iterchildren("*", reversed=True):
             return element
         return None
-    for element in parent.iterchildren("*", reversed=True):
+    for element in reversed(parent):
         if order.get(element.tag, -1) < position and element.tag in order:
             return element
         last = element
@@ -216,10 +215,32 @@ def in_words(tag: str, attributes: Mapping[str, str], text: str | None) -> str:
     return " ".join(f"{name}='{value}'" for name, value in attributes.items()) or text or tag
 
 
+#: So many children are looked through sooner here than by libxml2, whose matcher has to be made first.
+_FEW = 16
+
+
 def child(element: Element, tag: str) -> Element | None:
     """The first child of that tag, or None."""
-    for found in element.iterchildren(tag):
-        return found
+    for found in element if len(element) < _FEW else element.iterchildren(tag):
+        if found.tag == tag:
+            return found
+    return None
+
+
+def is_alone(element: Element, parent: Element) -> bool:
+    """Is it the only child of its tag?"""
+    tag = element.tag
+    for found in parent if len(parent) < _FEW else parent.iterchildren(tag):
+        if found.tag == tag and found is not element:
+            return False
+    return True
+
+
+def last_child(element: Element, tag: str) -> Element | None:
+    """The last child of that tag, or None."""
+    for found in reversed(element) if len(element) < _FEW else element.iterchildren(tag, reversed=True):
+        if found.tag == tag:
+            return found
     return None
 
 

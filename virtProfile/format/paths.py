@@ -8,7 +8,7 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
-from virtProfile.format.element import Element, child, parent_of
+from virtProfile.format.element import Element, child, is_alone, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Paths:
 
     def _predicate(self, element: Element, parent: Element, node: Node | None, quotes: bool = True) -> str:
         tag = element.tag
-        if node is not None and not node.many and len(list(parent.iterchildren(tag))) == 1:
+        if node is not None and not node.many and is_alone(element, parent):
             return ""
         twins = self._twins.get((parent, tag))
         if twins is None:

@@ -285,7 +285,7 @@ class ProfileStore:
     def _trust(self, path: str, status: os.stat_result) -> None:
         if not self._check:
             return
-        if status.st_uid != os.geteuid() and status.st_uid != 0:
+        if status.st_uid != 0 and status.st_uid != os.geteuid():
             fact = f"'{path}' belongs to another user"
         elif status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid != 0):
             fact = f"'{path}' may be written by others"

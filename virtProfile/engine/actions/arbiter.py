@@ -146,11 +146,10 @@ class Arbiter:
         """The element at the end of a way, or the last one on it and how many are missing."""
         element = thing
         for depth, tag in enumerate(tags):
-            for below in element.iterchildren(tag):
-                element = below
-                break
-            else:
+            below = child(element, tag)
+            if below is None:
                 return element, len(tags) - depth
+            element = below
         return element, 0
 
     def write(self, element: Element, leaf: Leaf, writer: Writer) -> None:

@@ -58,7 +58,7 @@ Select: TypeAlias = Callable[[Element], Sequence[Any]]
 class Absence:
     """What a `remove` wants not to be there, for all writers that come after it."""
 
-    __slots__ = ("writer", "want", "select", "thing", "kept", "lost")
+    __slots__ = ("writer", "want", "select", "thing", "kept", "lost", "tags")
 
     def __init__(
         self, writer: Writer, want: Want | None, select: Select | None, thing: Element | None = None
@@ -71,10 +71,30 @@ class Absence:
         #: what stays although it matches: its owners won, or libvirt wrote it since the last run
         self.kept: set[tuple[Element, str]] = set()
         self.lost = False
+        #: of the elements that can make it match; None where that may be any
+        self.tags = _tags(want) if want is not None and thing is None else None
 
     def names_what_libvirt_writes(self) -> bool:
         """May libvirt write by itself what is to be absent?"""
         return is_written_by_libvirt(_names(self.want)) if self.select is None else True
+
+
+def _tags(want: Want) -> frozenset[str] | None:
+    """The tags of all elements by which a wish may come to match; None where that may be any."""
+    tags = {want.tag}
+    for leaf in want.leaves:
+        tags.update(leaf.tags)
+        provided = leaf.node.provided.get(leaf.slot, TEXT)
+        if provided != TEXT:
+            tags.add(provided)  # the value is implied where such a child is
+    for group in want.groups:
+        tags.update(group.tags)
+        for inner in group.wants:
+            below = None if group.node.key_class == "O" else _tags(inner)
+            if below is None:
+                return None  # what else is in it counts too
+            tags |= below
+    return frozenset(tags)
 
 
 def _names(want: Want | None) -> Iterator[str]:
@@ -408,6 +428,8 @@ class Remover:
         """:param absences: None for all, but for selections that are minded later"""
         if self.tree.mark() <= mark or absences == []:
             return
+        if absences is None and not self._may_match(mark):
+            return
         slots = set(self.tree.written_since(mark))
         if not slots:
             return
@@ -423,6 +445,11 @@ class Remover:
                 self._give_way(hit, slots, made, mark, absence, writer)
             if found:
                 slots = set(self.tree.written_since(mark))
+
+    def _may_match(self, mark: int) -> bool:
+        """Was anything written since that an absence speaks of?"""
+        written = {element.tag for element, _ in self.tree.written_since(mark)}
+        return any(absence.tags is None or not absence.tags.isdisjoint(written) for absence in self.absences)
 
     def _give_way(
         self,

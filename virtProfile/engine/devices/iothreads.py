@@ -32,6 +32,8 @@ def wished(work: Workspace, element: Element | None, slot: str) -> Writer | None
 
 def supply_threads(work: Workspace) -> None:
     """The threads that the disks and controllers of profiles name."""
+    if not any("@iothread" in slots or "@id" in slots for slots in work.tree.claims.values()):
+        return  # no profile speaks of one
     wanted = [
         (at, device, writer)
         for at, device, element, slot in _used(work)

@@ -8,6 +8,7 @@ wrote and is still wanted stands in the new record too. Secrets do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.record.assigned import stood_beside
@@ -80,7 +81,12 @@ def keep_record(
                 written = Written(element.tag, {}, None)
                 entry = Entry("on", paths.place(element), written, None, 0, False, tuple(lost))
                 carried.setdefault(located.profile.name, []).append(entry)
-    implied = Implied(tree)
+    removed: dict[str, set[str]] = {}
+    for name, rows in chain(entries.items(), carried.items()):
+        gone = {entry.written.tag for entry in rows if entry.kind == "del" and entry.at == "devices"}
+        if gone:
+            removed.setdefault(name, set()).update(gone)
+    implied = Implied(tree, collected.brought, collected.changed, removed)
     profiles = []
     for chosen in selected:
         profile = chosen.profile
@@ -90,8 +96,6 @@ def keep_record(
             if not any(param.secret and param.name == name for param in profile.params)
         }
         source = chosen.source if chosen.name not in listed else "list"
-        own = [*entries.get(profile.name, ()), *carried.get(profile.name, ())]
-        removed = {entry.written.tag for entry in own if entry.kind == "del" and entry.at == "devices"}
         profiles.append(
             Recorded(
                 profile.name,
@@ -100,14 +104,8 @@ def keep_record(
                 chosen.priority,
                 source,
                 params,
-                own,
-                implied.by(
-                    profile.name,
-                    collected.brought.get(profile.name, ()),
-                    collected.changed.get(profile.name, ()),
-                    removed,
-                    None if before is None else before.get(profile.name),
-                ),
+                [*entries.get(profile.name, ()), *carried.get(profile.name, ())],
+                implied.by(profile.name, None if before is None else before.get(profile.name)),
                 asks_sketch(profile) and sketched(profile.name),
                 frozenset(number for name, number in out if name == profile.name),
             )
@@ -260,12 +258,14 @@ class _Entries:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
         units = node is not None and bool(node.unit)
+        varies = node is not None and bool(node.dependents or node.variants)
         for row in rows:
             slot = row[0]
             names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
             if names:
                 by_whom.setdefault(names, []).append(row)
-                self._varied(element, node, slot, names[0])
+                if varies or slot == "@machine":
+                    self._varied(element, node, slot, names[0])
         self._values(element, by_whom)
 
     def _varied(self, element: Element, node: Node | None, slot: str, name: str) -> None:
@@ -460,6 +460,8 @@ class _Entries:
     def _number(self, element: Element) -> int:
         """Its place among its like, from 1."""
         parent = parent_of(element)
+        if len(parent) == 1:
+            return 1
         table = self._numbers.get((parent, element.tag))
         if table is None:
             there = parent.iterchildren(element.tag)

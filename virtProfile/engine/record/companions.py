@@ -8,8 +8,9 @@ goes with what brought it, if nobody shaped it and nothing else needs it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import Writer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _DATA = data_beside(__file__)
 #: Of a condition on all devices, what must not be there.
 _WITHOUT = re.compile(r"self::\*\[not\((\w+)")
+_WORD = re.compile("[A-Za-z]+")
 
 
 class Companion:
@@ -32,13 +34,15 @@ class Companion:
     :ivar without: tags of the devices without which libvirt adds it
     """
 
-    __slots__ = ("name", "itself", "slots", "needs", "becomes", "without")
+    __slots__ = ("name", "itself", "slots", "needs", "words", "becomes", "without")
 
     def __init__(self, name: str, itself: str, slots: str, needs: str, becomes: str) -> None:
         self.name = name
         self.itself = itself
         self.slots = frozenset(slots.split("+"))
         self.needs = needs
+        #: the tags of what needs it are among them
+        self.words = frozenset(_WORD.findall(needs))
         slot, _, value = becomes.partition("=")
         self.becomes = (slot, value) if value else None
         self.without = frozenset(_WITHOUT.findall(needs))
@@ -67,8 +71,21 @@ class Implied:
     What the facts select is asked of the tree once, for all profiles.
     """
 
-    def __init__(self, tree: WorkTree) -> None:
+    def __init__(
+        self,
+        tree: WorkTree,
+        brought: Mapping[str, Iterable[Element]],
+        changed: Mapping[str, Iterable[Element]],
+        removed: Mapping[str, Collection[str]],
+    ) -> None:
+        """:param brought: by profile the elements that it added
+        :param changed: likewise those of the definition that it gave another variant, and parts of such
+        :param removed: likewise the tags of the devices that it took away
+        """
         self._tree = tree
+        self._brought = brought
+        self._changed = changed
+        self._removed = removed
         self._devices = child(tree.root, "devices")
         self._around = {self._devices, tree.root}
         self._known: dict[str, tuple[set[Element], set[Element], bool]] | None = None
@@ -79,8 +96,11 @@ class Implied:
         if self._known is None:
             self._known = {}
             devices = self._devices
+            tags = self._tags()
             for name, companion in _companions().items() if devices is not None else ():
                 assert devices is not None
+                if companion.words.isdisjoint(tags):
+                    continue  # no profile brought or changed what needs it
                 needed = elements_at(devices, companion.needs)
                 if needed:
                     around = {above for element in needed for above in (element, *element.iterancestors())}
@@ -88,24 +108,30 @@ class Implied:
                     self._known[name] = (set(needed), around, there)
         return self._known
 
-    def by(
-        self,
-        profile: str,
-        brought: Iterable[Element],
-        changed: Iterable[Element],
-        removed: Collection[str],
-        before: Recorded | None,
-    ) -> tuple[str, ...]:
+    def _tags(self) -> set[str]:
+        """The tags of all that profiles brought, changed and removed, and of what that is in."""
+        tags: set[str] = set(chain.from_iterable(self._removed.values()))
+        for element in chain.from_iterable(self._brought.values()):
+            if len(element):
+                tags.update([part.tag for part in element.iter("*")])
+            else:
+                tags.add(element.tag)
+        for changed in chain.from_iterable(self._changed.values()):
+            at: Element | None = changed
+            while at is not None and at not in self._around:
+                tags.add(at.tag)
+                at = at.getparent()
+        return tags
+
+    def by(self, profile: str, before: Recorded | None) -> tuple[str, ...]:
         """The names of the facts that hold for what a profile did.
 
-        :param brought: the elements that it added
-        :param changed: the elements of the definition that it gave another variant, and parts of such
-        :param removed: the tags of the devices that it took away
         :param before: the profile in the record of the input
         """
+        changed, removed = self._changed.get(profile, ()), self._removed.get(profile, ())
         known = frozenset() if before is None else frozenset(before.implies)
         found = []
-        added = {element for element in brought if element.getparent() is not None}
+        added = {element for element in self._brought.get(profile, ()) if element.getparent() is not None}
         varied: set[Element] = set()
         for element in changed:
             varied |= {element, *element.iterancestors()} - self._around

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from lxml import etree
+
 from virtProfile.engine.record.model import Record, same_record
 from virtProfile.engine.record.writer import build
 from virtProfile.engine.tree.ownership import BOOKKEEPER
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.document import VIRTUNED_NS
-from virtProfile.format.element import PRESENCE, TEXT, Element, child, place, text_of
+from virtProfile.format.element import TEXT, Element, child, place, text_of
 from virtProfile.language.instances import parts
 
 if TYPE_CHECKING:
+    from virtProfile.engine.record.model import Written
     from virtProfile.format.schema import Schema
     from virtProfile.language.requests import Entry, Request, Selection
 
@@ -51,10 +54,13 @@ def hide_bookkeeping(tree: WorkTree, before: Record) -> list[Element]:
 def write_list(tree: WorkTree, schema: Schema, selection: Selection) -> None:
     """Bring the list up to what the caller named."""
     entries = {listed.request.name: listed.element for listed in selection.entries}
+    container: Element | None = None
     for request in sorted(selection.named, key=lambda wanted: wanted.name):  # whatever order they came in
         entry = entries.get(request.name)
         if entry is None:
-            entry = _new(tree, _list(tree, schema), "profile")
+            if container is None:
+                container = _list(tree, schema)
+            entry = _new(tree, container, "profile")
             _name(tree, entry, request.name)
         if request.include and entry.get("exclude") is not None:
             tree.unset(entry, "@exclude", BOOKKEEPER)
@@ -91,10 +97,11 @@ def unlist(tree: WorkTree, schema: Schema, entries: Sequence[Entry], names: Iter
 
 def write_record(
     tree: WorkTree, schema: Schema, before: Record | None, after: Record | None, changed: bool
-) -> None:
+) -> dict[Element, list[Written]]:
     """Put the record in the place of the one before; None, or one of no profile, is none.
 
     :param changed: where nothing changed, the same record in libvirt's spelling is left
+    :returns: what is written into a new record
     """
     made = set(before.made) if before is not None else set()
     made |= {name for name, tag in _CONTAINERS.items() if any(element.tag == tag for element in tree.created)}
@@ -103,28 +110,27 @@ def write_record(
         if before is not None:
             tree.revive(before.element, BOOKKEEPER)
             if same_record(before, after, changed):
-                return
+                return {}
         metadata = _metadata(tree, schema)
         if any(element is metadata for element in tree.created):
             after.made = frozenset(made | {"metadata"})
-        new = build(after, metadata)
+        new, parts = build(after, metadata)
         if before is not None:
             tree.insert(metadata, before.element, new, BOOKKEEPER)
             tree.remove(before.element, [BOOKKEEPER])
         else:
             tree.insert(metadata, _last(metadata), new, BOOKKEEPER)
-        for element in new.iter("*"):
-            tree.own_all(element, [PRESENCE], BOOKKEEPER)
-        return
+        return {new: parts}
     holder = child(tree.root, "metadata")
     if holder is None:
-        return
+        return {}
     if "list" in made:
         found = child(holder, _tag("virtuned"))
         if found is not None and not len(found) and not found.attrib:
             tree.remove(found, [BOOKKEEPER])
     if "metadata" in made and not len(holder):
         tree.remove(holder, [BOOKKEEPER])
+    return {}
 
 
 _CONTAINERS = {"metadata": "metadata", "list": f"{{{VIRTUNED_NS}}}virtuned"}
@@ -166,7 +172,7 @@ def _metadata(tree: WorkTree, schema: Schema) -> Element:
 def _list(tree: WorkTree, schema: Schema) -> Element:
     metadata = _metadata(tree, schema)
     found = child(metadata, _tag("virtuned"))
-    return found if found is not None else _new(tree, metadata, "virtuned")
+    return found if found is not None else _insert(tree, metadata, "virtuned")
 
 
 def _last(parent: Element) -> Element | None:
@@ -176,6 +182,11 @@ def _last(parent: Element) -> Element | None:
 
 
 def _new(tree: WorkTree, parent: Element, name: str) -> Element:
+    """A new element at the end of another; of a new one with all that is in it, that is inserted alone."""
+    return _insert(tree, parent, name) if tree.in_source(parent) else etree.SubElement(parent, _tag(name))
+
+
+def _insert(tree: WorkTree, parent: Element, name: str) -> Element:
     new = parent.makeelement(_tag(name), nsmap=_NSMAP)
     tree.insert(parent, _last(parent), new, BOOKKEEPER)
     return new

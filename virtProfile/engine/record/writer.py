@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lxml import etree
@@ -16,6 +16,7 @@ from virtProfile.engine.record.model import (
     ROOT,
     Entry,
     Record,
+    Recorded,
     Written,
     tag_of,
 )
@@ -28,40 +29,71 @@ _OURS = f"{{{RECORD_NS}}}"
 _VALUE = re.compile(r"=([^' \]]+)\]|\[([1-9][0-9]*)\]")
 
 
-def build(record: Record, parent: Element) -> Element:
-    """The record as an element that can be put into `parent`."""
-    root = parent.makeelement(ROOT, nsmap={PREFIX: RECORD_NS})
+def build(record: Record, parent: Element) -> tuple[Element, list[Written]]:
+    """The record as an element that can be put into `parent`, and what is written into it.
+
+    Nobody looks at the parts of a record in the tree, so that no elements are made of them but where
+    names of other namespaces need their prefixes.
+    """
+    root = parent.makeelement(ROOT, nsmap=_NSMAP)
     if record.made:
         root.set("made", " ".join(sorted(record.made)))
     if record.ours:
         root.set("ours", " ".join(sorted(record.ours)))
-    for recorded in sorted(record.profiles, key=lambda profile: profile.name):
-        profile = _new(root, "profile", name=recorded.name, version=recorded.version)
-        profile.set("digest", recorded.digest[:DIGEST_DIGITS])
-        if recorded.priority:
-            profile.set("priority", str(recorded.priority))
-        if recorded.source != "list":
-            profile.set("source", recorded.source)
-        if recorded.implies:
-            profile.set("implies", " ".join(recorded.implies))
-        if recorded.sketch:
-            profile.set("sketch", "yes")
-        if recorded.out:
-            profile.set("out", " ".join(map(str, sorted(recorded.out))))
-        for name in sorted(recorded.params):
-            _new(profile, "param", name=name).text = recorded.params[name]
-        for entries in _together(recorded.entries):
-            _write(profile, entries)
-    return root
+    parts = [_profile(recorded) for recorded in sorted(record.profiles, key=lambda profile: profile.name)]
+    if not any([_is_mixed(part) for part in parts]):
+        return root, parts
+    for part in parts:
+        write_element(root, part)
+    return root, []
 
 
-def _new(parent: Element, kind: str, **attributes: str) -> Element:
-    return etree.SubElement(parent, tag_of(kind), attributes, _NSMAP)
+def _profile(recorded: Recorded) -> Written:
+    """One profile of the record."""
+    attributes = {
+        "name": recorded.name,
+        "version": recorded.version,
+        "digest": recorded.digest[:DIGEST_DIGITS],
+    }
+    if recorded.priority:
+        attributes["priority"] = str(recorded.priority)
+    if recorded.source != "list":
+        attributes["source"] = recorded.source
+    if recorded.implies:
+        attributes["implies"] = " ".join(recorded.implies)
+    if recorded.sketch:
+        attributes["sketch"] = "yes"
+    if recorded.out:
+        attributes["out"] = " ".join(map(str, sorted(recorded.out)))
+    parts = [Written("param", {"name": name}, recorded.params[name]) for name in sorted(recorded.params)]
+    parts += [_written(group) for group in _together(recorded.entries)]
+    return Written("profile", attributes, None, parts)
 
 
-def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Entries that differ in nothing but one key, or that stand behind each other, as one."""
-    groups: dict[Any, list[Entry]] = {}
+def _is_mixed(written: Written) -> bool:
+    """Is there a name of another namespace in it?"""
+    return (
+        written.tag[0] == "{"
+        or any([name[0] == "{" for name in written.attrs])
+        or any([_is_mixed(part) for part in written.children])
+    )
+
+
+class _Group:
+    """Entries that stand as one: they differ in nothing but one key, or stand behind each other."""
+
+    __slots__ = ("template", "entries", "words")
+
+    def __init__(self, template: str) -> None:
+        self.template = template
+        self.entries: list[Entry] = []
+        #: of each entry: what stands in its place for the ``?`` of the template
+        self.words: list[str | None] = []
+
+
+def _together(entries: Sequence[Entry]) -> Iterable[_Group]:
+    """The entries in groups, in the order of their first ones."""
+    groups: dict[Any, _Group] = {}
     for number, entry in enumerate(entries):
         template, word = _template(entry.at)
         if entry.kind == "on":
@@ -73,8 +105,12 @@ def _together(entries: Sequence[Entry]) -> list[list[Entry]]:
         else:
             key = (entry.kind, entry.at, entry.written.tag, entry.number - number, entry.gone, entry.hidden,
                    entry.also, entry.beside)  # fmt: skip
-        groups.setdefault(key, []).append(entry)
-    return list(groups.values())
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = _Group(template)
+        group.entries.append(entry)
+        group.words.append(word)
+    return groups.values()
 
 
 def _key(written: Written) -> Any:
@@ -90,44 +126,44 @@ def _template(at: str) -> tuple[str, str | None]:
     return at[: found.start(group)] + "?" + at[found.end(group) :], found.group(group)
 
 
-def _write(profile: Element, entries: Sequence[Entry]) -> None:
+def _written(group: _Group) -> Written:
+    """Entries that stand as one."""
+    entries = group.entries
     first = entries[0]
+    attributes: dict[str, str] = {}
     if first.kind == "on":
         if len(entries) == 1:
-            new = _new(profile, "on", at=first.at)
+            attributes["at"] = first.at
         else:
-            template, _ = _template(first.at)
-            words = [str(_template(entry.at)[1]) for entry in entries]
-            new = _new(profile, "on", at=template, of=" ".join(words))
+            attributes["at"] = group.template
+            attributes["of"] = " ".join([str(word) for word in group.words])
     else:
-        new = _new(profile, first.kind)
         name = "to" if first.kind == "add" else "from"
         if len(entries) > 1 and any(entry.at != first.at for entry in entries):
-            new.set(name, _template(first.at)[0])
-            new.set("of", " ".join(str(_template(entry.at)[1]) for entry in entries))
+            attributes[name] = group.template
+            attributes["of"] = " ".join([str(word) for word in group.words])
             entries = entries[:1]
         else:
-            new.set(name, first.at)
+            attributes[name] = first.at
         if first.number != 1:
-            new.set("n", str(first.number))
+            attributes["n"] = str(first.number)
     if first.gone:
-        new.set("gone", "yes")
+        attributes["gone"] = "yes"
     if first.beside:
-        new.set("beside", "yes")
+        attributes["beside"] = "yes"
     if first.hidden:
-        new.set(HIDDEN, " ".join(first.hidden))
+        attributes[HIDDEN] = " ".join(first.hidden)
     if first.also:
-        new.set("also", " ".join(first.also))
+        attributes["also"] = " ".join(first.also)
     if first.kind == "on":
-        _write_written(new, first.written)
-        if first.was is not None:
-            _write_written(new, first.was)
+        parts = [first.written] if first.was is None else [first.written, first.was]
     else:
-        for entry in entries:
-            _write_written(new, entry.written)
+        parts = [entry.written for entry in entries]
+    return Written(first.kind, attributes, None, parts)
 
 
-def _write_written(parent: Element, written: Written) -> None:
+def write_element(parent: Element, written: Written) -> None:
+    """Make an element of it, the last of its parent."""
     tag, nsmap = written.tag, _NSMAP
     if tag[0] != "{":
         tag = tag_of(tag)
@@ -137,4 +173,4 @@ def _write_written(parent: Element, written: Written) -> None:
     if written.text is not None:
         new.text = written.text
     for part in written.children:
-        _write_written(new, part)
+        write_element(new, part)

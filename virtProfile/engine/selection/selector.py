@@ -122,7 +122,7 @@ class Selector:
 
     def _lookup(self) -> list[tuple[Profile, Request, str]]:
         """Find the profiles of all wishes, and of what they require, or report all that miss."""
-        found: list[tuple[Profile, Request, str]] = []
+        found: dict[str, tuple[Profile, Request, str]] = {}
         errors: list[ProfileError] = []
         callers: dict[str, Request] = {}
         for request, source in self.wishes:
@@ -147,11 +147,10 @@ class Selector:
                             hint="request it once, with all its settings",
                         )
                     )
-            if all(profile.name != known.name for known, _, _ in found):
-                found.append((profile, request, source))
+            found.setdefault(profile.name, (profile, request, source))
         if errors:
             raise together(errors)
-        return found
+        return list(found.values())
 
     def _get(self, name: str, version: str | None) -> Profile:
         profile, warnings = resolve(self.store, name, version)

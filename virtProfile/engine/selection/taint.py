@@ -61,11 +61,20 @@ class Taint:
     def __init__(self, document: str) -> None:
         """:param document: the text of the domain; where it has no secret none is looked for again"""
         self.values: dict[str, None] = {}
-        self._may_have = any(word in document for word in WORDS)
+        self._document = document
+        #: None until it is asked
+        self._found: bool | None = None
         #: of documents that stay as they are for now; None: none does
         self._known: dict[Element, tuple[list[_Place], frozenset[str]]] | None = None
         #: what is to be judged before one of them changes, by the secrets that it may come from
         self._doubts: dict[tuple[Element, bool], list[Doubt]] = {}
+
+    @property
+    def _may_have(self) -> bool:
+        """May there be a secret in the domain?"""
+        if self._found is None:
+            self._found = any(word in self._document for word in WORDS)
+        return self._found
 
     @contextmanager
     def steady(self) -> Iterator[None]:
@@ -105,7 +114,8 @@ class Taint:
 
         :raises ProfileError: as `Expression.text`, without what comes from a secret
         """
-        self._may_have = self._may_have or bool(secret_params)  # which profiles may write there
+        if secret_params:
+            self._found = True  # profiles may write them there
         tainted = any(f"${name}" in expression.uses for name in secret_params)
         try:
             value = expression.text(at, environment)

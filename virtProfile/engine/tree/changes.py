@@ -147,7 +147,7 @@ def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str 
 
 
 def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
-    for element in top.iter("*"):
+    for element in top.iter("*") if len(top) else (top,):
         bare = True
         for name, value in attributes(element).items():
             bare = False

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
 from virtProfile.format.element import Element, attributes, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping, Sequence
 
     from virtProfile.format.document import Document, Span
 
@@ -79,18 +79,35 @@ class Written:
         return bisect_right(self._lines, start + (self._outputs[number - 1][1] if number else 0))
 
 
-def write(tree: WorkTree) -> Written:
-    """The text of the edited tree."""
+class Plain(Protocol):
+    """What is only written, and is no element of the tree: all in the namespace of what it stands in."""
+
+    @property
+    def tag(self) -> str: ...
+    @property
+    def attrs(self) -> dict[str, str]: ...
+    @property
+    def text(self) -> str | None: ...
+    @property
+    def children(self) -> Sequence[Plain]: ...
+
+
+def write(tree: WorkTree, parts: Mapping[Element, Sequence[Plain]] | None = None) -> Written:
+    """The text of the edited tree.
+
+    :param parts: what is written into new elements besides
+    """
     document = tree.document
     if not tree.mark():
         return Written(document.text, tree, [], {})
-    writer = _Writer(tree)
+    writer = _Writer(tree, parts or {})
     return writer.run()
 
 
 class _Writer:
-    def __init__(self, tree: WorkTree) -> None:
+    def __init__(self, tree: WorkTree, parts: Mapping[Element, Sequence[Plain]]) -> None:
         self.tree = tree
+        self.parts = parts
         self.document: Document = tree.document
         self.text = self.document.text
         self.quote = "'" if self.text.count("='") >= self.text.count('="') else '"'
@@ -320,6 +337,10 @@ class _Writer:
         text = text_of(element)
         below = element.iterchildren("*") if len(element) else None
         first = None if below is None else next(below, None)
+        if first is None and self.parts.get(element):
+            head += self._around_plain(name, self.parts[element], lead)
+            parts.append(head)
+            return at + len(head)
         if first is None and text is None:
             head += "/>"
             parts.append(head)
@@ -338,6 +359,29 @@ class _Writer:
         head += tail
         parts.append(head)
         return at + len(head)
+
+    def _around_plain(self, name: str, parts: Sequence[Plain], lead: str | None) -> str:
+        """The rest of an element behind its start tag's attributes: what is written into it, its end."""
+        prefix, colon, _ = name.rpartition(":")
+        inner = None if lead is None else lead + self.unit
+        written = "".join([self._plain(part, prefix + colon, inner) for part in parts])
+        return f">{written}{lead or ''}</{name}>"
+
+    def _plain(self, part: Plain, prefix: str, lead: str | None) -> str:
+        name = prefix + part.tag
+        head = f"{lead or ''}<{name}{self._written_attributes(part.attrs)}"
+        text = (part.text or "").strip()
+        if not part.children:
+            return f"{head}>{_escape(text, '')}</{name}>" if text else f"{head}/>"
+        inner = None if lead is None else lead + self.unit
+        written = "".join([self._plain(below, prefix, inner) for below in part.children])
+        return f"{head}>{_escape(text, '')}{written}{lead or ''}</{name}>"
+
+    def _written_attributes(self, attributes: Mapping[str, str]) -> str:
+        """Attributes without a namespace as they are written in a start tag."""
+        quote = self.quote
+        pairs = attributes.items()
+        return "".join([f" {name}={quote}{_escape(value, quote)}{quote}" for name, value in pairs])
 
     def _declaration(self, prefix: str, uri: str) -> str:
         return f" xmlns:{prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
