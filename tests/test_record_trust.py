@@ -94,8 +94,8 @@ GONE = {
 PLAUSIBLE = {
     "tpm passthrough": {"tpm-2.0", "like-virt-manager"},
     "rng mem": {"like-kubevirt", "like-virt-manager", "like-ovirt", "like-nova"},
-    "loader": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
-    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
+    "loader": {"like-virt-manager", "no-secureboot", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
+    "nvram template": {"like-virt-manager", "no-secureboot", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
     "vnc": {"vnc-desktop"},
     "vnc2": {"vnc-desktop"},
     "channel path": {"headless-server"},

@@ -191,8 +191,8 @@ class _Steps:
 
     def _copy(self, theirs: Element, ours: Element, device: Element, cause: Writer) -> None:
         former = attributes(ours) if self._may_stay(ours) else {}  # what an earlier run gave it stays
-        for name, value in {**attributes(theirs), **former}.items():
-            self.work.put(ours, "@" + name, value, device, cause)
+        for name, value in attributes(theirs).items():  # others are what libvirt added
+            self.work.put(ours, "@" + name, former.get(name, value), device, cause)
         text = text_of(theirs)
         if text is not None:
             self.work.put(ours, TEXT, text, device, cause)

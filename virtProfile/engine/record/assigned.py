@@ -543,9 +543,9 @@ def _say(tree: WorkTree, memory: Element, size: int) -> None:
 
 def _leave_taken_places(tree: WorkTree) -> None:
     """A PCI address that comes back goes again where libvirt put something else there meanwhile."""
-    for address, writers in tree.places_back:
+    for address, _ in tree.places_back:
         if tree.stands(address) and sum(_pci(other) == _pci(address) for other in _addresses(tree)) > 1:
-            tree.remove(address, writers)
+            tree.remove(address, [THE_DEFINITION])  # no profile wants it away
 
 
 # --- at the end of a rendering -----------------------------------------------------------------

@@ -306,13 +306,14 @@ class _Reach:
     def _follow_counts(self) -> None:
         """Fewer vCPUs or I/O threads take along what speaks of the others, see `counts`."""
         threads = any(path.partition("/")[0] in ("iothreads", "iothreadids") for path in self._named)
-        changed = {"vcpu": "vcpu" in self._named, "iothreads": threads}
+        vcpus = ("vcpu", TEXT) in self._values or "vcpu" in self._taken
+        changed = {"vcpu": vcpus, "iothreads": threads}
         for what, path, slot, _ in rows(f"{DATA}/counted.tsv"):
             if changed[what]:
                 self._taken.add(path)
                 self._values.add((path, slot))
                 self._named.add(path)
-        if ("vcpu", TEXT) in self._values:
+        if vcpus:
             self._values.add(("vcpu", "@current"))
         if threads:  # their number and their list say the same
             self._values.add(("iothreads", TEXT))
