@@ -469,6 +469,7 @@ class Remover:
                 if what == PRESENCE:
                     tree.discard(holder)
             tree.undo_slots(mark, values)
+        self.arbiter.undone.setdefault(writer, absence.writer)
         if not writer.is_default or writer.hard:
             self.arbiter.lose(parent, rest, wanted, None, writer, [absence.writer])
 
