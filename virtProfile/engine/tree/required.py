@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from virtProfile.errors import InvalidDomainError
-from virtProfile.format.buses import name_of
+from virtProfile.format.buses import QEMU, name_of
 from virtProfile.format.document import parse
 from virtProfile.format.element import PRESENCE, TEXT, elements_at, text_of
 from virtProfile.format.facts import rows
@@ -35,11 +35,11 @@ MAX_TRIED = 300
 
 
 @cache
-def _required() -> list[tuple[str, etree.XPath, str]]:
-    """(path of the element, what has to hold there, what that is called)"""
+def _required() -> list[tuple[str, etree.XPath, str, bool]]:
+    """(path of the element, what has to hold there, what that is called, is it so of QEMU's driver alone?)"""
     return [
-        (path, etree.XPath(f"boolean({needs})", smart_strings=False), called)
-        for path, needs, called, _ in rows(f"{DATA}/required.tsv")
+        (path, etree.XPath(f"boolean({needs})", smart_strings=False), called, source.startswith("probe"))
+        for path, needs, called, source in rows(f"{DATA}/required.tsv")
     ]
 
 
@@ -85,7 +85,10 @@ def lacking_by_removal(tree: WorkTree) -> InvalidDomainError | None:
     for removal in _removals(tree):
         for holder in (removal.parent, *removal.parent.iterancestors()):
             above.setdefault(holder, removal)
-    for path, holds, called in _required() if above else ():
+    is_qemu = tree.root.get("type") in QEMU
+    for path, holds, called, probed in _required() if above else ():
+        if probed and not is_qemu:
+            continue
         for element in [tree.root] if path == "-" else elements_at(tree.root, path):
             if element not in above or holds(element) or not tree.in_source(element):
                 continue
