@@ -140,6 +140,27 @@ CASES = {
         vm("<graphics type='spice' port='5901' autoport='no'/>"),
         add(devices("<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>"), "no"),
     ),
+    **{
+        f"dropped: the port of {kind} with autoport": (
+            vm(f"<graphics type='{kind}' port='5901' autoport='no'/>"),
+            add(devices(f"<graphics type='{kind}' autoport='yes'/>"), "no"),
+        )
+        for kind in ("spice", "vnc")
+    },
+    **{
+        f"dropped: a port of {kind} without autoport": (
+            vm(f"<graphics type='{kind}' autoport='yes'/>"),
+            add(devices(f"<graphics type='{kind}' port='5903' autoport='no'/>"), "no"),
+        )
+        for kind in ("spice", "vnc")
+    },
+    **{
+        f"dropped: a port of {kind} beside autoport": (
+            vm(f"<graphics type='{kind}' autoport='yes'/>"),
+            add(devices(f"<graphics type='{kind}' port='5904'/>"), "no"),
+        )
+        for kind in ("spice", "vnc")
+    },
     "dropped: the ports of a new display": (
         vm(),
         add(devices("<graphics type='spice' port='-1' tlsPort='-1' autoport='yes'/>")),

@@ -247,3 +247,65 @@ def test_status_tells_what_has_no_effect() -> None:
     applied = virtProfile.apply(xml, ["q35"], store=library.store())
     (row,) = virtProfile.status(applied.xml, store=library.store()).profiles
     assert row.effect == "none"
+
+
+RNG = "<devices><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>"
+#: What a profile brings or holds, and a `remove` that wants it away
+TAKEN_AWAY = {
+    "a device": (f"<add>{RNG}</add>", "<remove><devices><rng/></devices></remove>"),
+    "a device, selected": (f"<add>{RNG}</add>", "<remove select='devices/rng'/>"),
+    "a device by what it is": (
+        f"<add>{RNG}</add>",
+        "<remove><devices><rng model='virtio'/></devices></remove>",
+    ),
+    "a setting": ("<add><pm><suspend-to-mem enabled='no'/></pm></add>", "<remove><pm/></remove>"),
+    "a value": (
+        "<add><devices><disk><driver io='native'/></disk></devices></add>",
+        "<remove select='devices/disk/driver/@io'/>",
+    ),
+    "a value of each": (
+        "<add each='devices/disk'><disk><driver io='native'/></disk></add>",
+        "<remove select='devices/disk/driver/@io'/>",
+    ),
+    "a default": ("<default><on_crash>preserve</on_crash></default>", "<remove><on_crash/></remove>"),
+    "a default of each": (
+        "<default each='devices/disk'><disk><driver io='native'/></disk></default>",
+        "<remove select='devices/disk/driver/@io'/>",
+    ),
+    "whole": (f"<add whole='yes'>{RNG}</add>", "<remove><devices><rng/></devices></remove>"),
+}
+
+
+@pytest.mark.parametrize(("priority", "stronger"), [(0, 50), (0, 120), (110, 120)])
+@pytest.mark.parametrize("name", TAKEN_AWAY)
+def test_what_another_profile_removes_at_once_has_no_effect(name: str, priority: int, stronger: int) -> None:
+    brings, removes = TAKEN_AWAY[name]
+    store = MemoryStore([f"<profile name='p'>{brings}</profile>", f"<profile name='r'>{removes}</profile>"])
+    wishes = [{"name": "p", "priority": priority}, {"name": "r", "priority": stronger}]
+    for order in (wishes, wishes[::-1]):
+        result = virtProfile.apply(DOMAIN, order, store=store)
+        assert {row.name: row.effect for row in result.applied} == {"p": "none", "r": "held"}
+        (warning,) = [one for one in result.warnings if one.code == "no-effect"]
+        assert warning.message.startswith("profile 'p' has no effect: overridden by 'r'"), warning
+        assert [row.profile for row in result.idle] == ["p"]
+
+
+def test_what_stays_of_a_profile_is_an_effect() -> None:
+    """Of two wishes one is removed at once; a default that another value holds has its effect."""
+    both = f"<add>{RNG}</add><add><title>vp</title></add>"
+    one = f"<add><title>vp</title>{RNG}</add>"
+    for body, effect in (
+        (both, "changed"),
+        (one, "changed"),
+        ("<default><vcpu>4</vcpu><pm/></default>", "held"),
+    ):
+        store = MemoryStore(
+            [
+                f"<profile name='p'>{body}</profile>",
+                "<profile name='r'><remove><devices><rng/></devices></remove><remove><pm/></remove></profile>",
+            ]
+        )
+        wishes = [{"name": "p"}, {"name": "r", "priority": 50}]
+        result = virtProfile.apply(DOMAIN, wishes, store=store)
+        assert next(row.effect for row in result.applied if row.name == "p") == effect
+        assert not [one for one in result.warnings if one.code == "no-effect"]

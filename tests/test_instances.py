@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import strategies
 from lxml import etree
+from strategies import MemoryStore
 
 import virtProfile
 from virtProfile.errors import ProfileError
@@ -122,3 +124,30 @@ def test_names_of_instances_follow_the_rule_of_profiles(wish: Any, fact: str) ->
 def test_the_command_line_says_it_in_two_ways() -> None:
     assert profile_wish("share,instance=b,path=/b") == profile_wish("share#b,path=/b")
     assert profile_wish("share#b") == {"name": "share", "instance": "b", "params": {}}
+
+
+@pytest.mark.parametrize(("first", "second"), [(120, 110), (110, 120), (130, 100)])
+@pytest.mark.parametrize("tag", ["hostdev", "input", "sound"])
+def test_each_removes_the_first_one_that_the_other_left(tag: str, first: int, second: int) -> None:
+    """Whoever removed which: they come back in their order, and the next call removes the same."""
+    devices = {
+        "hostdev": "<hostdev mode='subsystem' type='usb'><source><vendor id='0x{0}'/><product id='0x1'/></source></hostdev>",
+        "input": "<input type='passthrough' bus='virtio'><source evdev='/dev/input/event{0}'/></input>",
+        "sound": "<sound model='ich9'><codec type='duplex'/><alias name='ua-{0}'/></sound>",
+    }
+    there = "".join(devices[tag].format(number) for number in range(1, 5))
+    text = (
+        "<domain type='kvm'><name>a</name><memory>1048576</memory><os><type arch='x86_64' machine='q35'>hvm</type></os>"
+        f"<devices>{there}<memballoon model='virtio'/></devices></domain>"
+    )
+    store = MemoryStore([f"<profile name='p'><remove each='devices/{tag}[1]'><{tag}/></remove></profile>"])
+    wishes = [
+        {"name": "p", "instance": "a", "priority": first},
+        {"name": "p", "instance": "b", "priority": second},
+    ]
+    once = virtProfile.apply(text, wishes, store=store)
+    assert once.xml.partition("</metadata>")[2].count(f"<{tag} ") == 2
+    assert virtProfile.apply(once.xml, store=store).xml == once.xml
+    back = virtProfile.unapply(once.xml, store=store).xml
+    order = re.compile(r"id='0x(\d)'/><product|event(\d)|ua-(\d)")
+    assert order.findall(back) == order.findall(text)

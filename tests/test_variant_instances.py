@@ -272,8 +272,9 @@ def test_what_a_device_needs_is_not_removed_in_silence(name: str) -> None:
     """Valid in, valid out, or an error that names the profile (I5)."""
     text, select = NEEDED[name]
     store = MemoryStore([f"<profile name='p' version='1'><remove select='{select}'/></profile>"])
-    with pytest.raises(InvalidDomainError, match="with p 1 .* the domain would not be valid"):
+    with pytest.raises(InvalidDomainError, match="'p' removes .*, which libvirt needs to define") as found:
         virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store)
+    assert found.value.where == "p1.xml:1"
 
 
 #: A discriminator that a profile selects and removes, with an address that falls with it.

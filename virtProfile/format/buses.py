@@ -201,6 +201,12 @@ def by_index(devices: Element, kind: str) -> dict[int, Element]:
     return found
 
 
+def mirrors_serial(device: Element) -> bool:
+    """Is it the console as which libvirt shows the first serial port once more, its address too?"""
+    target = child(device, "target")
+    return device.tag == "console" and (target is None or target.get("type", "serial") == "serial")
+
+
 def name_of(device: Element) -> str:
     """A device in a few words, for messages and origins: ``disk sdb``.
 

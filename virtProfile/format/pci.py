@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from virtProfile.format.buses import mirrors_serial
 from virtProfile.format.element import child, text_of
 from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA
@@ -168,7 +169,7 @@ class Topology:
                 else:
                     self.buses[index] = Bus(element, index)
             place = place_of(child(element, "address"))
-            if place is not None and not place[0]:
+            if place is not None and not place[0] and not mirrors_serial(element):
                 self.taken.setdefault(place[1], {}).setdefault(place[2], []).append(element)
 
     def _all(self) -> Iterator[Element]:

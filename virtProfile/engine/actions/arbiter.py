@@ -78,6 +78,10 @@ class Arbiter:
         self.losses: list[Loss] = []
         #: writers of which at least one wish came true or was true before
         self.effective: set[Writer] = set()
+        #: of whom something was taken back -> the `remove` that wants it away
+        self.undone: dict[Writer, Writer] = {}
+        #: defaults of which a value held already that is another's
+        self.held: set[Writer] = set()
         self.wishes = 0
         #: by its name: for which elements something is asked
         self.intents: dict[str, dict[Element, Asked]] = {name: {} for name in NAMES}
@@ -86,6 +90,18 @@ class Arbiter:
         self.thinned: list[Element] = []
 
     # --- the book ------------------------------------------------------------
+
+    def has_effect(self, writer: Writer) -> bool:
+        """Was a wish of the action written, or did it hold already, and is that not taken back?"""
+        if writer not in self.effective:
+            return False
+        if writer not in self.undone or writer in self.held:
+            return True
+        claims = self.tree.claims
+        return any(
+            writer in claims.get(element, {}).get(slot, ()) and self.tree.stands(element)
+            for element, slot in self.tree.claimed_by[writer.origin.profile]
+        )
 
     def lose(
         self,

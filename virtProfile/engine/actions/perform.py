@@ -545,6 +545,7 @@ class Actions:
     def _hold_default(self, element: Element, leaf: Leaf, writer: Writer) -> None:
         for owner in self.tree.owners(element, leaf.slot):
             if not owner.is_default:
+                self.arbiter.held.add(writer)
                 break
         else:
             self.tree.claim(element, leaf.slot, writer)

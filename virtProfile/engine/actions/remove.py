@@ -15,12 +15,14 @@ from virtProfile.engine.actions.match import (
     leaf_state,
     runs,
 )
+from virtProfile.engine.actions.resolved import resolved_in, write_resolved
 from virtProfile.engine.record.assigned import (
     has_values_back,
     is_written_by_libvirt,
     of_libvirt,
     writes_itself,
 )
+from virtProfile.engine.record.dropped import says_nothing
 from virtProfile.engine.record.model import DIGEST_DIGITS
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.format.element import (
@@ -260,7 +262,7 @@ class Remover:
             self.arbiter.lose(element, slot, None, value_of(element, slot), writer, owners)
             return False
         parent = element if slot != PRESENCE else parent_of(element)
-        value = value_of(element, slot)
+        around, resolved, value = parent.getparent(), resolved_in(parent), value_of(element, slot)
         if slot == PRESENCE:
             step = self._step(element)
             self.tree.remove(element, [writer])
@@ -270,8 +272,10 @@ class Remover:
         else:
             self.tree.unset(element, slot, writer)
             self.arbiter.displace(element, slot, value, owners, writer)
-        if absence.select is None:  # a selection means what it names, and nothing else
-            self._prune(parent, writer)
+        if absence.select is None or slot[:1] == "@":
+            # a selection means what it names, and what libvirt drops without it
+            self._prune(parent, writer, of_all=absence.select is None)
+        write_resolved(self.arbiter, parent if self.tree.stands(parent) else around, resolved, writer)
         return True
 
     def _unspell(self, parent: Element, element: Element, writer: Writer) -> None:
@@ -292,10 +296,13 @@ class Remover:
         """Does a number stand beside the unit?"""
         return text_of(element) is not None or any(name in _NUMBERS for name in element.attrib)
 
-    def _prune(self, element: Element, writer: Writer) -> None:
-        """An emptied parent without attributes goes too."""
+    def _prune(self, element: Element, writer: Writer, of_all: bool) -> None:
+        """An emptied parent without attributes goes too.
+
+        :param of_all: else only one that libvirt drops at define as it says nothing
+        """
         while element is not self.tree.root:
-            if not is_empty(element):
+            if not is_empty(element) or not (of_all or says_nothing(element)):
                 return
             owners = self.tree.claims.get(element, {}).get(PRESENCE, [])
             if any(owner.priority >= writer.priority for owner in owners if owner is not THE_DEFINITION):
@@ -489,6 +496,7 @@ class Remover:
                 if what == PRESENCE:
                     tree.discard(holder)
             tree.undo_slots(mark, values)
+        self.arbiter.undone.setdefault(writer, absence.writer)
         if not writer.is_default or writer.hard:
             self.arbiter.lose(parent, rest, wanted, None, writer, [absence.writer])
 
@@ -531,6 +539,8 @@ def _leaf_hit(thing: Element, leaf: Leaf) -> Hit:
             implied is not None and leaf.type is not None and leaf.type.same(implied, leaf.value or "")
         ):
             return Hit(element, PRESENCE, {(element, slot), (element, PRESENCE)})
+        if leaf.type is not None and leaf.type.required and element.getparent() is not None:
+            return Hit(element, PRESENCE, {(element, slot), (element, PRESENCE)})  # nothing without it
     return Hit(element, slot, {(element, slot)})
 
 

@@ -55,7 +55,8 @@ def moved(work: Workspace) -> Iterator[tuple[Element, Writer]]:
         slot, words = _moves().get((device.tag, below), ("", frozenset()))
         if not slot or not work.tree.original(element):
             continue
-        before, after = work.tree.before(element, slot), element.get(slot[1:])
+        before = work.tree.before(element, slot)
+        after = element.get(slot[1:]) or work.tree.readded.get((element, slot))  # as libvirt has it
         if device.tag == "disk":
             before = before or implied_bus(work.tree.before(element, "@dev") or "")
             after = after or implied_bus(element.get("dev", ""))

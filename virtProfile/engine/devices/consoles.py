@@ -33,6 +33,9 @@ def follow_serial(work: Workspace) -> None:
         _take_along(work, console)
     elif _target(serial) in _PORTS:
         _mirror(work, console, serial)
+        for other in list(work.devices.iterchildren("console")):
+            if other is not console:
+                _give_up(work, other, serial)
 
 
 def _target(device: Element) -> str | None:
@@ -41,8 +44,11 @@ def _target(device: Element) -> str | None:
 
 
 def _console(work: Workspace) -> Element | None:
-    first = next(work.devices.iterchildren("console"), None)
-    return first if first is not None and _target(first) in (None, "serial") else None
+    consoles = list(work.devices.iterchildren("console"))
+    ours = [console for console in consoles if _target(console) in (None, "serial")]
+    if not ours or _target(consoles[0]) not in (None, "serial"):
+        return None
+    return next((console for console in ours if work.tree.original(console)), ours[0])
 
 
 def _take_along(work: Workspace, console: Element) -> None:
@@ -63,11 +69,7 @@ def _mirror(work: Workspace, console: Element, serial: Element) -> None:
     if writer is None:
         return  # the definition's, which libvirt makes the same
     tree, kind = work.tree, serial.get("type") or "pty"
-    owners = tree.owners(serial, "@type") or [THE_DEFINITION]
-    if console.get("type") not in (None, kind):
-        note = "the first console is the first serial port"
-        work.actions.arbiter.lose(console, "@type", console.get("type"), kind, writer, owners, note)
-        work.actions.losses[-1].final = True
+    _lose(work, console, console, serial)
     if console.get("type") != kind:
         tree.set(console, "@type", kind, writer)
     for below in [below for tag in _SHARED for below in console.iterchildren(tag)]:
@@ -78,6 +80,41 @@ def _mirror(work: Workspace, console: Element, serial: Element) -> None:
         new.tail = None
         tree.insert(console, after, new, writer)
         after = new
+
+
+def _give_up(work: Workspace, console: Element, serial: Element) -> None:
+    """A profile's second console of type serial, which libvirt does not take beside the port."""
+    if work.tree.original(console) or _target(console) not in (None, "serial"):
+        return
+    _lose(work, work.devices, console, serial)
+    work.tree.discard(console)
+
+
+def _lose(work: Workspace, at: Element, console: Element, serial: Element) -> None:
+    """What profiles say of the console, and the serial port says otherwise, is lost.
+
+    :param at: where that is reported, the console or what it is in
+    """
+    places = [
+        (console, serial),
+        *((below, child(serial, below.tag)) for below in console.iterchildren(*_SHARED)),
+    ]
+    for element, theirs in places:
+        for name, value in attributes(element).items():
+            writer = wished(work, element, "@" + name)
+            has = None if theirs is None else theirs.get(name)
+            if element is console:
+                has = has or "pty"
+            if writer is None or has == value or element is console and name != "type":
+                continue
+            step = f"@{name}" if element is console else f"{element.tag}/@{name}"
+            rest = step if at is console else f"console/{step}"
+            owners = work.tree.owners(serial, "@type") or [THE_DEFINITION]
+            note = "the first console is the first serial port"
+            work.actions.arbiter.lose(at, rest, value, has, writer, owners, note)
+            work.actions.losses[-1].final = True
+            if has is None and not writer.hard:
+                work.actions.losses[-1].conflict = False  # the other profile did not speak of it
 
 
 def _changer(work: Workspace, console: Element) -> Writer | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.errors import CompletionError
-from virtProfile.format.buses import name_of
+from virtProfile.format.buses import mirrors_serial, name_of
 from virtProfile.format.element import Element, child
 from virtProfile.format.pci import (
     BUS_NUMBERS,
@@ -161,7 +161,7 @@ class _Checking:
         for address in written:
             owner = address.getparent()
             above = None if owner is None else owner.getparent()
-            if owner is None or above is None or above.tag != "devices":
+            if owner is None or above is None or above.tag != "devices" or mirrors_serial(owner):
                 continue
             device = owner
             place = tuple(prefixed(address.get(part)) or 0 for part in _PLACE)

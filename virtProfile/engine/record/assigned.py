@@ -18,7 +18,7 @@ from virtProfile.engine.record.companions import is_companion, written_beside
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format import machines
-from virtProfile.format.buses import implied_model
+from virtProfile.format.buses import implied_model, mirrors_serial
 from virtProfile.format.element import (
     PRESENCE,
     TEXT,
@@ -255,7 +255,8 @@ def boot_aside(tree: WorkTree, new: Element, writers: list[Writer]) -> None:
 
 def _addresses(tree: WorkTree) -> list[Element]:
     devices = child(tree.root, "devices")
-    return [] if devices is None else devices.findall("*/address[@type='pci']")
+    found = [] if devices is None else devices.findall("*/address[@type='pci']")
+    return [address for address in found if not mirrors_serial(parent_of(address))]
 
 
 def pci_places(tree: WorkTree) -> set[tuple[int | None, ...]]:
@@ -301,7 +302,9 @@ def bus_changed(
         return  # the address is the definition's: a weaker profile took it from nobody
     address = child(device, "address")
     if address is not None and tree.in_source(address):
-        stand_aside(tree, address, writers, lambda: element.get(slot[1:]) == now)
+        stand_aside(
+            tree, address, writers, lambda: element.get(slot[1:], tree.readded.get((element, slot))) == now
+        )
 
 
 def machine_changed(
@@ -366,7 +369,7 @@ def variant_changed(
     before, now = values
 
     def again() -> bool:
-        return bool(element.get(slot[1:]) == now)
+        return bool(element.get(slot[1:], tree.readded.get((element, slot))) == now)
 
     for holder, beside in written_beside(element, node.path, slot, now, implies):
         _value_aside(tree, holder, beside, writers, again)

@@ -41,6 +41,12 @@ def _empty() -> frozenset[str]:
     return frozenset(path for path, _ in rows(f"{_DATA}/dropped-empty.tsv"))
 
 
+def says_nothing(element: Element) -> bool:
+    """Does libvirt drop the element at define, where there is nothing in it?"""
+    tags = [element.tag, *(above.tag for above in element.iterancestors())]
+    return "/".join(tags[-2::-1]) in _empty()
+
+
 def is_dropped(element: Element, node: Node, slot: str, written: Written | None = None) -> bool:
     """Did libvirt drop at define what was written there?
 

@@ -8,6 +8,7 @@ as something of what was written is still there.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from virtProfile.format.schema import Node, Schema
 
 _DATA = data_beside(__file__)
+#: A name in an XPath expression.
+_NAME = re.compile(r"(?<!')\b[A-Za-z]\w*\b(?!'|\()")
+#: What says which things are meant, and words of the expressions.
+_NO_CAUSE = frozenset(("type", "device", "model", "and", "or"))
 
 
 class Located:
@@ -242,6 +247,35 @@ def _resolved() -> dict[tuple[str, str], list[tuple[str, etree.XPath]]]:
         test = etree.XPath(f"boolean({where})", smart_strings=False)
         found.setdefault((path, slot), []).append((value, test))
     return found
+
+
+def resolved_values(element: Element) -> list[tuple[str, str]]:
+    """(slot, value) of what libvirt writes on the element whatever stands there, but for what it numbers."""
+    if element.tag not in _resolved_tags():
+        return []
+    path = "/".join([element.tag, *(above.tag for above in element.iterancestors())][-2::-1])
+    return [
+        (slot, value)
+        for (at, slot), found in _resolved().items()
+        for value, test in found
+        if at == path and value != "*" and test(element)
+    ]
+
+
+@cache
+def _resolved_tags() -> frozenset[str]:
+    return frozenset(path.rpartition("/")[2] for path, _ in _resolved())
+
+
+@cache
+def resolved_rows() -> list[tuple[str, str, frozenset[str]]]:
+    """(path, slot, the names in what says where) of what libvirt writes whatever stands there."""
+    return [
+        (path, slot, frozenset(_NAME.findall(test.path)) - _NO_CAUSE)
+        for (path, slot), found in _resolved().items()
+        for value, test in found
+        if value != "*"
+    ]
 
 
 def is_empty_of(element: Element, node: Node, slot: str, value: str) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from virtProfile.engine.record.assigned import void_address
+from virtProfile.engine.record.locate import resolved_rows
 from virtProfile.engine.record.model import Entry, Recorded, Trust, Written, read_place
 from virtProfile.errors import ProfileError
 from virtProfile.format import machines
@@ -221,6 +222,7 @@ class _Reach:
         self._follow_machine()
         self._follow_boots(schema)
         self._follow_counts()
+        self._follow_resolved(schema)
         for here, there, _ in schema.exclusions:
             for first, second in ((here, there), (there, here)):
                 at, slot = _split(first)
@@ -269,6 +271,7 @@ class _Reach:
             kinds = _kinds_in(select, node)
             for attribute in names:
                 self._kinds.setdefault((node.path, "@" + attribute), set()).update(kinds)
+            self._cleared |= {(node.path, "@" + attribute) for attribute in names}
         return bool(found)
 
     def _elements(self, select: str, schema: Schema) -> None:
@@ -292,6 +295,29 @@ class _Reach:
                 self._named.add(f"devices/{tag}")
             for _, tag, place, *_ in rows(f"{DATA}/machine-models.tsv"):
                 self._named.add(f"devices/{tag}/{_element(place)}".rstrip("/"))
+
+    def _follow_resolved(self, schema: Schema) -> None:
+        """A removal writes what libvirt makes of what is left, see `actions.resolved`."""
+        gone = [taken.rpartition("/")[::2] for taken in self._taken]
+        for at, slot in self._cleared:  # an element that is empty then goes too
+            gone += [(at, slot[1:]), at.rpartition("/")[::2]]
+        branches = [branch for select, _ in self._selects for branch in _PREDICATE.sub("", select).split("|")]
+        ends = {branch.strip().rpartition("/")[2] for branch in branches}
+        if "devices/serial" in self._taken or "serial" in ends:
+            self._taken.add("devices/console")  # the last port takes it along, see `consoles`
+        for path, slot, words in resolved_rows():
+            above = path.rpartition("/")[0]
+            node: Node | None = schema.root
+            for tag in path.split("/"):
+                node = None if node is None else child_node(node, tag)
+            named = any(name in words and at in (path, above) for at, name in gone)
+            if node is None or not (named or words & ends):
+                continue
+            self._named.add(path)
+            self._values.add((path, slot))
+            self._values |= {(path, below) for below in node.dependents.get(slot, ()) if below[:1] == "@"}
+            self._values |= {(above, below) for *_, dropped in node.voided for below in dropped}
+            self._values |= {(above, spelled[0]) for spelled in node.respelled}
 
     def _follow_boots(self, schema: Schema) -> None:
         """One way to boot takes the other along, see `boots`."""
@@ -499,7 +525,10 @@ class _Reach:
             return not written.children and all(
                 (node.path, f"@{name}") in self._cleared for name in written.attrs
             )
-        falls = all(self._falls(f"{node.path}/@{name}") for name in written.attrs)
+        falls = all(
+            self._falls(f"{node.path}/@{name}") or (node.path, f"@{name}") in self._cleared
+            for name in written.attrs
+        )
         return falls and all(self.empties(child_node(node, part.tag), part) for part in written.children)
 
     def makes(self, path: str) -> bool:
@@ -532,6 +561,7 @@ class _Reach:
         )
 
 
+_PREDICATE = re.compile(r"\[[^]]*\]")
 #: What a predicate says of more than the element and what is in it.
 _ELSEWHERE = re.compile(r"\$|vp:|\.\.|/domain|sibling|ancestor|parent::|position|last|count|\[\s*\d")
 

@@ -103,7 +103,8 @@ def take_back(
     for located in added:
         work.added(located, writers[located.profile.name])
         assigned.respelled(tree, located, writers[located.profile.name])  # while the parent is in the tree
-    for located in found:
+    # Their numbers are those of the definition: each goes before those that follow it there.
+    for located in sorted(found, key=lambda located: located.entry.number):
         if located.entry.kind == "del":
             work.put_back(located, writers[located.profile.name])
     work.free_what_libvirt_added(record)

@@ -55,7 +55,7 @@ class Effects:
                 if action.kind is Kind.CHECK:
                     continue
                 step = steps.get((chosen.name, number))
-                effective = step is not None and step.writer in actions.effective
+                effective = step is not None and actions.arbiter.has_effect(step.writer)
                 self.by_profile[chosen.name] = self.by_profile.get(chosen.name, False) or effective
                 if effective:
                     continue
@@ -98,6 +98,9 @@ class Effects:
         lost = [loss for loss in self._actions.losses if loss.loser is step.writer]
         if lost:
             return self._lost(lost)
+        remover = self._actions.arbiter.undone.get(step.writer)
+        if remover is not None:
+            return f"overridden by '{remover.origin.profile}', which removes it"
         if step.action.kind is Kind.DEFAULT:
             facts = [fact for thing, want in self._places(step) for fact in self._unmatched(thing, want)]
             return "matches nothing: " + (_joined(facts) or "there is no gap")
@@ -127,6 +130,8 @@ class Effects:
                 facts.append(self._fact(loss.element, loss.rest, loss.has))
         if not facts:
             facts = [loss.note for loss in lost if loss.note and loss.winners[0] is winner]
+        if not facts and winner.origin.action == Kind.REMOVE:
+            return f"{who}, which removes it"
         return f"{who}: {_joined(facts)}" if facts else who
 
     def _unmatched(self, thing: Element, want: Want) -> Iterator[str]:

@@ -156,8 +156,15 @@ class Masks:
             return
         if element in tree.document.index:
             put_back(element, parent, tree.document)
-        else:
-            parent.append(element)
+        else:  # of the definition, that is put back from the record
+            order = tree.order(element)
+            behind = (
+                sibling
+                for sibling in parent.iterchildren("*")
+                if tree.original(sibling) and tree.order(sibling) > order
+            )
+            after = next(behind, None)
+            parent.insert(len(parent) if after is None else parent.index(after), element)
         undo.append(("remove", parent, element))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.selection.render import Prepare, render
+from virtProfile.engine.tree.required import invalid_by_removal, lacking_by_removal
 from virtProfile.engine.tree.validate import blame, incomplete, overlapping, unfit, validate
 from virtProfile.errors import InvalidDomainError
 from virtProfile.format.document import parse
@@ -43,6 +44,9 @@ def check_valid(
     clash = overlapping(tree, schema)
     if clash is not None:
         raise clash
+    robbed = lacking_by_removal(tree)
+    if robbed is not None:
+        raise robbed
     problems, left_out = validate(tree, schema, found)
     hint = "" if completion.whole else COMPLETE_HINT
     lacking = incomplete(tree, schema, None if problems else left_out, hint)
@@ -53,6 +57,9 @@ def check_valid(
         return lacking  # it was not valid before either
     if lacking and unfit(tree, schema, found) is None:
         return lacking
+    robbed = invalid_by_removal(tree, schema)
+    if robbed is not None:
+        raise robbed
     message = _blamed(tree, schema, found) or problems[0]
     who, hint = _culprits(tree, schema, selected, prepare, completion)
     if believed and who == _TAKEN_BACK:
