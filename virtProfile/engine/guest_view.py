@@ -139,6 +139,9 @@ def _subject(
     gone = difference.op == "remove" and not tree.stands(element)
     if gone and difference.owners[0].origin.action != "remove":
         return None
+    node = None if gone else paths.node(element)
+    if not gone and (node is None or difference.slot not in node.abi):
+        return None
     tags = [element.tag]
     device = element
     while True:
@@ -152,8 +155,7 @@ def _subject(
         if gone:
             return (device, "") if not tree.stands(device) and _is_seen(schema, device.tag) else None
         break
-    node = None if gone else paths.node(element)
-    if node is None or difference.slot not in node.abi:
+    if node is None:
         return None
     # of what there is one, model='none' is no device: it keeps libvirt's own away
     if _in_new_thing(tree, element, paths) and (node.many or difference.after != "none"):

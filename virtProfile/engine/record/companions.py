@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from virtProfile.engine.record.model import Record, Recorded
 
 _DATA = data_beside(__file__)
-_WORD = re.compile("[A-Za-z]+")
+#: A name that an element may have which an XPath selects: no attribute, no value, no step before others.
+_NAME = re.compile(r"'[^']*'|(?<![@\w-])([A-Za-z]+)(?![\w/-])")
 
 
 class Companion:
@@ -39,7 +40,7 @@ class Companion:
         self.slots = frozenset(slots.split("+"))
         self.needs = needs
         #: the tags of what needs it are among them
-        self.words = frozenset(_WORD.findall(needs))
+        self.words = frozenset(filter(None, _NAME.findall(needs)))
         slot, _, value = becomes.partition("=")
         self.becomes = (slot, value) if value else None
 
