@@ -110,7 +110,7 @@ class _Writer:
         self.parts = parts
         self.document: Document = tree.document
         self.text = self.document.text
-        self.quote = "'" if self.text.count("='") >= self.text.count('="') else '"'
+        self.quote = _quote_of(self.text)
         self.newline = "\r\n" if "\r\n" in self.text else "\n"
         self.pretty = "\n" in self.text.strip()
         self.unit = self._indent_unit()
@@ -489,6 +489,13 @@ def _names(element: Element, written: list[str]) -> list[str | None]:
 def _element_name(element: Element) -> str:
     rest = element.tag.rpartition("}")[2]
     return f"{element.prefix}:{rest}" if element.prefix else rest
+
+
+def _quote_of(text: str) -> str:
+    """The quote that most values of a document have."""
+    if '"' not in text:  # as libvirt writes it
+        return "'"
+    return "'" if text.count("='") >= text.count('="') else '"'
 
 
 _SPECIAL = re.compile("[&<>'\"\n\t\r]")
