@@ -471,7 +471,7 @@ def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys; from virtProfile.cli.main import runcli; "
         "runcli(['--input', 'vm.xml', '--profile', 'cache', '--profile-dir', 'profiles']); "
-        "heavy = {'libvirt', 'logging', 'shutil', 'difflib', 'urllib.request', 'traceback', 'virtinst', 'gi', 'subprocess'}; "
+        "heavy = {'libvirt', 'locale', 'logging', 'shutil', 'difflib', 'urllib.request', 'traceback', 'virtinst', 'gi', 'subprocess'}; "
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from virtProfile.option import Option
 
+#: argparse's own words stay as they are, like all others: to look for a translation of two of them
+#: takes longer than to make the parser.
+vars(argparse)["_"] = str
+
 
 class OptionParser(argparse.ArgumentParser):
     """Wrong usage is an error like all others, not argparse's own exit."""

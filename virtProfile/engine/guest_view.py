@@ -146,6 +146,9 @@ def _subject(
     gone = difference.op == "remove" and not tree.stands(element)
     if gone and difference.owners[0].origin.action != "remove":
         return None
+    node = None if gone else paths.node(element)
+    if not gone and (node is None or difference.slot not in node.abi):
+        return None
     tags = [element.tag]
     device = element
     while True:
@@ -160,7 +163,8 @@ def _subject(
             return (device, "") if not tree.stands(device) and _is_seen(schema, device.tag) else None
         break
     feature = parent is None or parent is tree.root
-    node = _node(schema, tags) if gone else paths.node(element)
+    if gone:
+        node = _node(schema, tags)
     if node is None or difference.slot not in node.abi or gone and not feature:
         return None
     # of what there is one, model='none' is no device: it keeps libvirt's own away

@@ -8,12 +8,12 @@ here because it takes slots that nobody wrote down.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtProfile.format.element import child
 from virtProfile.format.facts import rows
+from virtProfile.format.patterns import compiled_later
 from virtProfile.format.schema import DATA
 from virtProfile.format.values import decimal
 
@@ -35,7 +35,7 @@ _PREFIXES = {"hd": "ide", "sd": "scsi", "vd": "virtio", "fd": "fdc", "xvd": "xen
 #: Of a bus, what the names of its disks begin with (virDomainDiskDefAssignAddress; virtinst, disk.py).
 _NAMED = {"ide": "hd", "scsi": "sd", "sata": "sd", "usb": "sd", "virtio": "vd", "fdc": "fd", "xen": "xvd"}
 
-_TARGET = re.compile(r"(fd|hd|vd|sd|xvd|ubd)([a-z]+)\d*$")
+_TARGET = compiled_later(r"(fd|hd|vd|sd|xvd|ubd)([a-z]+)\d*$")
 #: What a device's address looks like, by its bus, where only one kind fits.
 ADDRESS_TYPES = {
     "virtio": ("pci", "ccw", "virtio-mmio", "virtio-s390"),

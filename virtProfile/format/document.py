@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 
 from virtProfile.errors import InvalidDomainError, PolicyError
+from virtProfile.format.patterns import compiled_later
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,8 +31,12 @@ LIBOSINFO_NS = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 QEMU_NS = "http://libvirt.org/schemas/domain/qemu/1.0"
 
 MAX_BYTES = 16 * 1024 * 1024
+#: Most files are smaller: a buffer for the largest costs more than reading.
+_CHUNK = 64 * 1024
 MAX_DEPTH = 256
 MAX_NODES = 500_000
+#: Bytes of the smallest element.
+_SMALLEST = len("<a/>")
 MAX_ATTRIBUTE = 1024 * 1024
 #: Of one element: libxml2 compares each with all before it, so many take minutes.
 MAX_ATTRIBUTES = 1000
@@ -40,17 +45,17 @@ MAX_ATTRIBUTES = 1000
 #: with its name, attributes and "/"; none of them: comment, CDATA, PI. It also
 #: runs over text that libxml2 has not judged yet, so no part of it can run past the
 #: next "<" and be tried again: linear on any text.
-TOKEN = re.compile(
+TOKEN = compiled_later(
     r"<(?:!--.*?-->|!\[CDATA\[.*?\]\]>|\?.*?\?>"
     r"|/([^>\s]+)\s*>"
     r"|([^\s<>/!?][^\s<>/]*)((?:[^<>\"'/]++|/(?!>)|\"[^\"<]*\"|'[^'<]*')*)(/?)>)",
     re.DOTALL,
 )
 _START = re.compile("<[^/?]")
-ATTRIBUTE = re.compile(r"(\s+)([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
+ATTRIBUTE = compiled_later(r"(\s+)([^\s=]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _XML_DECLARATION = re.compile(rb"^<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
 #: What a comment's start is no start of a comment in, and the comment itself.
-_OPENING = re.compile(r"<!--|<!\[CDATA\[|<\?")
+_OPENING = compiled_later(r"<!--|<!\[CDATA\[|<\?")
 #: One for all: making it takes a third as long as reading a small domain. lxml lets one thread in at a time.
 _PARSER = etree.XMLParser(
     encoding="utf-8",
@@ -63,7 +68,7 @@ _PARSER = etree.XMLParser(
     remove_blank_text=False,
     strip_cdata=False,
 )
-_HAS_DTD = re.compile(r"<!DOCTYPE|<!ENTITY", re.IGNORECASE)
+_HAS_DTD = compiled_later(r"<!DOCTYPE|<!ENTITY", re.IGNORECASE)
 
 
 class Span:
@@ -218,7 +223,7 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
         raise PolicyError(f"the document is larger than {MAX_BYTES // 2**20} MiB", where=name)
     # Comments and CDATA may hold "<" too, so this is an upper bound; they are only
     # taken out where the bound is reached, before libxml2 builds a tree.
-    if data.count(b"<") - data.count(b"</") > MAX_NODES:
+    if len(data) > _SMALLEST * MAX_NODES and data.count(b"<") - data.count(b"</") > MAX_NODES:
         markup = _markup(text)
         if markup.count("<") - markup.count("</") - markup.count("<?") > MAX_NODES:
             raise PolicyError(f"the document has more than {MAX_NODES:,} elements", where=name)
@@ -235,8 +240,7 @@ def parse(text: str, *, name: str = "<xml>", error: type[ProfileError] = Invalid
                 hint="entities and DTDs have no place in domain XML; remove the declaration",
                 where=name,
             )
-    if text.count("=") > MAX_ATTRIBUTES:
-        _count_attributes(text, name)
+    _count_attributes(text, name)
     try:
         root = etree.fromstring(data, _PARSER)
     except etree.XMLSyntaxError as problem:
@@ -376,8 +380,9 @@ def read_file(
 def read_bytes(path: str | PathLike[str], error: type[ProfileError] | None = None, hint: str = "") -> bytes:
     """A file as it is, or as much of it as shows that it is over the limit: see `read_file`."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+        with open(path, "rb", _CHUNK) as stream:
+            data = stream.read(_CHUNK)
+            return data if len(data) < _CHUNK else data + stream.read(MAX_BYTES + 1 - _CHUNK)
     except OSError as problem:
         if error is None:
             raise

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
+
+from virtProfile.format.patterns import compiled_later
 
 
 class PathFacts:
@@ -65,7 +66,7 @@ class PathFacts:
 
 
 #: What a step of a part asks for.
-_CONDITION = re.compile(r"\[[^]]*\]")
+_CONDITION = compiled_later(r"\[[^]]*\]")
 
 
 class Variant:

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from virtProfile.format.element import TEXT, Element, text_of
 from virtProfile.format.facts import rows
+from virtProfile.format.patterns import compiled_later
 from virtProfile.format.schema import DATA
 
-_PREDICATE = re.compile(r"\[(?:[^\]']|'[^']*')*\]")
+_PREDICATE = compiled_later(r"\[(?:[^\]']|'[^']*')*\]")
 #: A value that short stands in too many places that have nothing to do with a secret:
 #: it is hidden only where it is the whole of a value.
 SHORTEST_PART = 4

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from virtProfile.format.patterns import compiled_later
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
@@ -23,23 +25,23 @@ UNITS = {
     },
 }
 
-_SIZE = re.compile(r"\s*([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([A-Za-z]*)\s*")
+_SIZE = compiled_later(r"\s*([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([A-Za-z]*)\s*")
 
 _C_SPACE = " \t\n\v\f\r"
 #: What strtoul takes and libvirt lets it (virStrToLong_uip), of as many digits as fit 64 bits.
-_DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?[0-9]{1,20}")
-_PREFIXED = re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19})")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
+_DECIMAL = compiled_later(r"[ \t\n\v\f\r]*\+?[0-9]{1,20}")
+_PREFIXED = compiled_later(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19})")
+_NUMBER = compiled_later(r"0[xX][0-9a-fA-F]+|[0-9]+")
 #: the schema's pattern of a CPU set (basictypes, "cpuset")
 _SET_PATTERN = r"([0-9]+(-[0-9]+)?|\^[0-9]+)(,([0-9]+(-[0-9]+)?|\^[0-9]+))*"
 
-_SET_PART = re.compile(r"(\^?)([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
+_SET_PART = compiled_later(r"(\^?)([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?")
 #: No number of libvirt has more digits; Python refuses to read one of 4,300.
 _DIGITS = 400
 #: libvirt's virUUIDParse takes one with hyphens anywhere, or without; both cases
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}(?:\1[0-9a-fA-F]{4}){2}\1[0-9a-fA-F]{12}")
+_UUID = compiled_later(r"[0-9a-fA-F]{8}(-?)[0-9a-fA-F]{4}(?:\1[0-9a-fA-F]{4}){2}\1[0-9a-fA-F]{12}")
 
-_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
+_MAC = compiled_later(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 
 _SWITCHES = {"yes": "on", "on": "on", "no": "off", "off": "off"}
 

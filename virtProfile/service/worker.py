@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 
+from virtProfile.engine.actions import boots
 from virtProfile.engine.selection import conditions, masks
 from virtProfile.engine.tree import validate
 from virtProfile.frozen import record
@@ -137,6 +138,7 @@ def forget(everything: bool) -> None:
     masks.forget()
     validate.forget()
     if everything:
+        boots.forget()
         expression.forget()
 
 

@@ -7,7 +7,6 @@ constraint, and keeps the book: what lost to whom, which wishes had an effect.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Asked
@@ -368,8 +367,8 @@ class Arbiter:
             places = leaf.allowing = self.schema.allowing(leaf.full, depth)
         for place in places:
             at: Element | None = thing
-            if place.up:
-                at = next(islice(thing.iterancestors(), place.up - 1, None), None)
+            for _ in range(place.up):
+                at = None if at is None else at.getparent()
             if at is not None and place.tags:
                 at = container(at, place.tags)
             if at is None:

@@ -24,9 +24,23 @@ if TYPE_CHECKING:
 TAG = "boot"
 
 
+_known: dict[int, tuple[Sequence[Snippet], bool]] = {}
+
+
+def forget() -> None:
+    """Drop what is known of snippets, which hold the values of calls."""
+    _known.clear()
+
+
 def mentions(snippets: Sequence[Snippet]) -> bool:
-    """Is there something about booting in them?"""
-    return any(snippet.tag == TAG or mentions(snippet.children) for snippet in snippets)
+    """Is there something about booting in them? Remembered."""
+    known = _known.get(id(snippets))
+    if known is None or known[0] is not snippets:
+        found = any([snippet.tag == TAG or mentions(snippet.children) for snippet in snippets])
+        if len(_known) > 8192:
+            _known.clear()
+        known = _known[id(snippets)] = (snippets, found)
+    return known[1]
 
 
 def of_devices(root: Element) -> list[Element]:

@@ -186,7 +186,8 @@ class Actions:
                 return
             self._scope(thing, want, writer, action.multiple)
         self.remover.mind_absences(mark, writer)
-        if self.boots.mind(mark, unit.step) == _count(want) and not was_effective:
+        taken = self.boots.mind(mark, unit.step)
+        if (taken or not want.groups) and taken == _count(want) and not was_effective:
             self.effective.discard(writer)  # all that it wrote was taken back
 
     # --- for who works on a rendering -------------------------------------------

@@ -151,20 +151,23 @@ class Restorer:
 
     def make_chain(self, parent: Element, leaf: Leaf, missing: int, writer: Writer) -> Element:
         """Make the missing *one*-elements on the way to a leaf."""
-        return self.chain(parent, leaf.way[len(leaf.way) - missing :], writer)
+        way = leaf.way[len(leaf.way) - missing :]
+        return self.chain(self._make_stage(parent, way[0], writer), way[1:], writer)
 
     def chain(self, parent: Element, way: Sequence[Stage], writer: Writer) -> Element:
         """Walk down from `parent`, making what is missing, buried elements first."""
-        tree = self.tree
         for stage in way:
             found = child(parent, stage.tag)
-            if found is None and tree.graves:
-                found = self._buried_stage(parent, stage, writer)
-            if found is None:
-                found = parent.makeelement(stage.tag, nsmap=_nsmap(stage.tag, stage.prefix, parent))
-                tree.insert(parent, place(parent, stage.node.parent, stage.tag), found, writer)
-            parent = found
+            parent = self._make_stage(parent, stage, writer) if found is None else found
         return parent
+
+    def _make_stage(self, parent: Element, stage: Stage, writer: Writer) -> Element:
+        """Make an element on the way that is not there."""
+        found = self._buried_stage(parent, stage, writer) if self.tree.graves else None
+        if found is None:
+            found = parent.makeelement(stage.tag, nsmap=_nsmap(stage.tag, stage.prefix, parent))
+            self.tree.insert(parent, place(parent, stage.node.parent, stage.tag), found, writer)
+        return found
 
     def _buried_stage(self, parent: Element, stage: Stage, writer: Writer) -> Element | None:
         element = self.tree.graves.first(parent, stage.tag)

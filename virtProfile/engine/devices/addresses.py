@@ -38,6 +38,12 @@ def _moves() -> dict[tuple[str, str], tuple[str, frozenset[str]]]:
 
 
 @cache
+def _moving_tags() -> frozenset[str]:
+    """The tags of the elements with such a slot."""
+    return frozenset(below or tag for tag, below in _moves())
+
+
+@cache
 def _models() -> list[list[str]]:
     return list(rows(f"{DATA}/machine-models.tsv"))
 
@@ -45,7 +51,10 @@ def _models() -> list[list[str]]:
 def moved(work: Workspace) -> Iterator[tuple[Element, Writer]]:
     """The VM's own devices that sit elsewhere now; the old address is taken away."""
     names: Counter[str] = Counter()
+    tags = _moving_tags()
     for element in list(work.tree.edited):
+        if element.tag not in tags:
+            continue
         device: Element | None = element
         below = ""
         if element.getparent() is not work.devices:

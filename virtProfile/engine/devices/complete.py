@@ -209,14 +209,18 @@ class _Steps:
 
     def _changed(self) -> Iterator[tuple[Element, Writer]]:
         """The VM's own devices of which profiles changed what their class judges."""
+        devices = self.work.devices
         for element in self.work.tree.edited:
-            device = element if element.getparent() is self.work.devices else element.getparent()
-            if device is None or device.getparent() is not self.work.devices:
-                continue
-            if element is device or (device.tag == "filesystem" and element.tag == "target"):
-                writer = self._author(element)
-                if writer is not None:
-                    yield device, writer
+            device, parent = element, element.getparent()
+            if parent is not devices:
+                if parent is None or (parent.tag, element.tag) != ("filesystem", "target"):
+                    continue
+                if parent.getparent() is not devices:
+                    continue
+                device = parent
+            writer = self._author(element)
+            if writer is not None:
+                yield device, writer
 
     def _author(self, element: Element) -> Writer | None:
         """The profile that changed a value of an element of the VM, the first of them."""

@@ -17,7 +17,16 @@ from virtProfile.engine.devices.supplies import X86
 from virtProfile.engine.tree.ownership import THE_DEFINITION
 from virtProfile.errors import MissingContextError
 from virtProfile.format.buses import bus_of, name_of
-from virtProfile.format.element import PRESENCE, TEXT, Element, attributes, child, parent_of, text_of
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    Element,
+    attributes,
+    child,
+    elements_at,
+    parent_of,
+    text_of,
+)
 from virtProfile.format.facts import data_beside, rows
 from virtProfile.format.values import decimal
 
@@ -313,10 +322,8 @@ def _drives(work: Workspace, fresh: dict[Element, Writer]) -> None:
 
 def _readonly(work: Workspace) -> None:
     """What a disk that cannot be written to cannot be (libvirt 9.0.0, qemu_validate.c)."""
-    for disk in work.devices.iterchildren("disk"):
-        readonly = child(disk, "readonly")
-        if readonly is None:
-            continue
+    for readonly in elements_at(work.devices, "disk/readonly[1]"):
+        disk = parent_of(readonly)
         driver, target = child(disk, "driver"), child(disk, "target")
         writer = wished(work, readonly, PRESENCE) or wished(work, driver, "@copy_on_read")
         if driver is not None and driver.get("copy_on_read") == "on" and writer is not None:

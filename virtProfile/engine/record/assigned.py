@@ -9,7 +9,6 @@ the rendering does the same again, they come back, so that nothing changes (SPEC
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,6 +31,7 @@ from virtProfile.format.element import (
     text_of,
 )
 from virtProfile.format.facts import data_beside, rows
+from virtProfile.format.patterns import compiled_later
 from virtProfile.format.schema import DATA, PathNode
 from virtProfile.format.values import prefixed, to_bytes
 from virtProfile.language.profile import DEFINITION_PRIORITY
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _DATA = data_beside(__file__)
 #: What says what a thing without a key is.
 _WHAT = ("type", "bus")
-_WORD = re.compile(r"[A-Za-z_]+")
+_WORD = compiled_later(r"[A-Za-z_]+")
 
 
 @cache

@@ -183,6 +183,8 @@ class _Entries:
         self.paths = paths
         self.secrets = SecretValues(secrets)
         self._secrets = bool(self.secrets)
+        #: has completion written anything in its own name?
+        self._completed = COMPLETER.origin.profile in tree.claimed_by
         #: secrets of the definition that were taken away for good, in words
         self.lost: list[str] = []
         self.machine = machine
@@ -344,9 +346,8 @@ class _Entries:
             for below in element.iterchildren("*"):
                 self._added(below)
             return
-        named = names_of_thing(element, self.paths.node(parent))
-        if any(self.tree.owners(element, slot) == [COMPLETER] for slot in named):
-            self._kept(element)  # completion named a disk of the VM
+        if self._completed and self._is_named_by_completion(element, parent):
+            self._kept(element)
             return
         self.brought.setdefault(names[0], []).append(element)
         hidden: list[str] = []
@@ -354,6 +355,11 @@ class _Entries:
         number = self._number(element)
         entry = Entry("add", self.paths.place(parent), written, None, number, False, tuple(hidden), names[1:])
         self._put(names[0], element, entry)
+
+    def _is_named_by_completion(self, element: Element, thing: Element) -> bool:
+        """Did completion give a disk of the VM the name that stands in an element of it?"""
+        named = names_of_thing(element, self.paths.node(thing))
+        return any(self.tree.owners(element, slot) == [COMPLETER] for slot in named)
 
     def _kept(self, element: Element) -> None:
         """What a completed VM keeps: of its parts each is recorded by itself, the machine is not."""
@@ -380,6 +386,7 @@ class _Entries:
         claims = tree.claims.get(element, {})
         written = Written(element.tag, {}, None)
         others: dict[tuple[str, ...], list[_Row]] = {}
+        may_hide = self._secrets or element.tag in SECRET_TAGS
         node = self.paths.node(element)
         units = {} if node is None else node.unit
         for number, (unit, _) in units.items():
@@ -394,7 +401,7 @@ class _Entries:
                 continue
             if names[0] != name:
                 others.setdefault(names, []).append((slot, None, value))
-            elif self._hide(element, slot, value):
+            elif may_hide and self._hide(element, slot, value):
                 hidden.append(path + slot)
             else:
                 _set(written, slot, value)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _DATA = data_beside(__file__)
 #: Of a condition on all devices, what must not be there.
 _WITHOUT = re.compile(r"self::\*\[not\((\w+)")
-_WORD = re.compile("[A-Za-z]+")
+#: A name that an element may have which an XPath selects: no attribute, no value, no step before others.
+_NAME = re.compile(r"'[^']*'|(?<![@\w-])([A-Za-z]+)(?![\w/-])")
 
 
 class Companion:
@@ -42,7 +43,7 @@ class Companion:
         self.slots = frozenset(slots.split("+"))
         self.needs = needs
         #: the tags of what needs it are among them
-        self.words = frozenset(_WORD.findall(needs))
+        self.words = frozenset(filter(None, _NAME.findall(needs)))
         slot, _, value = becomes.partition("=")
         self.becomes = (slot, value) if value else None
         self.without = frozenset(_WITHOUT.findall(needs))

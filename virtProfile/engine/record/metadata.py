@@ -104,7 +104,8 @@ def write_record(
     :returns: what is written into a new record
     """
     made = set(before.made) if before is not None else set()
-    made |= {name for name, tag in _CONTAINERS.items() if any(element.tag == tag for element in tree.created)}
+    created = {element.tag for element in tree.created}
+    made |= {name for name, tag in _CONTAINERS.items() if tag in created}
     if after:
         after.made = frozenset(made)
         if before is not None:
@@ -112,7 +113,7 @@ def write_record(
             if same_record(before, after, changed):
                 return {}
         metadata = _metadata(tree, schema)
-        if any(element is metadata for element in tree.created):
+        if metadata in tree.created:
             after.made = frozenset(made | {"metadata"})
         new, parts = build(after, metadata)
         if before is not None:

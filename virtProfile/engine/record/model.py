@@ -19,7 +19,6 @@ be forged: what cannot be read is left out and told, and nothing here is evaluat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -30,6 +29,7 @@ from lxml import etree
 from virtProfile.errors import PolicyError
 from virtProfile.format.document import RECORD_NS, Document
 from virtProfile.format.element import Element, attributes, child, in_words, text_of
+from virtProfile.format.patterns import compiled_later
 from virtProfile.language.profile import MAX_PRIORITY, MIN_PRIORITY
 from virtProfile.result import Warning
 
@@ -68,11 +68,11 @@ class Trust(StrEnum):
     ALL = "all"  # everything: the caller has confirmed it
 
 
-_STEP = re.compile(
+_STEP = compiled_later(
     r"(?P<tag>(?:\{[^{}]*\})?[^\[\]/{}'\s]+)"
     r"(?P<keys>(?:\[(?:[^\]']|'[^']*')*\])*)(?:/|$)"
 )
-_KEY = re.compile(
+_KEY = compiled_later(
     r"\[(?:(?P<part>[^\]'=]+)=(?:'(?P<quoted>[^']*)'|(?P<value>[^'\[\]]+))|(?P<number>[1-9][0-9]{0,5}))\]"
 )
 

@@ -650,14 +650,13 @@ def is_sketch(domain: Element) -> bool:
     """
     if child(domain, "uuid") is None:
         return True
-    devices = child(domain, "devices")
-    if devices is not None:
-        # What is only on some machines, or was given its place on one, says which it is.
-        if any(devices.find(path) is not None for path in _OF_A_MACHINE):
-            return False
     os = child(domain, "os")
     kind = None if os is None else child(os, "type")
-    return kind is None or kind.get("machine") is None
+    if kind is not None and kind.get("machine") is not None:
+        return False
+    devices = child(domain, "devices")
+    # What is only on some machines, or was given its place on one, says which it is.
+    return devices is None or all(devices.find(path) is None for path in _OF_A_MACHINE)
 
 
 _dynamic_known: dict[int, tuple[Snippet, bool]] = {}

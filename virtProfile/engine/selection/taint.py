@@ -7,13 +7,13 @@ soon as the secrets of the document are others. That something is there says no 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from virtProfile.errors import MissingContextError, ProfileError
 from virtProfile.format.element import TEXT, Element
+from virtProfile.format.patterns import compiled_later
 from virtProfile.format.secret_slots import WORDS, secret_places
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHORTEST = 3
 #: (element, slot, value) of a secret.
 _Place = tuple[Element, str, str]
-_QUOTED = re.compile(r"'[^']*'")
+_QUOTED = compiled_later(r"'[^']*'")
 
 
 class Doubt:

@@ -18,7 +18,7 @@ from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, p
 from virtProfile.format.element import Element, attributes, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from virtProfile.format.document import Document, Span
 
@@ -110,7 +110,7 @@ class _Writer:
         self.parts = parts
         self.document: Document = tree.document
         self.text = self.document.text
-        self.quote = "'" if self.text.count("='") >= self.text.count('="') else '"'
+        self.quote = _quote_of(self.text)
         self.newline = "\r\n" if "\r\n" in self.text else "\n"
         self.pretty = "\n" in self.text.strip()
         self.unit = self._indent_unit()
@@ -188,25 +188,25 @@ class _Writer:
 
     def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
         """What is new in a start tag of the input, with the prefixes that nobody declares there."""
-        names = [name for name in new if name not in old]
+        added = {name: value for name, value in new.items() if name not in old}
+        names = list(added)
         if not any([name[0] == "{" for name in names]):
-            return self._attributes(element, new, old)
+            return self._attributes(added)
         span, above = self.document.span(element), element.getparent()
         tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
         fresh = [pair for pair in prefixes(element, names) if known.get(pair[0]) != pair[1]]
         words = [self._declaration(*pair) for pair in dict(fresh).items() if f"xmlns:{pair[0]}=" not in tag]
-        return "".join(words) + self._attributes(element, new, old)
+        written = {qname(element, name): value for name, value in added.items()}
+        return "".join(words) + self._attributes(written)
 
-    def _attributes(self, element: Element, attributes: dict[str, str], old: Container[str] = ()) -> str:
-        """Attributes as they are written in a start tag, without those that are there."""
+    def _attributes(self, attributes: Mapping[str, str]) -> str:
+        """Attributes as they are written in a start tag, by their names there."""
         quote = self.quote
         search = _SPECIAL.search
         return "".join(
             [
-                f" {name if name[0] != '{' else qname(element, name)}={quote}"
-                f"{value if search(value) is None else _escape(value, quote)}{quote}"
+                f" {name}={quote}{value if search(value) is None else _escape(value, quote)}{quote}"
                 for name, value in attributes.items()
-                if name not in old
             ]
         )
 
@@ -332,8 +332,9 @@ class _Writer:
                 if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
                     head += self._declaration(prefix, uri)
                     declared = {**declared, prefix: uri}
+            named = {qname(element, key): value for key, value in named.items()}
         if named:
-            head += self._attributes(element, named)
+            head += self._attributes(named)
         text = text_of(element)
         below = element.iterchildren("*") if len(element) else None
         first = None if below is None else next(below, None)
@@ -369,19 +370,13 @@ class _Writer:
 
     def _plain(self, part: Plain, prefix: str, lead: str | None) -> str:
         name = prefix + part.tag
-        head = f"{lead or ''}<{name}{self._written_attributes(part.attrs)}"
+        head = f"{lead or ''}<{name}{self._attributes(part.attrs)}"
         text = (part.text or "").strip()
         if not part.children:
             return f"{head}>{_escape(text, '')}</{name}>" if text else f"{head}/>"
         inner = None if lead is None else lead + self.unit
         written = "".join([self._plain(below, prefix, inner) for below in part.children])
         return f"{head}>{_escape(text, '')}{written}{lead or ''}</{name}>"
-
-    def _written_attributes(self, attributes: Mapping[str, str]) -> str:
-        """Attributes without a namespace as they are written in a start tag."""
-        quote = self.quote
-        pairs = attributes.items()
-        return "".join([f" {name}={quote}{_escape(value, quote)}{quote}" for name, value in pairs])
 
     def _declaration(self, prefix: str, uri: str) -> str:
         return f" xmlns:{prefix}={self.quote}{_escape(uri, self.quote)}{self.quote}"
@@ -494,6 +489,13 @@ def _names(element: Element, written: list[str]) -> list[str | None]:
 def _element_name(element: Element) -> str:
     rest = element.tag.rpartition("}")[2]
     return f"{element.prefix}:{rest}" if element.prefix else rest
+
+
+def _quote_of(text: str) -> str:
+    """The quote that most values of a document have."""
+    if '"' not in text:  # as libvirt writes it
+        return "'"
+    return "'" if text.count("='") >= text.count('="') else '"'
 
 
 _SPECIAL = re.compile("[&<>'\"\n\t\r]")
