@@ -13,6 +13,7 @@ import enum
 import functools
 import inspect
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -323,11 +324,64 @@ def presets() -> str:
     return "\n".join([*lines, *([] if found else [missing]), NOT_MEASURED])
 
 
+# --- docs/scale.md -----------------------------------------------------------------
+
+
+SCALE_HEAD = """# What profiles cost by the number of devices
+
+Made from tests/bench/growth.json by `./dev docs`; `./dev bench curves` counts. A cost is the number of lines
+of Python that are run, and for an expression the elements that it may come to: the same on a busy machine
+as on an idle one. Counted are an apply with `--override`, which writes the record, a second one, `--status`
+and `--unapply all`, on a VM with 100, 1,000 and 10,000 of what the profile changes most, and of six kinds of
+devices mixed.
+
+"Growth" is the exponent between the two largest numbers that were counted: at 1.00 ten times as many devices
+cost ten times as much, at 2.00 a hundred times. More than 1.15 is a fault, 1.25 up to 1,000 devices:
+`tests/bench/growth.py` fails, which CI runs at 100 and 1,000. There no ratio of the two may be more than 15 %
+behind this record either. A VM has 600 SATA disks at most.
+"Lines" are those of an apply for each device of the largest VM, "memory" is the peak of a process that does
+all four there, for each of them. The picture has the median of what was counted at every number.
+
+![Lines for each device by the number of devices](curves.svg)
+"""
+_OPERATIONS = ("apply", "again", "status", "unapply")
+
+
+def _grown(costs: dict[str, int]) -> str:
+    """The exponent between the two largest numbers of devices."""
+    sizes = sorted(map(int, costs))[-2:]
+    if len(sizes) < 2:
+        return "-"
+    few, many = sizes
+    return f"{math.log(costs[str(many)] / costs[str(few)]) / math.log(many / few):.2f}"
+
+
+def scale() -> str:
+    """What each profile costs by the number of devices, from the last count."""
+    recorded = json.loads((TOP / "tests" / "bench" / "growth.json").read_text())
+    host = recorded["host"]
+    lines = [SCALE_HEAD]
+    lines += [f"Counted on {host['cpu']}, {host['system']}, Python {host['python']}, lxml {host['lxml']},"]
+    lines += [f"libxml2 {host['libxml2']}.", ""]
+    lines += ["| profile | of | up to | growth: apply | second apply | status | unapply | lines | memory |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for name, kinds in recorded["profiles"].items():
+        for kind, costs in kinds.items():
+            most = max(map(int, costs["apply"]))
+            cells = [name, kind, f"{most:,}"]
+            cells += [_grown(costs.get(operation, {})) for operation in _OPERATIONS]
+            cells.append(f"{costs['apply'][str(most)] / most:,.0f}")
+            cells.append(f"{costs['memory'][str(most)] / most / 1024:.1f} KiB")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 #: document: what it is to hold
 DOCUMENTS: dict[Path, Callable[[], str]] = {
     TOP / "DESIGN.md": design,
     TOP / "docs" / "api.md": api,
     TOP / "docs" / "presets.md": presets,
+    TOP / "docs" / "scale.md": scale,
     DECISIONS / "README.md": decisions,
     ANSIBLE: ansible,
 }

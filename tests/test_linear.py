@@ -80,6 +80,32 @@ def test_work_grows_with_the_devices(name: str, priority: int) -> None:
     assert steepness(run, 10) < 2.25
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "size"),
+    [
+        ("no-usb", "USB controllers", 100),
+        ("no-spice", "SPICE channels", 100),
+        # beyond the first controller's 255 targets
+        pytest.param("virtio-scsi", "sata disks", 260, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("back", [False, True], ids=["apply", "unapply"])
+def test_work_grows_with_what_a_profile_acts_on(name: str, kind: str, size: int, back: bool) -> None:
+    """A controller that is full and another for each number of those that went: both are looked up."""
+    params = {"drivers": "yes"} if name == "virtio-scsi" else {}
+    wish = [library.wish(name, priority=100, params=params)]
+    context = library.context("win11")
+
+    def run(count: int) -> Callable[[], object]:
+        text = domain(kind, count)
+        if back:
+            text = virtProfile.apply(text, wish, store=STORE, context=context).xml
+            return lambda: virtProfile.unapply(text, "all", store=STORE, context=context)
+        return lambda: virtProfile.apply(text, wish, store=STORE, context=context)
+
+    assert steepness(run, size) < 2.25
+
+
 @pytest.mark.parametrize("kind", ["virtio disks", "sata disks", "NICs", "USB inputs", "channels"])
 def test_work_of_completing_grows_with_the_devices(kind: str) -> None:
     pytest.importorskip("libvirt")

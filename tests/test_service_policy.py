@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi")
+import library  # noqa: E402
+from counting import calls  # noqa: E402
 from daemon import PROFILES, TOP, VM  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
+from manydevices import mixed  # noqa: E402
 
 import virtProfile  # noqa: E402
 from virtProfile.format.guarded import KINDS  # noqa: E402
+from virtProfile.redaction import veil_result  # noqa: E402
 from virtProfile.service import handlers, worker  # noqa: E402
 from virtProfile.service.callers import Callers, read_policy, read_tokens  # noqa: E402
 from virtProfile.service.policy import RULES, Rules, check  # noqa: E402
@@ -232,3 +236,26 @@ def test_manual_page_names_the_same_options() -> None:
     rows = re.findall(r"^``-.*$", text, re.MULTILINE)
     told = {flag for row in rows for flag in re.findall(r"``(--?[a-z-]+)``", row)}
     assert told == {flag for option in OPTIONS for flag in option.flags}
+
+
+# --- what it costs ---------------------------------------------------------------------------
+
+
+def test_judging_a_difference_is_linear_and_cheap() -> None:
+    """Of each value the table is asked once for its path, not once for each kind of row."""
+    found = {}
+    for count in (60, 240):
+        text = mixed(count)
+        wishes = [library.wish("fast-disk"), library.wish("net-multiqueue")]
+        applied = virtProfile.apply(text, wishes, store=library.store()).xml
+        check(text, applied)  # what is kept for the process
+        found[count] = calls(lambda: check(text, applied)) / applied.count("<")  # noqa: B023
+    assert found[240] < 45, "of an element, its end and its attributes"
+    assert found[240] < 1.1 * found[60]
+
+
+def test_without_secrets_nothing_is_copied_to_be_shown() -> None:
+    result = virtProfile.apply(mixed(6), [library.wish("fast-disk")], store=library.store())
+    shown = veil_result(result)
+    assert result.changes
+    assert all(one is other for one, other in zip(shown.changes, result.changes, strict=True))

@@ -153,10 +153,14 @@ class _Secrets(SecretValues):
         return self.cut(text, STARS)
 
     def change(self, change: Change) -> Change:
+        if not self:
+            return change
         before, after = self.value(change.before), self.value(change.after)
         return replace(change, path=self.text(change.path), before=before, after=after)
 
     def overridden(self, loss: Overridden) -> Overridden:
+        if not self:
+            return loss
         wanted, has = self.value(loss.wanted), self.value(loss.has)
         return replace(loss, path=self.text(loss.path), wanted=wanted, has=has)
 

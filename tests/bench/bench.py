@@ -31,7 +31,7 @@ from pathlib import Path
 
 from devices import curve
 from lxml import etree
-from standing import status
+from standing import audit, status
 from startup import startup
 
 HERE = Path(__file__).resolve().parent
@@ -422,6 +422,7 @@ def main() -> None:
     tested = conditions(options.runs)
     completed = completion(options.runs)
     standing = status(domain(30), PROFILES)
+    audited = audit(domain(30))
     sizes = curve(domain)
     started = startup(domain(30), PROFILES[0], options.runs)
     outside = processes(options.runs)
@@ -431,6 +432,7 @@ def main() -> None:
             "conditions": tested,
             "completion": completed,
             "status": standing,
+            "audit": audited,
             "devices": sizes,
             "startup": started,
             "processes": outside,
@@ -444,6 +446,8 @@ def main() -> None:
     print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in completed.items()))
     print("status of VMs with the record of ten profiles, beside a plain parse of them")
     print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in standing.items()))
+    print("audit of VMs by the shipped rules, beside a plain parse of them")
+    print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in audited.items()))
     print("conditions: ten profiles with five conditions and expressions each, beside the same without")
     for row in tested:
         print("  " + "  ".join(f"{key} {_figure(value)}" for key, value in row.items()))

@@ -1,37 +1,49 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``docs/curves.svg``: CPU time for a device by the number of devices, flat where a call is linear.
+"""``docs/curves.svg``: what a device costs by the number of devices, flat where a call is linear.
 
-``python tests/bench/curves.py`` measures and draws (``--sizes``: others than 100, 1,000 and 10,000); one line for each call of `devices.curve`, in
-microseconds for each device, on two logarithmic axes. Plain SVG, so that no library is needed.
+Drawn from ``growth.json`` (`growth` counts): for each call the median of the shipped profiles, in lines of Python
+for each device, on two logarithmic axes. Plain SVG, so that no library is needed.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import math
-import platform
+import statistics
 from pathlib import Path
+from typing import Any
 
-from bench import domain
-from devices import SIZES, curve
-
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "curves.svg"
+HERE = Path(__file__).resolve().parent
+RECORDED = HERE / "growth.json"
+PICTURE = HERE.parents[1] / "docs" / "curves.svg"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP_EDGE, RIGHT = 640, 400, 70, 50, 40, 130
 COLOURS = ("#0b6e99", "#b3261e", "#2e7d32", "#7b4fa3", "#8a6d00")
-#: Line -> (devices, microseconds for each of them), in their order.
+#: What is drawn, and how it is called in the picture.
+DRAWN = {"apply": "apply", "again": "second apply", "status": "status", "unapply": "unapply"}
+#: What completes whole guests has a line of its own, as it costs a multiple.
+COMPLETE = "--complete"
+#: Line -> (devices, cost of each of them), in their order.
 Lines = dict[str, list[tuple[int, float]]]
 
 
-def lines_of(rows: list[dict[str, object]]) -> Lines:
-    """The lines of the picture, from the rows of `devices.curve`."""
+def lines_of(profiles: dict[str, Any]) -> Lines:
+    """The lines of the picture, from what `growth` recorded: of what was counted up to the largest number."""
     lines: Lines = {}
-    for row in rows:
-        devices = row["devices"]
-        assert isinstance(devices, int)
-        for key, seconds in row.items():
-            if key.endswith("_s"):
-                assert isinstance(seconds, float)
-                lines.setdefault(key.removesuffix("_s"), []).append((devices, seconds / devices * 1e6))
+    rows = [costs for name, kinds in profiles.items() if name != COMPLETE for costs in kinds.values()]
+    largest = str(max(int(size) for costs in rows for size in costs["apply"]))
+    whole = [costs for costs in rows if largest in costs["apply"]]
+    for operation, name in DRAWN.items():
+        lines[name] = [
+            (int(size), statistics.median(costs[operation][size] / int(size) for costs in whole))
+            for size in whole[0][operation]
+        ]
+    completed = [costs["apply"] for costs in profiles.get(COMPLETE, {}).values()]
+    sizes = sorted({int(size) for costs in completed for size in costs})
+    if sizes:
+        lines[COMPLETE] = [
+            (size, statistics.median(costs[str(size)] / size for costs in completed if str(size) in costs))
+            for size in sizes
+        ]
     return lines
 
 
@@ -60,7 +72,7 @@ def draw(lines: Lines, title: str) -> str:
     for power in range(low, high + 1):
         y = up(10**power)
         out.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{10**power:,} µs</text>')
+        out.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{10**power:,}</text>')
     for size in sizes:
         x = across(size)
         out.append(f'<path d="M{x:.1f} {TOP_EDGE}V{HEIGHT - BOTTOM}" stroke="#ddd"/>')
@@ -81,20 +93,17 @@ def draw(lines: Lines, title: str) -> str:
         labels.append(y)
         out.append(
             f'<text x="{WIDTH - RIGHT + 10}" y="{y + 4:.1f}" fill="{colour}">{name}'
-            f" {points[-1][1]:,.0f} µs</text>"
+            f" {points[-1][1]:,.0f}</text>"
         )
     return "\n".join([*out, "</svg>", ""])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="curves by the number of devices")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    rows = curve(domain, parser.parse_args().sizes)
-    title = f"CPU time for each device, four shipped profiles (Python {platform.python_version()})"
-    PICTURE.write_text(draw(lines_of(rows), title))
-    for name, points in lines_of(rows).items():
-        print(name, "  ".join(f"{size:,}: {cost:,.0f} µs" for size, cost in points))
+def picture() -> str:
+    """The picture of what was recorded."""
+    recorded = json.loads(RECORDED.read_text())
+    title = f"Lines of Python {recorded['host']['python']} for each device, median of the shipped profiles"
+    return draw(lines_of(recorded["profiles"]), title)
 
 
 if __name__ == "__main__":
-    main()
+    PICTURE.write_text(picture())

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from manydevices import letters
 from staging import BASE_SCHEMA, tree_of
 
+from virtProfile.engine.record import locate
 from virtProfile.engine.record.locate import held, likeness
-from virtProfile.engine.record.model import Written, read_place
+from virtProfile.engine.record.model import Entry, Record, Recorded, Written, read_place
 from virtProfile.engine.tree.effort import Effort
 from virtProfile.format.element import TEXT
 
@@ -52,3 +56,34 @@ def test_a_size_is_held_by_its_meaning(value: str, unit: str, still: bool) -> No
     element = tree_of("<memory unit='KiB'>1024</memory>").root[0]
     recorded = Written("memory", {"unit": unit}, value)
     assert held(element, BASE_SCHEMA.root.child("memory"), TEXT, recorded) is still
+
+
+def test_a_place_that_means_one_element_is_found_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, not by a generator for each step; and the types of a key are looked up once for all disks."""
+    disks = "".join(f"<disk><target dev='vd{letters(n)}'/><driver name='qemu'/></disk>" for n in range(50))
+    root = tree_of(f"<devices>{disks}</devices>").root
+    counts = {"places": 0, "kinds": 0}
+    places, kind_of = locate._Search.places, locate._kind_of
+
+    def counted_places(*given: Any) -> Any:
+        counts["places"] += 1
+        return places(*given)
+
+    def counted_kinds(*given: Any) -> Any:
+        counts["kinds"] += 1
+        return kind_of(*given)
+
+    monkeypatch.setattr(locate._Search, "places", counted_places)
+    monkeypatch.setattr(locate, "_kind_of", counted_kinds)
+    entries = [
+        Entry(
+            "on",
+            f"devices/disk[target/@dev=vd{letters(n)}]/driver",
+            Written("driver", {"name": "qemu"}, None),
+        )
+        for n in range(50)
+    ]
+    record = Record([Recorded("a", "1", "0", entries=entries)])
+    found = locate.locate(root, BASE_SCHEMA, record)
+    assert [place.element for place in found] == list(root.iter("driver"))
+    assert counts == {"places": 50, "kinds": 1}

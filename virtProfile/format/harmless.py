@@ -115,8 +115,28 @@ def rows_at(path: str, opened: tuple[str, ...] = ()) -> tuple[Row, ...]:
     return found
 
 
+#: (path, slot, opened) -> the kinds of its rows: for every value, and for some
+_kinds: dict[tuple[str, str, tuple[str, ...]], tuple[frozenset[str], frozenset[str]]] = {}
+
+
+def kinds_at(path: str, slot: str, opened: tuple[str, ...] = ()) -> tuple[frozenset[str], frozenset[str]]:
+    """The kinds of the rows of a slot: those that hold for every value, and those that hold for some."""
+    key = path, slot, opened
+    found = _kinds.get(key)
+    if found is None:
+        named = [row for row in rows_at(path, opened) if row.names(slot)]
+        every = frozenset(row.how for row in named if slot == PRESENCE or not row.values)
+        if len(_kinds) > 20_000:
+            _kinds.clear()
+        found = _kinds[key] = every, frozenset(row.how for row in named) - every
+    return found
+
+
 def is_harmless(
     path: str, slot: str, value: str | None, how: str = "any", opened: tuple[str, ...] = ()
 ) -> bool:
     """Is there a row of that kind?"""
-    return any(row.how == how and row.has(slot, value) for row in rows_at(path, opened))
+    every, some = kinds_at(path, slot, opened)
+    if how in every:
+        return True
+    return how in some and any(row.how == how and row.has(slot, value) for row in rows_at(path, opened))

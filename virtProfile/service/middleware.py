@@ -36,10 +36,19 @@ class Door:
     """An ASGI application around another one.
 
     :param public: paths that GET and HEAD may ask for without a token: they hold nothing of anybody
+    :param straight: applications of their own, by method and path
     """
 
-    def __init__(self, app: Any, callers: Callers, metrics: Metrics, public: Collection[str]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        callers: Callers,
+        metrics: Metrics,
+        public: Collection[str],
+        straight: Mapping[tuple[str, str], Any],
+    ) -> None:
         self._app = app
+        self._straight = straight
         self._callers = callers
         self._metrics = metrics
         self._public = public
@@ -82,7 +91,8 @@ class Door:
         else:
             state["caller"] = caller or ""
             try:
-                await self._app(scope, receive, sent)
+                app = self._straight.get((scope["method"], scope["path"]), self._app)
+                await app(scope, receive, sent)
             except Exception as wrong:  # its text may quote a document
                 frame = extract_tb(wrong.__traceback__)[-1]
                 place = type(wrong).__name__, frame.filename, frame.lineno

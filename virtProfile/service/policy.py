@@ -20,7 +20,7 @@ from lxml import etree
 from virtProfile.errors import PolicyError
 from virtProfile.format.buses import letters
 from virtProfile.format.document import LIBOSINFO_NS, RECORD_NS, VIRTUNED_NS
-from virtProfile.format.harmless import PRESENCE, is_harmless
+from virtProfile.format.harmless import PRESENCE, is_harmless, kinds_at
 from virtProfile.frozen import record
 from virtProfile.language.instances import base_of
 from virtProfile.service.harmless import IDENTITY, TEXT, kind_of
@@ -29,6 +29,8 @@ from virtProfile.service.harmless import IDENTITY, TEXT, kind_of
 _OPEN_TAGS = (f"{{{VIRTUNED_NS}}}", f"{{{RECORD_NS}}}", f"{{{LIBOSINFO_NS}}}")
 #: A guarded part: path, slot, value.
 _Part = tuple[str, str, str | None]
+#: Kinds of rows of the table: for every value, and for some.
+_Rows = tuple[frozenset[str], frozenset[str]]
 
 
 @record
@@ -139,6 +141,23 @@ def _parser() -> Any:
     )  # fmt: skip
 
 
+class _Kinds(dict[str, _Rows | None]):
+    """What the table says of attributes by name, and of `PRESENCE` and `TEXT`, of the elements at a path.
+
+    None where any value is harmless.
+    """
+
+    def __init__(self, path: str, opened: tuple[str, ...]) -> None:
+        super().__init__()
+        self._path, self._opened = path, opened
+
+    def __missing__(self, name: str) -> _Rows | None:
+        slot = name if name in (PRESENCE, TEXT) else f"@{name}"
+        kinds = kinds_at(self._path, slot, self._opened)
+        found = self[name] = None if "any" in kinds[0] else kinds
+        return found
+
+
 class _Guarded:
     """What is guarded in a document.
 
@@ -150,6 +169,7 @@ class _Guarded:
     def __init__(self, root: Any, rules: Rules, new: bool) -> None:
         self._rules = rules
         self._new = new
+        self._kinds: dict[str, _Kinds] = {}
         self.units: Counter[Any] = Counter()
         self.fills: Counter[Any] = Counter()
         self.whole: dict[str, Counter[Any]] = {}
@@ -199,18 +219,28 @@ class _Guarded:
 
     def _own(self, path: str, element: Any, fills: list[_Part]) -> Any:
         """The guarded values of an element by itself, or None."""
+        kinds = self._kinds.get(path)
+        if kinds is None:
+            kinds = self._kinds[path] = _Kinds(path, self._rules.opened)
+        slots: list[tuple[str, str | None, _Rows]] = []
+        presence = kinds[PRESENCE]
+        if presence is not None:
+            slots.append((PRESENCE, None, presence))
+        for name, value in sorted(element.items()):
+            rows = kinds[name]
+            if rows is not None:
+                slots.append((f"@{name}", _without_bus(path, name, value), rows))
         text = (element.text or "").strip()
-        slots: list[tuple[str, str | None]] = [(PRESENCE, None)]
-        slots += [(f"@{name}", _without_bus(path, name, value)) for name, value in sorted(element.items())]
-        if text:
-            slots.append((TEXT, text))
+        if text and (rows := kinds[TEXT]) is not None:
+            slots.append((TEXT, text, rows))
         own = []
-        for slot, value in slots:
-            if self._open(path, slot, value):
+        asks = self._new or bool(self._rules.may)
+        for slot, value, (every, some) in slots:
+            if (asks or "any" in some or path == ".") and self._open(path, slot, value):
                 continue
-            if is_harmless(path, slot, value, "keep"):
+            if "keep" in every or "keep" in some and is_harmless(path, slot, value, "keep"):
                 fills.append((path, slot, None if value else ""))  # what is empty does not keep it
-            elif is_harmless(path, slot, value, "fill"):
+            elif "fill" in every or "fill" in some and is_harmless(path, slot, value, "fill"):
                 fills.append((path, slot, value))
             else:
                 own.append((path, slot, value))
@@ -228,14 +258,14 @@ class _Guarded:
 
     def _flat(self, path: str, element: Any, fills: list[_Part]) -> Any:
         own = self._own(path, element, fills)
-        inner = tuple(
-            flat
-            for child in element
-            if (flat := self._flat(f"{path}/{_step(child)}", child, fills)) is not None
-        )
+        inner = []
+        for child in element:
+            flat = self._flat(f"{path}/{_step(child)}", child, fills)
+            if flat is not None:
+                inner.append(flat)
         if own is None and not inner:
             return None
-        return path, own[1] if own else (), inner
+        return path, own[1] if own else (), tuple(inner)
 
 
 def _is_twin(device: Any) -> bool:

@@ -62,6 +62,8 @@ class Controllers:
         #: per bus: all controllers below that index are full, and those up to it written down
         self._full: dict[str, int] = {}
         self._complete: dict[str, int] = {}
+        #: per bus, controller and units of one of its buses: so many of its slots are taken from the first on
+        self._taken_below: dict[tuple[str, int, int], int] = {}
         #: per bus: the highest controller that a drive sits on, and those of drives with a target number
         self._highest: dict[str, int] = {}
         self._targeted: dict[str, set[int]] = {}
@@ -191,10 +193,12 @@ class Controllers:
             room = capacity(bus, controller.get("model") or "", self.work.family or "")
             if bus == "scsi" and index in targeted:
                 room = room._replace(units=min(room.units, 7))
-            for number_ in range(room.buses * room.units):
+            known = bus, index, room.units
+            for number_ in range(self._taken_below.get(known, 0), room.buses * room.units):
                 slot = Slot(index, number_ // room.units, 0, number_ % room.units)
                 if slot not in taken:
                     self._full[bus] = index
+                    self._taken_below[known] = number_
                     return slot
         self._full[bus] = max(there, default=-1) + 1
         return None

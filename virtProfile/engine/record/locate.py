@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from virtProfile.engine.record.model import Entry, Record, Recorded, Step, Written
     from virtProfile.format.element import Element
     from virtProfile.format.schema import Node, Schema
+    from virtProfile.format.values import ValueType
 
 _DATA = data_beside(__file__)
 #: A name in an XPath expression.
@@ -132,7 +133,9 @@ class _Search:
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
         self._like: dict[tuple[Element, str], list[Element]] = {}
-        self._keyed: dict[tuple[Element, str, tuple[str, ...]], dict[object, list[Element]]] = {}
+        self._keyed: dict[
+            tuple[Element, str, tuple[str, ...]], tuple[dict[object, list[Element]], list[ValueType | None]]
+        ] = {}
 
     def like(self, parent: Element, tag: str) -> list[Element]:
         """The children of that tag."""
@@ -145,29 +148,51 @@ class _Search:
         """The children of that node's tag that have these values in these parts of their key."""
         parts = tuple(_slotted(part) for part, _ in keys)
         at = (parent, node.tag, parts)
-        table = self._keyed.get(at)
-        if table is None:
-            table = self._keyed[at] = {}
+        known = self._keyed.get(at)
+        if known is None:
+            table: dict[object, list[Element]] = {}
+            kinds = [_kind_of(node, part) for part in parts]
             for element in self.like(parent, node.tag):
-                key = _key_of(element, node, parts)
+                key = _key_of(element, node, parts, kinds)
                 if key is not None:
                     table.setdefault(key, []).append(element)
-        wanted = tuple(_canonical(node, part, value) for part, (_, value) in zip(parts, keys, strict=True))
-        return table.get(wanted, [])
+            known = self._keyed[at] = table, kinds
+        wanted = [
+            value if kind is None else kind.canonical(value)
+            for kind, (_, value) in zip(known[1], keys, strict=True)
+        ]
+        return known[0].get(tuple(wanted), [])
 
     def places(self, element: Element, node: Node, steps: Sequence[Step]) -> Iterator[tuple[Element, Node]]:
         """The elements that a place can mean, the likeliest first."""
-        if not steps:
-            yield element, node
-            return
-        step = steps[0]
-        inner = child_node(node, step.tag)
-        if inner is None:
-            return
+        for number, step in enumerate(steps, 1):
+            inner = child_node(node, step.tag)
+            if inner is None:
+                return
+            like = self._meant(element, inner, step)
+            if len(like) != 1:
+                rest = steps[number:]
+                first = None if step.number is None or step.number > len(like) else like[step.number - 1]
+                if first is not None:
+                    self.effort.spend()
+                    yield from self.places(first, inner, rest)
+                for candidate in like:
+                    if candidate is not first:
+                        self.effort.spend()
+                        yield from self.places(candidate, inner, rest)
+                return
+            self.effort.spend()
+            element, node = like[0], inner
+        yield element, node
+
+    def _meant(self, element: Element, inner: Node, step: Step) -> list[Element]:
+        """The children that a step can mean."""
         # A size in the key is as it was written: in another unit after a define.
         keys = [key for key in step.keys if _slotted(key[0]) not in inner.unit]
-        like = self.by_key(element, inner, keys) if keys else self.like(element, step.tag)
-        if keys and not like:  # somebody took the key out, or libvirt wrote its own
+        if not keys:
+            return self.like(element, step.tag)
+        like = self.by_key(element, inner, keys)
+        if not like:  # somebody took the key out, or libvirt wrote its own
             parts = [_slotted(part) for part, _ in keys]
             like = [
                 candidate
@@ -179,17 +204,10 @@ class _Search:
                 if all(
                     key_value(inner, part, candidate) == _canonical(inner, part, value)
                     or _is_libvirts(candidate, inner, part)
-                    for part, (_, value) in zip(parts, step.keys, strict=True)
+                    for part, (_, value) in zip(parts, keys, strict=True)
                 )
             ]
-        first = None if step.number is None or step.number > len(like) else like[step.number - 1]
-        if first is not None:
-            self.effort.spend()
-            yield from self.places(first, inner, steps[1:])
-        for candidate in like:
-            if candidate is not first:
-                self.effort.spend()
-                yield from self.places(candidate, inner, steps[1:])
+        return like
 
 
 def _slotted(part: str) -> str:
@@ -210,24 +228,31 @@ def written_key(node: Node, part: str, written: Written) -> object:
     return None if value is None else _canonical(node, part, value)
 
 
-def _key_of(element: Element, node: Node, parts: Sequence[str]) -> tuple[object, ...] | None:
+def _key_of(
+    element: Element, node: Node, parts: Sequence[str], kinds: Sequence[ValueType | None]
+) -> tuple[object, ...] | None:
     """The values of these parts as `_Search.by_key` compares them, None where one is missing."""
-    key = []
-    for part in parts:
+    key: list[object] = []
+    for part, kind in zip(parts, kinds, strict=True):
         value = read_part(element, part, node)
         if value is None:
             return None
-        key.append(_canonical(node, part, value))
+        key.append(value if kind is None else kind.canonical(value))
     return tuple(key)
+
+
+def _kind_of(node: Node, part: str) -> ValueType | None:
+    """What values of a part may be; None where the schema does not know."""
+    at = part_node(node, part)
+    if at is None or at.anything:
+        return None
+    slot = part.rpartition("/")[2]
+    return at.text if slot == TEXT else at.attribute(slot[1:])
 
 
 def _canonical(node: Node, part: str, value: str) -> object:
     """Equal for values of a part that mean the same, as `same_value` has it."""
-    at = part_node(node, part)
-    if at is None or at.anything:
-        return value
-    slot = part.rpartition("/")[2]
-    kind = at.text if slot == TEXT else at.attribute(slot[1:])
+    kind = _kind_of(node, part)
     return value if kind is None else kind.canonical(value)
 
 

@@ -8,6 +8,7 @@ difference between input and output.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
@@ -94,33 +95,30 @@ def _made_again(tree: WorkTree) -> set[Element]:
             if tree.in_source(element):
                 gone.setdefault((parent, element.tag), []).append(element)
     same: set[Element] = set()
+    numbered: dict[tuple[Element, str], tuple[dict[int, Element], dict[Element, int]]] = {}
     for element in tree.created if gone else ():
         above = element.getparent()
-        known = [] if above is None else gone.get((above, element.tag), [])
-        for before in known:
-            if _number_before(tree, before, above) == _number(element) and _said(tree, before) == _says(
-                element
-            ):
-                known.remove(before)
-                same |= {before, element}
-                break
+        key = above, element.tag
+        if above is None or key not in gone:
+            continue
+        if key not in numbered:
+            now = {inner: number for number, inner in enumerate(above.iterchildren(element.tag))}
+            numbered[key] = _by_number(tree, above, gone[key]), now
+        there, now = numbered[key]
+        before = there.get(now[element])
+        if before is not None and _said(tree, before) == _says(element):
+            same |= {before, element}
     return same
 
 
-def _number(element: Element) -> int:
-    """How many of its like stand before it."""
-    return sum(1 for _ in element.itersiblings(element.tag, preceding=True))
-
-
-def _number_before(tree: WorkTree, element: Element, parent: Element | None) -> int:
-    """The same in the input."""
-    if parent is None:
-        return -1
-    index, tag = tree.document.index, element.tag
-    like = [inner for inner in parent.iterchildren(tag) if inner in index]
-    like += [inner for inner in tree.removed.below(parent, tag) if inner in index]
-    like += tree.graves.below(parent, tag)
-    return sum(index[inner] < index[element] for inner in like)
+def _by_number(tree: WorkTree, parent: Element, gone: list[Element]) -> dict[int, Element]:
+    """Elements by how many of their like stood before them in the input."""
+    index, tag = tree.document.index, gone[0].tag
+    like = [index[inner] for inner in parent.iterchildren(tag) if inner in index]
+    like += [index[inner] for inner in tree.removed.below(parent, tag) if inner in index]
+    like += [index[inner] for inner in tree.graves.below(parent, tag)]
+    like.sort()
+    return {bisect_left(like, index[inner]): inner for inner in gone}
 
 
 def _says(element: Element) -> tuple[object, ...]:

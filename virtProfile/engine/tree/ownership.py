@@ -49,6 +49,47 @@ BOOKKEEPER = Writer(Origin("virt-profile", "", "record", "", 0), 0, False)
 COMPLETER = Writer(Origin("virt-profile", VERSION, "complete", "--complete", 0), MIN_PRIORITY, False, True)
 
 
+class _Crowd(list[Writer]):
+    """Many owners of one value, as of a controller that thousands of disks need: found by identity.
+
+    :ivar places: of writers in this list and in those that were made of it
+    """
+
+    __slots__ = ("places",)
+    places: dict[int, int]
+
+
+#: So many owners are looked through one by one.
+_FEW = 16
+
+
+def joined(owners: list[Writer], writer: Writer) -> list[Writer]:
+    """The owners, highest priority first, with one more; the same list where it is one of them.
+
+    The list itself stays as it is.
+    """
+    if len(owners) < _FEW:
+        return owners if writer in owners else sorted([*owners, writer], key=lambda owner: -owner.priority)
+    places = (
+        owners.places
+        if isinstance(owners, _Crowd)
+        else {id(owner): place for place, owner in enumerate(owners)}
+    )
+    place = places.get(id(writer))
+    if place is not None and (owners[place : place + 1] == [writer] or writer in owners):
+        return owners
+    found = _Crowd(owners)
+    if owners[-1].priority >= writer.priority:
+        places[id(writer)] = len(owners)
+        found.append(writer)
+        found.places = places
+    else:
+        found.append(writer)
+        found.sort(key=lambda owner: -owner.priority)
+        found.places = {id(owner): place for place, owner in enumerate(found)}
+    return found
+
+
 class Asked:
     """What is asked for an element, and who does, highest priority first."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.effort import Effort
 from virtProfile.engine.tree.gone import Gone
-from virtProfile.engine.tree.ownership import THE_DEFINITION
+from virtProfile.engine.tree.ownership import THE_DEFINITION, joined
 from virtProfile.format.element import PRESENCE, TEXT, attributes, parent_of, text_of
 
 if TYPE_CHECKING:
@@ -273,9 +273,9 @@ class WorkTree:
             else:
                 slots[slot] = [writer]
             self._log.append(("claims", element, slot, None))
-        elif writer not in owners:
+        elif (joint := joined(owners, writer)) is not owners:
             self._log.append(("claims", element, slot, owners))
-            slots[slot] = sorted([*owners, writer], key=lambda owner: -owner.priority)
+            slots[slot] = joint
 
     def claim_beside(self, element: Element, slot: str, writer: Writer) -> None:
         """`writer` wants what libvirt or a person put into an element that it made."""
