@@ -115,7 +115,7 @@ class Sketch:
             _recommended_memory(guest, os)
         try:
             guest.set_defaults(guest)
-        except (ValueError, RuntimeError) as problem:
+        except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError) as problem:
             fact = " ".join(str(problem).split())
             raise CompletionError(
                 f"virtinst cannot complete the guest: {fact}",

@@ -68,6 +68,7 @@ class Trust(StrEnum):
     ALL = "all"  # everything: the caller has confirmed it
 
 
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _STEP = re.compile(
     r"(?P<tag>(?:\{[^{}]*\})?[^\[\]/{}'\s]+)"
     r"(?P<keys>(?:\[(?:[^\]']|'[^']*')*\])*)(?:/|$)"
@@ -434,7 +435,7 @@ def _read_profile(element: Element) -> Recorded | None:
     if element.tag != tag_of("profile") or not name:
         return None
     try:
-        priority = int(element.get("priority", "0"))
+        priority = _number(element.get("priority", "0"))
     except ValueError:
         return None
     if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
@@ -442,9 +443,16 @@ def _read_profile(element: Element) -> Recorded | None:
     params = {param.get("name", ""): text_of(param) or "" for param in element.iterchildren(tag_of("param"))}
     source = element.get("source", "list")
     implies = (element.get("implies") or "").split()
-    out = frozenset(int(word) for word in (element.get("out") or "").split() if word.isdecimal())
+    out = frozenset(int(word) for word in (element.get("out") or "").split() if _NUMBER.fullmatch(word))
     sketch = element.get("sketch") == "yes"
     return Recorded(name, version, digest, priority, source, params, (), implies, sketch, out)
+
+
+def _number(text: str) -> int:
+    """:raises ValueError: it is none that we write"""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
 
 
 def _read_entry(element: Element) -> list[Entry]:
@@ -468,7 +476,7 @@ def _read_entry(element: Element) -> list[Entry]:
         raise ValueError(element.tag)
     kind, name = kinds[element.tag]
     at = element.get(name, "")
-    number = int(element.get("n", "1"))
+    number = _number(element.get("n", "1"))
     places = _read_places(element, at)
     if (at, parts[0].tag) == ("", tag_of("metadata")):
         # Records once said so; it holds what other programs put there, and goes with no profile.
