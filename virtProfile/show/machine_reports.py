@@ -89,8 +89,8 @@ def _uri(file: str) -> str:
     """A file as a relative reference below the working directory, else as a file URI."""
     path = os.path.relpath(file)
     if path.startswith(os.pardir + os.sep):
-        return "file://" + quote(os.path.abspath(file))
-    return quote(path)
+        return "file://" + quote(os.fsencode(os.path.abspath(file)))
+    return quote(os.fsencode(path))
 
 
 def junit(suites: Sequence[tuple[str, Sequence[tuple[str, Sequence[Finding]]]]]) -> bytes:
