@@ -127,6 +127,7 @@ class _Search:
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
         self._like: dict[tuple[Element, str], list[Element]] = {}
+        self._keyless: dict[tuple[Element, str, tuple[str, ...]], list[Element]] = {}
         self._keyed: dict[tuple[Element, str, tuple[str, ...]], dict[object, list[Element]]] = {}
 
     def like(self, parent: Element, tag: str) -> list[Element]:
@@ -143,12 +144,26 @@ class _Search:
         table = self._keyed.get(at)
         if table is None:
             table = self._keyed[at] = {}
+            self.effort.spend(len(self.like(parent, node.tag)) * len(parts))
             for element in self.like(parent, node.tag):
                 key = _key_of(element, node, parts)
                 if key is not None:
                     table.setdefault(key, []).append(element)
         wanted = tuple(_canonical(node, part, value) for part, (_, value) in zip(parts, keys, strict=True))
         return table.get(wanted, [])
+
+    def without_key(self, parent: Element, node: Node, keys: Sequence[tuple[str, str]]) -> list[Element]:
+        """The children of that node's tag that have none of these parts of a key."""
+        parts = tuple(_slotted(part) for part, _ in keys)
+        at = (parent, node.tag, parts)
+        found = self._keyless.get(at)
+        if found is None:
+            found = self._keyless[at] = [
+                candidate
+                for candidate in self.like(parent, node.tag)
+                if all(read_part(candidate, part, node) is None for part in parts)
+            ]
+        return found
 
     def places(self, element: Element, node: Node, steps: Sequence[Step]) -> Iterator[tuple[Element, Node]]:
         """The elements that a place can mean, the likeliest first."""
@@ -161,12 +176,7 @@ class _Search:
             return
         like = self.by_key(element, inner, step.keys) if step.keys else self.like(element, step.tag)
         if step.keys and not like:  # somebody took the key out
-            parts = [_slotted(part) for part, _ in step.keys]
-            like = [
-                candidate
-                for candidate in self.like(element, step.tag)
-                if all(read_part(candidate, part, inner) is None for part in parts)
-            ]
+            like = self.without_key(element, inner, step.keys)
         first = None if step.number is None or step.number > len(like) else like[step.number - 1]
         if first is not None:
             self.effort.spend()

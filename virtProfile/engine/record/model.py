@@ -50,6 +50,8 @@ MAX_PLACES = 16 * 1024 * 1024
 MAX_PLACE = 16 * 1024
 #: Longer places are read anew each time, so that what is remembered has a bound.
 MAX_KNOWN = 256
+#: Parts of a key in one step of a place: the longest key of the format has four.
+MAX_KEYS = 8
 #: Steps of one place, and how deep an element in the record may be.
 MAX_DEPTH = 64
 #: Warnings about single parts that cannot be read.
@@ -120,7 +122,7 @@ def _steps(text: str) -> tuple[Step, ...]:
                 number = int(key["number"])
             else:
                 keys.append((key["part"], key["value"] or key["quoted"] or ""))
-        if end != len(found["keys"]):
+        if end != len(found["keys"]) or len(keys) > MAX_KEYS:
             raise ValueError(text)
         steps.append(Step(found["tag"], tuple(keys), number))
         position = found.end()
