@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from lxml import etree
 
-from virtProfile.files import write_whole
+from virtProfile.files import check_not_chosen, write_whole
 from virtProfile.frozen import record
 from virtProfile.version import VERSION
 
@@ -165,6 +165,7 @@ def write_junit(file: str, suites: Sequence[tuple[str, Sequence[tuple[str, Seque
 
 def _write(file: str, data: bytes) -> None:
     if os.path.exists(file) and not os.path.isfile(file):  # /dev/stdout, a pipe
+        check_not_chosen(file)
         with open(file, "wb") as stream:
             stream.write(data)
     else:
