@@ -177,6 +177,26 @@ def test_root_writes_where_nobody_else_chooses(danger: str, what: str, place: Pa
     assert not list(place.iterdir())
 
 
+@as_root
+@pytest.mark.parametrize("what", ["--junit", "--sarif"])
+@pytest.mark.parametrize("kind", ["link to a device", "pipe", "link to a pipe"])
+def test_root_opens_no_link_and_no_pipe_of_others(kind: str, what: str, tmp_path: Path) -> None:
+    """In a directory such as /tmp: a link to a disk would be written over, a pipe read by its owner."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "vm.xml").write_text(VM)
+    report, pipe = tmp_path / "report", tmp_path / "pipe"
+    os.mkfifo(report if kind == "pipe" else pipe)
+    if kind != "pipe":
+        report.symlink_to("/dev/null" if "device" in kind else pipe)
+    reader = os.open(report, os.O_RDONLY | os.O_NONBLOCK)
+    words = ["--input", str(tmp_path / "vm.xml"), "--audit", what, str(report)]
+    assert "so root does not write" not in commandline.run(words).err  # root's own
+    os.lchown(report, 65534, 65534)
+    run = commandline.run(words)
+    os.close(reader)
+    assert run.status == 1 and f"so root does not write '{report}'" in run.err
+
+
 def test_a_report_is_no_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("")
     (tmp_path / "report").symlink_to(tmp_path / "victim")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from pathlib import Path
 
 import library
 import pytest
+from strategies import MemoryStore
 
 import virtProfile
-from virtProfile.errors import CompletionError, InvalidDomainError, PolicyError
+from virtProfile.errors import CompletionError, InvalidDomainError, PolicyError, ProfileError
 from virtProfile.format.buses import MAX_INDEX
-from virtProfile.format.document import decode, parse
+from virtProfile.format.document import RECORD_NS, VIRTUNED_NS, decode, parse
+from virtProfile.host.context import Context
+from virtProfile.host.merge import Host, merge
+from virtProfile.language.store import version_key
 
 TOP = Path(__file__).parent.parent
 MIB = 1024 * 1024
@@ -131,3 +136,91 @@ def test_controllers_below_an_index_are_made_up_to_a_bound() -> None:
 def test_tags_in_an_instruction_before_the_root_are_none() -> None:
     document = parse("<?xmla <b/> ?>\n<domain/>")
     assert document.line(document.root) == 2
+
+
+#: numbers that Python does not read although they consist of digits
+DIGITS = {
+    "many": "9" * 5000,
+    "raised": "\N{SUPERSCRIPT TWO}",
+    "of another script": "\N{ARABIC-INDIC DIGIT THREE}",
+}
+VIRTUNED = f"xmlns:v='{VIRTUNED_NS}'"
+#: (where they stand in the domain, what a profile does): %s is the number
+NUMBERS = {
+    "vcpu of a VM that gets a DIMM": (
+        "<maxMemory slots='4'>2097152</maxMemory><vcpu>%s</vcpu>",
+        "<add><devices><memory model='dimm'><target><size>1024</size></target></memory></devices></add>",
+    ),
+    "vcpu beside a topology": (
+        "<vcpu>%s</vcpu>",
+        "<add><cpu><topology sockets='1' cores='2' threads='1'/></cpu></add>",
+    ),
+    "threads": ("<iothreads>%s</iothreads>", "<add><iothreads>%s</iothreads></add>"),
+    "listed threads": (
+        "<iothreads>3</iothreads><iothreadids><iothread id='2'/></iothreadids>",
+        "<add><iothreads>%s</iothreads></add>",
+    ),
+    "version": (
+        "<description>%s.1</description>",
+        "<add when=\"vp:version-at-least(description, '1')\"><title>t</title></add>",
+    ),
+    "node": (
+        "<description>%s</description>",
+        f"<add><devices {VIRTUNED}><interface type='user' v:numa-node='{{description}}'/></devices></add>",
+    ),
+    "machine": ("", "<add when='$qemu_version &gt; 5' unknown='skip'><title>t</title></add>"),
+    "record": (
+        f"<metadata><r:record xmlns:r='{RECORD_NS}'><r:profile name='p' version='0' priority='%s' out='%s'>"
+        "<r:add to='devices' n='%s'><r:rng/></r:add></r:profile><r:profile name='q' out='%s'>"
+        "<r:add to='devices' n='%s'><r:rng/></r:add></r:profile></r:record></metadata>",
+        "<add><title>t</title></add>",
+    ),
+    "priority": (
+        f"<metadata><v:virtuned {VIRTUNED}><v:profile name='p' priority='%s'/></v:virtuned></metadata>",
+        "<add><title>t</title></add>",
+    ),
+}
+
+
+@pytest.mark.parametrize("digits", DIGITS)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_digits_that_are_no_number_are_no_internal_error(name: str, digits: str) -> None:
+    number = DIGITS[digits]
+    there, action = (text.replace("%s", number) for text in NUMBERS[name])
+    machine = f"pc-q35-{number}.0" if name == "machine" else "q35"
+    text = (
+        f"<domain type='kvm'><name>a</name>{there}<memory>1048576</memory>"
+        f"<os><type arch='x86_64' machine='{machine}'>hvm</type></os><devices/></domain>"
+    )
+    store = MemoryStore([f"<profile name='p'>{action}</profile>"])
+    for priority in (0, 120):
+        try:
+            virtProfile.apply(text, [{"name": "p", "priority": priority}], store=store)
+            virtProfile.unapply(text, store=store, trust="all")
+        except ProfileError as problem:
+            assert problem.code != "internal"
+
+
+def test_versions_of_any_digits_are_sorted() -> None:
+    parts = ["1", "9" * 5000, "\N{SUPERSCRIPT TWO}", "a"]
+    assert sorted(parts, key=version_key)[-1] == "1"
+
+
+@pytest.mark.parametrize("digits", DIGITS)
+def test_capabilities_with_digits_that_are_no_number(digits: str) -> None:
+    host = (
+        "<domainCapabilities><path>/usr/bin/qemu-system-x86_64</path><domain>kvm</domain><machine>pc-q35-7.2</machine>"
+        f"<arch>x86_64</arch><vcpu max='{DIGITS[digits]}'/></domainCapabilities>"
+    )
+    context = Context(domcapabilities=(host,))
+    store = MemoryStore(
+        ["<profile name='p'><add when='$domcapabilities/vcpu/@max &gt; 1'><title>t</title></add></profile>"]
+    )
+    vm = (
+        f"<domain type='kvm'><name>a</name><memory>1</memory><vcpu>{DIGITS[digits]}</vcpu>"
+        "<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os></domain>"
+    )
+    with contextlib.suppress(ProfileError):
+        virtProfile.apply(vm, ["p"], store=store, context=context)
+    with contextlib.suppress(ProfileError):
+        merge([Host("h", host), Host("i", host)])

@@ -123,6 +123,26 @@ def test_many_words_of_places_that_are_short_are_read() -> None:
     assert len(found.profiles[0].entries) == 20_000 and not found.warnings
 
 
+def _keys(count: int) -> str:
+    """Places that name nothing, each by other parts of a key, or by a long one."""
+    disks = "".join(f"<disk><target dev='vd{number}'/></disk>" for number in range(count))
+    places = [f"devices/disk[target/@dev=x{number}]" for number in range(count)]
+    places += [f"devices/disk[target/@a{number}=x][target/@dev=y]" for number in range(count // 8)]
+    entries = "".join(f"<vr:on at='{place}'><vr:disk a='1'/></vr:on>" for place in places)
+    return domain(record(entries), disks)
+
+
+def test_places_by_keys_that_nothing_has_are_looked_up() -> None:
+    """Each was compared with all of its like, and a place might have hundreds of parts of a key."""
+    withdraw(_keys(10))()
+    assert calls(withdraw(_keys(400)), 3_000_000) < 1_000_000
+    assert (
+        not read(domain(record(f"<vr:on at='devices/disk{'[@a=b]' * 9}'><vr:x a='1'/></vr:on>")))
+        .profiles[0]
+        .entries
+    )
+
+
 @pytest.mark.parametrize("place", [f"devices{'[' * 15_000}]", "a/" * 8_000, "a" * 20_000])
 def test_a_place_that_is_none_is_refused_at_once(place: str) -> None:
     def ask() -> None:

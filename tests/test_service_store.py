@@ -104,6 +104,14 @@ def test_autoselect_is_for_its_owner(asking: Asking) -> None:
     assert not asking.vcpu("carol")
 
 
+def test_no_version_is_kept_that_nobody_finds(asking: Asking) -> None:
+    """NAME@1.test.xml would be a file of tests."""
+    for version in ("1", "1.xml", "test", "1.test", "1.test.xml"):
+        if asking.put("alice", "mine", version) == 200:
+            assert asking.ask("bob", "GET", f"profiles/mine/{version}")[0] == 200, version
+    assert asking.put("alice", "mine", "1.test") == 422
+
+
 def test_files_of_persons_stay(asking: Asking) -> None:
     texts = {
         "several.xml": f"<profiles><profile name='one'>{INSIDE}</profile><profile name='two'>{INSIDE}</profile></profiles>",

@@ -214,7 +214,11 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
 
 def _place(error: ProfileError) -> tuple[str, int, str]:
     file, _, line = error.where.rpartition(":")
-    return (file, int(line), error.message) if line.isdigit() else (error.where, 0, error.message)
+    return (
+        (file, int(line), error.message)
+        if line.isascii() and line.isdigit()
+        else (error.where, 0, error.message)
+    )
 
 
 def together(errors: Sequence[ProfileError]) -> ProfileError:

@@ -135,6 +135,19 @@ def check_target(path: str) -> None:
     raise PermissionError(f"{reason}, so root does not write '{path}'")
 
 
+def check_not_chosen(path: str) -> None:
+    """May root open a device or a pipe there?
+
+    :raises PermissionError: it is another user's link or pipe, which may lead anywhere and read all
+    """
+    if os.geteuid() != 0:
+        return
+    status = os.lstat(path)
+    chosen = stat.S_ISLNK(status.st_mode) or stat.S_ISFIFO(status.st_mode)
+    if chosen and status.st_uid != 0:
+        raise PermissionError(f"'{path}' belongs to another user, so root does not write '{path}'")
+
+
 def _is_sticky(directory: str) -> bool:
     status = os.lstat(directory)
     return stat.S_ISDIR(status.st_mode) and bool(status.st_mode & stat.S_ISVTX) and status.st_uid == 0

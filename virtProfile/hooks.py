@@ -279,7 +279,9 @@ HOOKS: dict[str, tuple[Hook, int]] = {
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"virt-profile: {text}\n")
+    from virtProfile.show.terminal import one_line
+
+    sys.stderr.write(f"virt-profile: {one_line(text)}\n")
 
 
 def _tell(result: Result) -> None:

@@ -96,7 +96,7 @@ def _lint_tests(file: str) -> list[Problem]:
     except ProfileError as problem:
         return [
             _error(
-                int(line) if (line := row.where.rpartition(":")[2]).isdigit() else 1,
+                int(line) if (line := row.where.rpartition(":")[2]).isascii() and line.isdigit() else 1,
                 row.message,
                 row.hint,
                 file,
@@ -238,7 +238,12 @@ class _Linter:
         """An error of another stage, and those that travel with it."""
         for error in (problem, *problem.others):
             number = error.where.rpartition(":")[2]
-            self.say("error", int(number) if number.isdigit() else line, error.message, error.hint)
+            self.say(
+                "error",
+                int(number) if number.isascii() and number.isdigit() else line,
+                error.message,
+                error.hint,
+            )
 
     # --- expressions ---------------------------------------------------------
 

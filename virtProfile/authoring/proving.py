@@ -459,7 +459,7 @@ def _places(found: Iterable[str]) -> set[tuple[str, int]]:
     places = set()
     for where in found:
         file, _, line = where.rpartition(":")
-        if line.isdigit():
+        if line.isascii() and line.isdigit():
             places.add((file, int(line)))
     return places
 
@@ -513,7 +513,7 @@ def _said(problem: ProfileError) -> str:
 
 def _line(problem: ProfileError) -> int:
     line = problem.where.rpartition(":")[2]
-    return int(line) if line.isdigit() else 1
+    return int(line) if line.isascii() and line.isdigit() else 1
 
 
 def _first_difference(wanted: bytes, has: bytes) -> str:

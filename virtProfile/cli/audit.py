@@ -11,7 +11,6 @@ from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, NotFoundErr
 from virtProfile.frozen import record
 from virtProfile.show.machine_reports import Finding as Reported
 from virtProfile.show.machine_reports import workflow_commands, write_junit, write_sarif
-from virtProfile.show.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,14 +83,14 @@ def audit(
         rows = [row for row in answer.audited.findings if is_at_least(row.level, level)]
         found += rows
         if not options.json:
-            out.write("".join(_shown(row, options) for row in rows))
+            out.lines(line for row in rows for line in _shown(row, options))
         if len(vms) > 1:
             compared.add(subject.host, subject.name, answer.text)
     if not options.audit and is_at_least("warning", level):
         beside = list(compared.findings())
         found += beside
         if not options.json:
-            out.write("".join(_shown(row, options) for row in beside))
+            out.lines(line for row in beside for line in _shown(row, options))
     if options.json:
         errors = [{"vm": name, "message": text} for name, text in failed]
         out.json({"vms": names, "findings": [row.to_dict() for row in found], "errors": errors})
@@ -171,10 +170,11 @@ def _answer(auditor: Auditor, subject: Subject) -> Answer:
         return Answer(None, "", problem.message)
 
 
-def _shown(row: Finding, options: ApplyOptions) -> str:
+def _shown(row: Finding, options: ApplyOptions) -> Iterator[str]:
     place = f", {row.file}:{row.line}" if row.file else ""
-    text = f"{one_line(row.vm)}: {row.level}: {one_line(row.message)} [{row.profile}{place}]\n"
-    return text + (f"    {_command(row, options)}\n" if row.fix else "")
+    yield f"{row.vm}: {row.level}: {row.message} [{row.profile}{place}]"
+    if row.fix:
+        yield f"    {_command(row, options)}"
 
 
 def _command(row: Finding, options: ApplyOptions) -> str:
@@ -208,7 +208,7 @@ def _report(
         for row in found
     ]  # fmt: skip
     if options.annotations and not options.json:
-        out.write(workflow_commands(rows))
+        out.prose(workflow_commands(rows))
     if options.junit is not None:
         cases = [(name, [row for row in rows if row.subject == name]) for name in names]
         write_junit(options.junit, [("audit", cases)])

@@ -30,7 +30,7 @@ from virtProfile.errors import (
 )
 from virtProfile.frozen import replace
 from virtProfile.language.requests import NONE
-from virtProfile.show.terminal import Closed
+from virtProfile.show.terminal import Closed, one_line
 
 if TYPE_CHECKING:
     from virtProfile.apply_options import ApplyOptions
@@ -293,7 +293,7 @@ class Fleet:
             self.bar.clear()
             try:
                 json_lines = self.options.json or self.options.report == "-"
-                self.out.write(line + b"\n" if json_lines else f"{self._shown_line(line)}\n")
+                self.out.write(line + b"\n" if json_lines else f"{one_line(self._shown_line(line))}\n")
             except Closed:
                 self.workers.stop()
                 raise

@@ -96,7 +96,9 @@ class Report:
     def write(self, row: Mapping[str, Any] | bytes) -> None:
         """Add a line, whole: several processes write to one report."""
         data = (
-            row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode("utf-8", "replace")
+            row
+            if isinstance(row, bytes)
+            else json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
         )
         os.write(self._file, data + b"\n")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.cli.audit import subjects
 from virtProfile.errors import EXIT_DONE, EXIT_FAILED, EXIT_PENDING, InvalidDomainError, ProfileError
 from virtProfile.show.status import drift_line, row_of, veil_status
-from virtProfile.show.terminal import one_line, table
+from virtProfile.show.terminal import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def fleet_status(options: ApplyOptions, store: ProfileStore, out: Output, talk: 
         vms: list[dict[str, Any]] = [{"vm": name, **judged.to_dict()} for name, judged in found]
         out.json({"vms": vms, "errors": errors})
     else:
-        out.write("".join(f"{line}\n" for line in _lines(found)))
+        out.lines(_lines(found))
     if errors:
         return EXIT_FAILED
     return EXIT_PENDING if pending else EXIT_DONE
@@ -73,5 +73,5 @@ def _lines(found: Sequence[tuple[str, Status]]) -> list[str]:
             rows.append((name, "-", "-", "-", "-", "no profiles"))
     lines: list[str] = []
     for number, line in enumerate(table(rows)):
-        lines += [line, *map(one_line, drifted.get(number, ()))]
+        lines += [line, *drifted.get(number, ())]
     return lines

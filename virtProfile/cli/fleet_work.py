@@ -272,7 +272,7 @@ class FleetWork:
 
 def answer_of(row: Mapping[str, Any]) -> bytes:
     """A line of the report behind its status, so that few have to read the line itself."""
-    return f"{row['status']}\n{json.dumps(row, ensure_ascii=False)}".encode("utf-8", "surrogateescape")
+    return f"{row['status']}\n{json.dumps(row, ensure_ascii=False)}".encode("utf-8", "backslashreplace")
 
 
 def _failure(code: str, message: str) -> dict[str, Any]:

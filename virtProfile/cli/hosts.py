@@ -92,7 +92,7 @@ def where_it_runs(
     if options.json:
         out.json({"hosts": [verdict.to_dict() for verdict in found]})
     else:
-        out.write("".join(f"{line}\n" for line in _rows(found)))
+        out.lines(_rows(found))
     if any(verdict.answer == Answer.YES for verdict in found):
         return EXIT_DONE
     talk.failure(f"no host is known to run the VM ({len(found)} were checked)")

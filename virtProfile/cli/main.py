@@ -171,7 +171,7 @@ class Run:
         if not text:
             raise problem
         self.talk.warning(f"{problem.message}; what follows is from the record in the VM's metadata")
-        self.out.write(text)
+        self.out.prose(text)
         return EXIT_DONE
 
     @property

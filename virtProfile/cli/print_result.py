@@ -35,7 +35,7 @@ def show(
         from virtProfile.show.explain import explain
 
         text = explain(result, options.explain)
-        out.write(text)
+        out.prose(text)
         if not text:
             talk.note("no profile affects this")
     elif options.print_diff or options.confirm and not options.print_xml:

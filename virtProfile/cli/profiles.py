@@ -77,7 +77,7 @@ def listing(
             if not row.profile.audit  # virt-profile-audit(7) describes them
         ]
     )
-    out.write("".join(f"{line}\n" for line in lines))
+    out.lines(lines)
     if environ is not None:
         _show_standing(out, read_standing(environ, talk.warning if talk is not None else lambda text: None))
     return EXIT_DONE
@@ -85,8 +85,8 @@ def listing(
 
 def _show_standing(out: Output, standing: Sequence[Standing]) -> None:
     for file in dict.fromkeys(table.file for table in standing):
-        out.write(f"\nFor all new VMs ({file}):\n")
-        out.write("".join(f"  {table}\n" for table in standing if table.file == file))
+        out.lines(["", f"For all new VMs ({file}):"])
+        out.lines(f"  {table}" for table in standing if table.file == file)
 
 
 def _remarks(row: Listed, by: str, own: str) -> str:
@@ -111,7 +111,7 @@ def info(out: Output, store: ProfileStore, value: str, as_json: bool) -> int:
     if as_json:
         out.json(facts(profile, versions, wanted))
         return EXIT_DONE
-    out.write("".join(f"{line}\n" for line in told(facts(profile, versions, wanted))))
+    out.lines(told(facts(profile, versions, wanted)))
     return EXIT_DONE
 
 
@@ -136,9 +136,9 @@ def lint(out: Output, options: ApplyOptions) -> int:
     else:
         for problem in problems:
             hint = f" ({problem.hint})" if problem.hint else ""
-            out.write(f"{problem.file}:{problem.line}: {problem.level}: {problem.message}{hint}\n")
+            out.lines([f"{problem.file}:{problem.line}: {problem.level}: {problem.message}{hint}"])
             if out.terminal:
-                out.write(_margin(problem.file, problem.line))
+                out.prose(_margin(problem.file, problem.line))
     if not problems and not options.json and not options.quiet:
         out.write(_fine(options.lint))
     if options.junit is not None or options.sarif is not None or options.annotations:
@@ -165,7 +165,7 @@ def _report(out: Output, options: ApplyOptions, problems: Sequence[Problem]) -> 
 
     found = [Finding(row.level, "lint", row.message, row.file, row.line, row.hint) for row in problems]
     if options.annotations and not options.json:
-        out.write(workflow_commands(found))
+        out.prose(workflow_commands(found))
     if options.junit is not None:
         cases = [(file, [row for row in found if row.file == file]) for file in options.lint]
         write_junit(options.junit, [("lint", cases)])

@@ -40,7 +40,7 @@ def prove(out: Output, options: ApplyOptions, store_of: Callable[[str], ProfileS
     for outcome in _run(prover, test_files(options.test), store_of, options):
         outcomes.append(outcome)
         if not options.json:
-            out.write(_shown(outcome, options.quiet))
+            out.prose(_shown(outcome, options.quiet))
     uncovered = prover.uncovered()
     failed = sum(1 for outcome in outcomes if outcome.failures)
     covered, actions = prover.covered()
@@ -56,14 +56,16 @@ def prove(out: Output, options: ApplyOptions, store_of: Callable[[str], ProfileS
             }
         )
     else:
-        for row in uncovered:
-            out.write(f"not covered: {row.file}:{row.line}: <{row.action}> of {row.profile} {row.version}\n")
+        out.lines(
+            f"not covered: {row.file}:{row.line}: <{row.action}> of {row.profile} {row.version}"
+            for row in uncovered
+        )
         count = "1 test" if len(outcomes) == 1 else f"{len(outcomes)} tests"
         out.write(f"{count}: {len(outcomes) - failed} passed, {failed} failed; "
                   f"{covered} of {actions} actions covered\n")  # fmt: skip
     findings = _findings(outcomes, uncovered, options.strict)
     if options.annotations and not options.json:
-        out.write(workflow_commands(findings))
+        out.prose(workflow_commands(findings))
     if options.junit is not None:
         write_junit(options.junit, _suites(outcomes))
     if options.sarif is not None:
@@ -104,11 +106,12 @@ def _prove_file(file: str) -> Proof:
 
 def _shown(outcome: Outcome, quiet: bool) -> str:
     name = one_line(outcome.name or "the file cannot be read")
+    file = one_line(outcome.file)
     if not outcome.failures:
-        text = "" if quiet else f"passed: {outcome.file}:{outcome.line}: {name}\n"
-        return text + (f"written: {outcome.updated}\n" if outcome.updated else "")
-    rows = [f"FAILED: {outcome.file}:{outcome.line}: {name}\n"]
-    rows += [f"    {outcome.file}:{row.line}: {one_line(row.message)}\n" for row in outcome.failures]
+        text = "" if quiet else f"passed: {file}:{outcome.line}: {name}\n"
+        return text + (f"written: {one_line(str(outcome.updated))}\n" if outcome.updated else "")
+    rows = [f"FAILED: {file}:{outcome.line}: {name}\n"]
+    rows += [f"    {file}:{row.line}: {one_line(row.message)}\n" for row in outcome.failures]
     rows += [f"    {one_line(note)}\n" for note in outcome.notes]
     return "".join(rows)
 

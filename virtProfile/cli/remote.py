@@ -145,7 +145,7 @@ class Remote:
                     ]
                 )
             )
-        out.write("".join(f"{line}\n" for line in lines))
+        out.lines(lines)
 
     def show_info(self, out: Output, value: str, as_json: bool) -> None:
         """All about one profile, as `catalogue.info`."""
@@ -159,7 +159,7 @@ class Remote:
             return
         with _readable(f"profile '{facts.get('name')}'"):
             lines = list(told(facts))
-        out.write("".join(f"{line}\n" for line in lines))
+        out.lines(lines)
 
     # --- as a store -----------------------------------------------------------------
 

@@ -28,7 +28,7 @@ DEFAULTS = {
 }
 _FAMILIES = ("s390-ccw-virtio", "pc-i440fx", "pc-q35", "pseries", "virt", "pc", "q35", "microvm")
 _SHORT = {"pc-i440fx": "pc", "pc-q35": "q35"}
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?$")
+_VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?$")
 
 
 def family(machine: str) -> str:

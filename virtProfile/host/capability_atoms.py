@@ -13,7 +13,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.format.element import child, text_of
-from virtProfile.format.values import to_bytes
+from virtProfile.format.values import decimal, to_bytes
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -113,16 +113,17 @@ def thresholds(found: Collection[frozenset[Atom]]) -> list[frozenset[Atom]]:
     values: dict[str, set[int]] = {}
     for atoms_of in found:
         for path, value in atoms_of:
-            if (path in _LEAST or path in _MOST) and value.isdigit():
-                values.setdefault(path, set()).add(int(value))
+            number = decimal(value) if path in _LEAST or path in _MOST else None
+            if number is not None:
+                values.setdefault(path, set()).add(number)
     made = []
     for rows in found:
         atoms_ = set()
         for path, value in rows:
-            if path not in values or not value.isdigit():
+            number = decimal(value) if path in values else None
+            if number is None:
                 atoms_.add((path, value))
                 continue
-            number = int(value)
             if path in _LEAST:
                 atoms_ |= {(path, f">={step}") for step in values[path] if step <= number}
             else:

@@ -22,7 +22,7 @@ from virtProfile.errors import (
 )
 from virtProfile.format.document import parse
 from virtProfile.format.element import child, text_of
-from virtProfile.format.values import format_cpuset, parse_cpuset, to_bytes
+from virtProfile.format.values import decimal, format_cpuset, parse_cpuset, to_bytes
 from virtProfile.frozen import record, replace
 from virtProfile.host.documents import Documents
 from virtProfile.host.topology import TopologyError, read_host
@@ -184,7 +184,8 @@ def _guest(domain: etree._Element, capabilities: etree._Element) -> Iterator[Rea
         return
     most = row.get("maxCpus", "")
     vcpus = (domain.findtext("vcpu") or "1").strip()
-    if most.isdigit() and vcpus.isdigit() and int(vcpus) > int(most):
+    bound = decimal(most)
+    if bound is not None and (decimal(vcpus) or 0) > bound:
         yield _no("vcpu", f"machine type '{machine}' takes {most} vCPUs, not {vcpus}")
 
 
@@ -247,7 +248,8 @@ def _by_domcapabilities(domain: etree._Element, documents: Documents) -> Iterato
     limit = child(root, "vcpu")
     most = "" if limit is None else limit.get("max", "")
     vcpus = (domain.findtext("vcpu") or "1").strip()
-    if most.isdigit() and vcpus.isdigit() and int(vcpus) > int(most):
+    bound = decimal(most)
+    if bound is not None and (decimal(vcpus) or 0) > bound:
         yield _no("vcpu", f"takes {most} vCPUs, not {vcpus}")
     for path, slot, where, enum, words in _rows():
         for element in domain.iterfind(path):

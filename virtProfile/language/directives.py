@@ -13,6 +13,8 @@ NUMA_NODE = "numa-node"
 
 SIZE = "size"
 
+#: Of the number of a node: Python refuses to read one of 4,300.
+_DIGITS = 20
 NAMES = (NUMA_NODE, SIZE)
 #: What each of them is about, for messages.
 SUBJECTS = {NUMA_NODE: "a place", SIZE: "storage"}
@@ -34,7 +36,7 @@ def wrong(name: str, value: str | None, path: str) -> tuple[str, str] | None:
         return f"size on '{at}': it is the size of a new disk", "it stands on a <disk>"
     if value is None:
         return None
-    if name == NUMA_NODE and not (value.isascii() and value.isdigit()):
+    if name == NUMA_NODE and not (value.isascii() and value.isdigit() and len(value) <= _DIGITS):
         return (
             f"{name}='{value}' on '{at}' is not a number",
             "a NUMA node of the guest is named by the id of its <cell>",

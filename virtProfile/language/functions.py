@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from virtProfile.host.context import Context
 
 NAMESPACE = "http://virt-manager.org/schemas/virtuned/functions/0.1"
+#: Of a number in a version that count: Python refuses to read one of 4,300.
+_DIGITS = 20
 MANY = 99  # arguments of a function that takes any number
 
 
@@ -403,7 +405,7 @@ def number_text(value: float) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    numbers = [int(part) for part in re.findall(r"\d+", version)]
+    numbers = [int(part[:_DIGITS]) for part in re.findall(r"[0-9]+", version)]
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)

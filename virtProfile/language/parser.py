@@ -55,7 +55,7 @@ def read(text: str, file: str, *, drop_in: bool = False) -> ParsedFile:
         document = parse(text, name=file, error=ProfileSyntaxError)
     except ProfileSyntaxError as problem:
         line = problem.where.rpartition(":")[2]
-        number = int(line) if line.isdigit() else 1
+        number = int(line) if line.isascii() and line.isdigit() else 1
         return ParsedFile((), (Problem("error", problem.message, problem.hint, file, number),))
     return Reader(file, drop_in).whole(document.root)
 

@@ -47,7 +47,9 @@ class Listed:
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts dotted versions: numbers as numbers, other words before them."""
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in version.split("."))
+    return tuple(
+        (1, int(part), "") if _NUMBER.fullmatch(part) else (0, 0, part) for part in version.split(".")
+    )
 
 
 def fits_version(version: str, wish: str) -> bool:
@@ -57,6 +59,7 @@ def fits_version(version: str, wish: str) -> bool:
 
 #: Files beside profiles that test them, and hold none.
 TESTS = ".test.xml"
+_NUMBER = re.compile(r"[0-9]{1,20}")
 
 #: What a file was like when it was read: time of change, size, inode.
 Stamp = tuple[int, int, int]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from virtProfile.errors import PolicyError
 from virtProfile.language.profile import Profile
-from virtProfile.language.store import ProfileStore
+from virtProfile.language.store import TESTS, ProfileStore
 
 #: The directory; None: there is none.
 WRITABLE: ContextVar[str | None] = ContextVar("writable", default=None)
@@ -30,6 +30,8 @@ SHARE_FILES = 100
 SHARE_BYTES = 8 << 20
 #: What may stand in a file's name; a profile's name always does.
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+#: As the store leaves files with tests aside, a profile of such a name would never be found.
+_TESTS = TESTS.removesuffix(".xml")
 _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._+-]{0,63})@([A-Za-z0-9][A-Za-z0-9._+-]{0,63})\.xml")
 
 
@@ -89,6 +91,11 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def may_be_kept(version: str) -> bool:
+    """Does a file of that version's name hold a profile?"""
+    return VERSION.fullmatch(version) is not None and not version.endswith(_TESTS)
 
 
 def put(directory: Path, profile: Profile, text: str) -> bool:

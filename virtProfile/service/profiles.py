@@ -9,7 +9,7 @@ from pathlib import Path
 from virtProfile.errors import NotFoundError, ProfileSyntaxError, VersionError
 from virtProfile.language.profile import Profile
 from virtProfile.language.store import ProfileStore
-from virtProfile.service.kept import VERSION, WRITABLE, ClosedError, TakenError, delete, put
+from virtProfile.service.kept import WRITABLE, ClosedError, TakenError, delete, may_be_kept, put
 from virtProfile.service.policy import RULES, check_profiles
 from virtProfile.service.route import Body, Json, Route
 from virtProfile.service.vms import CONNECT
@@ -140,9 +140,10 @@ def answer_put(body: Body, store: ProfileStore) -> Json:
         names = ", ".join(f"'{profile.name}'" for profile in found)
         raise ProfileSyntaxError(f"the document has {names or 'no profile'}, not '{name}' alone")
     profile = found[0]
-    if not VERSION.fullmatch(profile.version):
+    if not may_be_kept(profile.version):
         raise ProfileSyntaxError(
-            f"version '{profile.version}' cannot be kept", hint="letters, digits, . _ + -"
+            f"version '{profile.version}' cannot be kept",
+            hint="letters, digits, . _ + -, not .test last",
         )
     for entry in store.listing():
         theirs = Path(entry.directory).resolve() != directory.resolve()

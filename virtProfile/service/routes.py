@@ -232,7 +232,7 @@ async def _body(request: Request, holding: Holding) -> bytes:
     :raises _Refused: it is over `MAX_BODY`, or not there in `READ` seconds
     """
     claimed = request.headers.get("content-length", "")
-    if claimed.isdigit() and int(claimed) > MAX_BODY:
+    if claimed.isascii() and claimed.isdigit() and (len(claimed) > 20 or int(claimed) > MAX_BODY):
         raise _too_long()
     data = bytearray()
     try:

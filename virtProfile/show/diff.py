@@ -17,6 +17,7 @@ from virtProfile.format.document import RECORD_NS, VIRTUNED_NS, Document, namesp
 from virtProfile.format.element import Element
 from virtProfile.frozen import record
 from virtProfile.redaction import veil_result, veil_text, written_places
+from virtProfile.show.terminal import one_line
 
 if TYPE_CHECKING:
     from virtProfile.result import Change, Result
@@ -263,6 +264,7 @@ def unified(result: Result, name: str = "", *, first: str = "") -> str:
     if not found:
         return ""
     rows = [f"# {_one_line(line)}" for line in summaries(veil_result(result).changes)]
+    name = one_line(name)
     rows += [f"--- {name or ORIGINAL}", f"+++ {name or ALTERED}"]
     for hunk in found:
         rows.append(hunk.header())
@@ -369,6 +371,7 @@ def drawn(
     def paint(code: str, text: str) -> str:
         return f"{code}{text}{_PLAIN}" if colour and text else text
 
+    name = one_line(name)
     rows = [paint(_BOLD, f"--- {name or ORIGINAL}"), paint(_BOLD, f"+++ {name or ALTERED}")]
     column = _margin(found, width)
     for hunk in found:

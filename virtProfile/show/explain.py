@@ -16,6 +16,7 @@ from virtProfile.format.secret_slots import is_secret
 from virtProfile.language.profile import DEFINITION_PRIORITY
 from virtProfile.redaction import STARS, is_foreign, veil_result
 from virtProfile.result import DEFINITION, Overridden, Owned
+from virtProfile.show.terminal import one_line, table
 
 if TYPE_CHECKING:
     from virtProfile.engine.record.model import Written
@@ -42,7 +43,8 @@ def explain(result: Result, xpath: str = "") -> str:
     if not xpath:
         for idle in veil_result(result).idle:
             where = f"{idle.file}:{idle.line}"
-            text += f"no effect: {idle.profile} {idle.version}, {idle.action} at {where}: {idle.reason}\n"
+            reason = one_line(f"{idle.action} at {where}: {idle.reason}")
+            text += f"no effect: {idle.profile} {idle.version}, {reason}\n"
     return text
 
 
@@ -74,8 +76,8 @@ def explain_record(xml: str, schema: Schema, xpath: str = "") -> str:
             continue
         who = located.profile
         values = ", ".join(_hidden(path, slot, value) for slot, value in _all_slots(located.entry.written))
-        lines.append(f"{path}\n  by {who.name} {who.version}  priority {who.priority}  {what}: {values}\n")
-    return "".join(lines)
+        lines += [path, f"  by {who.name} {who.version}  priority {who.priority}  {what}: {values}"]
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _all_slots(written: Written, below: str = "") -> Iterator[tuple[str, str]]:
@@ -93,8 +95,6 @@ def _hidden(path: str, slot: str, value: str) -> str:
 
 
 def _entry(owned: Owned) -> str:
-    from virtProfile.show.terminal import table
-
     removed = any(_action(who) == "remove" for who, _, _ in owned.claims)
     value = " = " + owned.value if owned.value is not None else " is absent" if removed else ""
     rows = [
@@ -104,7 +104,7 @@ def _entry(owned: Owned) -> str:
     lines = [owned.path + value, *table(rows)]
     lines += [f"  as {condition}" for condition in owned.conditions]
     lines += [f"  not {_who(loss.loser)}, {_why(loss)}" for loss in owned.losers]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _action(who: Any) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from lxml import etree
 
-from virtProfile.files import write_whole
+from virtProfile.files import check_not_chosen, write_whole
 from virtProfile.frozen import record
 from virtProfile.version import VERSION
 
@@ -89,8 +89,8 @@ def _uri(file: str) -> str:
     """A file as a relative reference below the working directory, else as a file URI."""
     path = os.path.relpath(file)
     if path.startswith(os.pardir + os.sep):
-        return "file://" + quote(os.path.abspath(file))
-    return quote(path)
+        return "file://" + quote(os.fsencode(os.path.abspath(file)))
+    return quote(os.fsencode(path))
 
 
 def junit(suites: Sequence[tuple[str, Sequence[tuple[str, Sequence[Finding]]]]]) -> bytes:
@@ -165,6 +165,7 @@ def write_junit(file: str, suites: Sequence[tuple[str, Sequence[tuple[str, Seque
 
 def _write(file: str, data: bytes) -> None:
     if os.path.exists(file) and not os.path.isfile(file):  # /dev/stdout, a pipe
+        check_not_chosen(file)
         with open(file, "wb") as stream:
             stream.write(data)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from virtProfile.format.secret_slots import is_secret
 from virtProfile.frozen import replace
 from virtProfile.redaction import STARS, is_foreign
-from virtProfile.show.terminal import one_line, table
+from virtProfile.show.terminal import table
 
 if TYPE_CHECKING:
     from virtProfile.engine.lifecycle import Drift, ProfileStatus, Status
@@ -34,12 +34,9 @@ def show(status: Status, out: Output, as_json: bool) -> None:
         return
     rows = [("NAME", "VERSION", "PRIORITY", "BY", "STATE")]
     rows += [row_of(profile) for profile in status.profiles]
-    out.write("\n".join(table(rows)) + "\n")
-    for profile in status.profiles:
-        for drift in profile.drift:
-            out.write(one_line(drift_line(profile.name, drift)) + "\n")
-    for warning in status.warnings:
-        out.write(one_line(f"{warning.where}: {warning.message}") + "\n")
+    out.lines(table(rows))
+    out.lines(drift_line(profile.name, drift) for profile in status.profiles for drift in profile.drift)
+    out.lines(f"{warning.where}: {warning.message}" for warning in status.warnings)
 
 
 def row_of(profile: ProfileStatus) -> tuple[str, str, str, str, str]:

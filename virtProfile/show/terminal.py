@@ -6,7 +6,7 @@ Errors are one line of fact and one of hint, and all of them are told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from virtProfile.errors import ProfileError
@@ -67,6 +67,14 @@ class Output:
         except (OSError, ValueError) as problem:
             self.abandon()  # the interpreter would try again at its end, and say so
             raise ProfileError(f"cannot write to stdout: {_reason(problem)}") from None
+
+    def prose(self, text: str) -> None:
+        """Lines for people, which forge nothing on a terminal or in a log."""
+        self.write(text.translate(_CONTROL))
+
+    def lines(self, rows: Iterable[str]) -> None:
+        """The same, each row as one line, whatever is in it."""
+        self.prose("".join(f"{one_line(row)}\n" for row in rows))
 
     def json(self, document: Any) -> None:
         import json
@@ -173,9 +181,9 @@ class Talk:
     def error(self, problem: ProfileError) -> None:
         """An error with its hint, its conflicts, and the errors that came with it."""
         for error in _all(problem):
-            # only libvirt's own message may have several lines: a quoted value must not look like one
-            fact = str(error) if error.code == "libvirt" else one_line(str(error))
-            self.say(f"ERROR    {fact}")
+            # only libvirt's own message may have several lines, and none of them looks like one of ours
+            facts = str(error).splitlines() if error.code == "libvirt" else [str(error)]
+            self.say(f"ERROR    {f'{chr(10)}{INDENT}'.join(map(one_line, facts))}")
             if error.hint:
                 self.say(INDENT + one_line(error.hint))
             for line in conflict_lines(error):
@@ -184,9 +192,9 @@ class Talk:
 
     def failure(self, text: str, hint: str = "") -> None:
         """What no `ProfileError` tells: the operating system, or a mistake of ours."""
-        self.say(f"ERROR    {text}")
+        self.say(f"ERROR    {one_line(text)}")
         if hint:
-            self.say(INDENT + hint)
+            self.say(INDENT + one_line(hint))
         self.traceback()
 
     def traceback(self) -> None:

@@ -139,9 +139,10 @@ def _heed_count(
 ) -> None:
     """A profile wants so many threads: more are listed, and with fewer than the list it loses."""
     wanted = text_of(count) or ""
-    if not wanted.isdigit():
+    number = decimal(wanted)
+    if number is None:
         return
-    if int(wanted) < len(there):
+    if number < len(there):
         owners = [owner for thread in there.values() for owner in work.tree.owners(thread, PRESENCE)]
         note = f"iothreadids lists {len(there)}"
         work.actions.arbiter.lose(count, TEXT, wanted, str(len(there)), writer, owners[:1], note)
@@ -155,7 +156,7 @@ def _heed_count(
 def _implied(count: Element | None, listed: set[int]) -> set[int]:
     """The threads that libvirt makes besides those that are listed."""
     text = (None if count is None else text_of(count)) or ""
-    missing = (int(text) if text.isdigit() else 0) - len(listed)
+    missing = (decimal(text) or 0) - len(listed)
     found: set[int] = set()
     at = 1
     while len(found) < missing and at < 10_000:

@@ -270,7 +270,7 @@ def _topology(work: Workspace) -> None:
     topology = work.tree.root.find("cpu/topology")
     vcpu = child(work.tree.root, "vcpu")
     said = None if vcpu is None else text_of(vcpu)
-    if topology is None or said is None or not said.isdigit():
+    if topology is None or decimal(said) is None:
         return
     count = 1
     for name in ("sockets", "dies", "clusters", "cores", "threads"):
@@ -281,7 +281,7 @@ def _topology(work: Workspace) -> None:
     writer = next(
         (owner for owner in writers if owner is not None and owner.origin.action != "complete"), None
     )
-    if count != int(said) and writer is not None:
+    if count != decimal(said) and writer is not None:
         fact = f"<cpu><topology> has {count} CPUs and <vcpu> says {said}"
         work.refuse(fact, writer, "give <vcpu> the product of the numbers in <topology>, or change these")
 

@@ -60,7 +60,7 @@ def _memory(work: Workspace, fresh: dict[Element, Writer]) -> None:
     cells = root.findall("cpu/numa/cell")
     if not cells:
         vcpu = child(root, "vcpu")
-        last = int((None if vcpu is None else text_of(vcpu)) or "1") - 1
+        last = (decimal(None if vcpu is None else text_of(vcpu)) or 1) - 1
         place = root
         for tag in ("cpu", "numa"):
             below = child(place, tag)

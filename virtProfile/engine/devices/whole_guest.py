@@ -17,7 +17,7 @@ from virtProfile.engine.devices.storage import Sizes, sizes
 from virtProfile.engine.devices.virtinst_classes import spaced
 from virtProfile.engine.devices.virtinst_paths import devices_by_number
 from virtProfile.engine.tree.ownership import COMPLETER
-from virtProfile.errors import CompletionError, MissingContextError
+from virtProfile.errors import CompletionError, MissingContextError, ProfileError
 from virtProfile.format.element import PRESENCE, TEXT, Element, attributes, child, parent_of, text_of
 from virtProfile.format.values import to_bytes
 
@@ -115,7 +115,9 @@ class Sketch:
             _recommended_memory(guest, os)
         try:
             guest.set_defaults(guest)
-        except (ValueError, RuntimeError) as problem:
+        except ProfileError:
+            raise
+        except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError) as problem:
             fact = " ".join(str(problem).split())
             raise CompletionError(
                 f"virtinst cannot complete the guest: {fact}",

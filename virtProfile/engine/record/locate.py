@@ -133,6 +133,7 @@ class _Search:
     def __init__(self, effort: Effort) -> None:
         self.effort = effort
         self._like: dict[tuple[Element, str], list[Element]] = {}
+        self._keyless: dict[tuple[Element, str, tuple[str, ...]], tuple[list[Element], list[Element]]] = {}
         self._keyed: dict[
             tuple[Element, str, tuple[str, ...]], tuple[dict[object, list[Element]], list[ValueType | None]]
         ] = {}
@@ -151,6 +152,7 @@ class _Search:
         known = self._keyed.get(at)
         if known is None:
             table: dict[object, list[Element]] = {}
+            self.effort.spend(len(self.like(parent, node.tag)) * len(parts))
             kinds = [_kind_of(node, part) for part in parts]
             for element in self.like(parent, node.tag):
                 key = _key_of(element, node, parts, kinds)
@@ -162,6 +164,22 @@ class _Search:
             for kind, (_, value) in zip(known[1], keys, strict=True)
         ]
         return known[0].get(tuple(wanted), [])
+
+    def without_key(
+        self, parent: Element, node: Node, keys: Sequence[tuple[str, str]]
+    ) -> tuple[list[Element], list[Element]]:
+        """The children of that tag that have none of these parts of a key, and those with libvirt's own."""
+        parts = tuple(_slotted(part) for part, _ in keys)
+        at = (parent, node.tag, parts)
+        found = self._keyless.get(at)
+        if found is None:
+            like = self.like(parent, node.tag)
+            self.effort.spend(len(like) * len(parts))
+            found = self._keyless[at] = (
+                [one for one in like if all(read_part(one, part, node) is None for part in parts)],
+                [one for one in like if any(_is_libvirts(one, node, part) for part in parts)],
+            )
+        return found
 
     def places(self, element: Element, node: Node, steps: Sequence[Step]) -> Iterator[tuple[Element, Node]]:
         """The elements that a place can mean, the likeliest first."""
@@ -193,18 +211,14 @@ class _Search:
             return self.like(element, step.tag)
         like = self.by_key(element, inner, keys)
         if not like:  # somebody took the key out, or libvirt wrote its own
-            parts = [_slotted(part) for part, _ in keys]
-            like = [
+            without, others = self.without_key(element, inner, keys)
+            like = without or [
                 candidate
-                for candidate in self.like(element, step.tag)
-                if all(read_part(candidate, part, inner) is None for part in parts)
-            ] or [
-                candidate
-                for candidate in self.like(element, step.tag)
+                for candidate in others
                 if all(
                     key_value(inner, part, candidate) == _canonical(inner, part, value)
                     or _is_libvirts(candidate, inner, part)
-                    for part, (_, value) in zip(parts, keys, strict=True)
+                    for part, value in ((_slotted(part), value) for part, value in keys)
                 )
             ]
         return like

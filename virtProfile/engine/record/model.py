@@ -50,6 +50,8 @@ MAX_PLACES = 16 * 1024 * 1024
 MAX_PLACE = 16 * 1024
 #: Longer places are read anew each time, so that what is remembered has a bound.
 MAX_KNOWN = 256
+#: Parts of a key in one step of a place: the longest key of the format has four.
+MAX_KEYS = 8
 #: Steps of one place, and how deep an element in the record may be.
 MAX_DEPTH = 64
 #: Warnings about single parts that cannot be read.
@@ -68,6 +70,7 @@ class Trust(StrEnum):
     ALL = "all"  # everything: the caller has confirmed it
 
 
+_NUMBER = compiled_later(r"-?[0-9]{1,9}")
 _STEP = compiled_later(
     r"(?P<tag>(?:\{[^{}]*\})?[^\[\]/{}'\s]+)"
     r"(?P<keys>(?:\[(?:[^\]']|'[^']*')*\])*)(?:/|$)"
@@ -119,7 +122,7 @@ def _steps(text: str) -> tuple[Step, ...]:
                 number = int(key["number"])
             else:
                 keys.append((key["part"], key["value"] or key["quoted"] or ""))
-        if end != len(found["keys"]):
+        if end != len(found["keys"]) or len(keys) > MAX_KEYS:
             raise ValueError(text)
         steps.append(Step(found["tag"], tuple(keys), number))
         position = found.end()
@@ -434,7 +437,7 @@ def _read_profile(element: Element) -> Recorded | None:
     if element.tag != tag_of("profile") or not name:
         return None
     try:
-        priority = int(element.get("priority", "0"))
+        priority = _number(element.get("priority", "0"))
     except ValueError:
         return None
     if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
@@ -442,9 +445,16 @@ def _read_profile(element: Element) -> Recorded | None:
     params = {param.get("name", ""): text_of(param) or "" for param in element.iterchildren(tag_of("param"))}
     source = element.get("source", "list")
     implies = (element.get("implies") or "").split()
-    out = frozenset(int(word) for word in (element.get("out") or "").split() if word.isdecimal())
+    out = frozenset(int(word) for word in (element.get("out") or "").split() if _NUMBER.fullmatch(word))
     sketch = element.get("sketch") == "yes"
     return Recorded(name, version, digest, priority, source, params, (), implies, sketch, out)
+
+
+def _number(text: str) -> int:
+    """:raises ValueError: it is none that we write"""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
 
 
 def _read_entry(element: Element) -> list[Entry]:
@@ -468,7 +478,7 @@ def _read_entry(element: Element) -> list[Entry]:
         raise ValueError(element.tag)
     kind, name = kinds[element.tag]
     at = element.get(name, "")
-    number = int(element.get("n", "1"))
+    number = _number(element.get("n", "1"))
     places = _read_places(element, at)
     if (at, parts[0].tag) == ("", tag_of("metadata")):
         # Records once said so; it holds what other programs put there, and goes with no profile.
