@@ -88,8 +88,8 @@ GONE = {
 PLAUSIBLE = {
     "tpm passthrough": {"tpm-2.0", "like-virt-manager"},
     "rng mem": {"like-kubevirt", "rng", "like-virt-manager", "like-ovirt", "like-nova"},
-    "loader": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
-    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot", "sev-snp", "tdx"},
+    "loader": {"like-virt-manager", "uefi", "uefi-secureboot", "no-secureboot", "sev-snp", "tdx"},
+    "nvram template": {"like-virt-manager", "uefi", "uefi-secureboot", "no-secureboot", "sev-snp", "tdx"},
     "vnc": {"vnc-desktop"},
     "vnc2": {"vnc-desktop"},
     "channel path": {"headless-server"},
