@@ -30,6 +30,7 @@ from virtProfile.show.measured import Measured, figure, read  # noqa: E402
 
 WIDTH = 100
 DECISIONS = TOP / "docs" / "decisions"
+LENGTHS = DECISIONS / "0194-the-length-of-a-profile.md"
 ANSIBLE = TOP / "contrib/ansible/ansible_collections/virt/profile/plugins/modules/virt_profile.py"
 API_HEAD = """# Python API
 
@@ -229,6 +230,16 @@ def decisions() -> str:
     return "\n".join([INDEX_HEAD, *parts])
 
 
+def lengths() -> str:
+    """How long profiles are: the last column of the table."""
+
+    def now(row: re.Match[str]) -> str:
+        lines = (TOP / "profiles" / f"{row[1]}.xml").read_text().splitlines()
+        return f"| {row[1]} | {row[2]} | {len(lines)} |"
+
+    return re.sub(r"^\| ([\w.-]+) \| (\d+) \| (\d+) \|$", now, LENGTHS.read_text(), flags=re.M)
+
+
 # --- the Ansible module ------------------------------------------------------------
 
 
@@ -383,6 +394,7 @@ DOCUMENTS: dict[Path, Callable[[], str]] = {
     TOP / "docs" / "presets.md": presets,
     TOP / "docs" / "scale.md": scale,
     DECISIONS / "README.md": decisions,
+    LENGTHS: lengths,
     ANSIBLE: ansible,
 }
 

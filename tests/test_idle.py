@@ -74,6 +74,10 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: the VM definition has no such disk",
     ),
     (
+        "<add when='devices/*[self::sound or self::video]'><vcpu>2</vcpu></add>",
+        "its 'when' at p1.xml:1 does not hold: none of 2 devices fits",
+    ),
+    (
         "<add when=\"devices/*[@model = 'ich9']\"><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: there is no device with model 'ich9'",
     ),
@@ -134,6 +138,24 @@ def test_a_profile_without_effect_says_why(body: str, reason: str) -> None:
         assert (idle.profile, idle.reason, idle.line) == ("p", reason, 1)
         assert result.to_dict()["idle"] == [idle.to_dict()]
         assert f"no effect: p 0, {idle.action} at p1.xml:1: {reason}\n" in explain(result)
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("vp:supports('tdx')", "the host does not have tdx"),
+        ("not(vp:supports('graphics', 'type', 'vnc'))", "the host has graphics type 'vnc'"),
+    ],
+)
+def test_what_the_host_has_is_named(test: str, words: str) -> None:
+    capabilities = """<domainCapabilities><path>/usr/bin/qemu-system-x86_64</path><domain>kvm</domain>
+        <machine>pc-q35-7.2</machine><arch>x86_64</arch><devices><graphics supported='yes'><enum name='type'>
+        <value>vnc</value></enum></graphics></devices><features><tdx supported='no'/></features>
+        </domainCapabilities>"""
+    store = MemoryStore([f'<profile name="p"><match test="{test}"/></profile>'])
+    known = virtProfile.Context(domcapabilities=(capabilities,))
+    (skipped,) = virtProfile.apply(DOMAIN, [{"name": "p"}], store=store, context=known).skipped
+    assert skipped.detail.endswith(f"does not hold: {words}")
 
 
 def test_the_kind_of_daemon_is_named() -> None:

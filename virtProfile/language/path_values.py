@@ -102,6 +102,11 @@ def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> It
         return
     if node.kind == "call" and node.name == "vp:sketch":
         yield "the VM is installed already"
+    elif node.kind == "call" and node.name == "vp:supports":
+        supports = held(written(node))
+        if supports is not None and all(part.kind == "value" for part in node.parts):
+            what = [part.name[1:-1] for part in node.parts[:2]] + [part.name for part in node.parts[2:]]
+            yield f"the host {'has' if supports else 'does not have'} {' '.join(what)}"
     elif node.kind == "call" and node.name == "vp:machine":
         for machine in _values(root, "/domain/os/type/@machine"):
             yield f"the machine is '{machine}'"
@@ -153,7 +158,8 @@ def _words(node: Node, root: Element, held: Held | None = None) -> str:
     name = _name(steps)
     if not selected:
         return f"there is no {name}"
-    if all(not isinstance(thing, str) and text_of(thing) is None for thing in selected):
+    of_elements = all(not isinstance(thing, str) and text_of(thing) is None for thing in selected)
+    if of_elements or node.steps[-1].axis == "child" and node.steps[-1].predicates:
         return _things(node, name, len(selected), held)
     values = list(
         dict.fromkeys(thing if isinstance(thing, str) else text_of(thing) or "" for thing in selected)

@@ -17,7 +17,7 @@ from virtProfile.engine.record.companions import is_companion, written_beside
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format import machines
-from virtProfile.format.buses import implied_model, mirrors_serial
+from virtProfile.format.buses import ADDRESS_TYPES, implied_bus, implied_model, mirrors_serial
 from virtProfile.format.element import (
     PRESENCE,
     TEXT,
@@ -298,13 +298,19 @@ def bus_changed(
     if words is None or words and not words & {before, now}:
         return
     filled = before is None and device.tag == "disk"  # its name says what bus it is on
-    if (words or filled) and writers[0].priority <= DEFINITION_PRIORITY:
-        return  # the address is the definition's: a weaker profile took it from nobody
     address = child(device, "address")
+    fits = not filled or address is None or address.get("type") in _address_types(element)
+    if (words or filled and fits) and writers[0].priority <= DEFINITION_PRIORITY:
+        return  # the address is the definition's: a weaker profile took it from nobody
     if address is not None and tree.in_source(address):
         stand_aside(
             tree, address, writers, lambda: element.get(slot[1:], tree.readded.get((element, slot))) == now
         )
+
+
+def _address_types(target: Element) -> tuple[str, ...]:
+    """What kinds of addresses a disk can have whose target says no bus."""
+    return ADDRESS_TYPES.get(implied_bus(target.get("dev", "")), ())
 
 
 def machine_changed(
