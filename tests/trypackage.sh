@@ -41,7 +41,7 @@ for program in virt-profile virt-profiled; do # the host's Python has another na
 done
 sh "$top/tests/smoke.sh" "$root/bin"
 "$root/bin/virt-profiled" --version
-for path in etc/virt-profile/policy.toml usr/lib/systemd/system/virt-profiled.service; do
+for path in etc/virt-profile/policy.toml usr/lib/systemd/system/virt-profiled.service usr/share/cockpit/virt-profile/manifest.json; do
     [ -e "$root/$path" ] || fail "there is no /$path"
 done
 rm -r "$root/bin"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -21,7 +22,7 @@ GEMS = Path("/usr/share/rubygems-integration/all/gems")
 HEAD = """# Counterparts
 
 Written by `./dev counterparts`, which fetches other programs, drives them and compares (tests/test_counterparts.py,
-tests/test_kubevirt.py). What is not in the table did not run.
+tests/test_kubevirt.py, tests/test_cockpit_machines.py). What is not in the table did not run.
 
 | counterpart | version | what was driven | result |
 |---|---|---|---|
@@ -90,6 +91,22 @@ def rows() -> list[tuple[str, str, str, str]]:
             "v1alpha1 (KubeVirt 1.9)",
             f"a client of its messages by Google's protobuf {version('protobuf')} and grpcio {version('grpcio')}",
             "profiles of the VMI are applied, the same as the sidecar's; errors are statuses",
+        )
+    )
+    script = (like_nova.TOP / "tests" / "cockpit_dialogs.py").read_text()
+    changing, making = (
+        len(re.findall(rf'^    "[^"]+": {kind}\(', script, re.M)) for kind in ("Dialog", "Creation")
+    )
+    asked = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Version}", "cockpit-machines"], capture_output=True, text=True
+    )
+    found.append(
+        (
+            "cockpit-machines",
+            asked.stdout.rpartition("-")[0],
+            f"{changing} dialogs that change a VM and {making} that make one, in Chromium on a libvirtd of its own",
+            "the same calls and the same VM with our virt-xml and virt-install as without; a standing profile is on VMs "
+            "that are made",
         )
     )
     return found
