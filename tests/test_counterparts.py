@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import test_cockpit_machines
 import test_ansible
+import test_cockpit_machines
 from counterparts import document
 from counterparts import like_nova as nova
 
