@@ -297,7 +297,7 @@ def test_a_profile_that_cannot_be_applied_stops_vagrant() -> None:
 @with_nova
 @with_vagrant
 @pytest.mark.skipif(not COMMUNITY.exists(), reason="./dev counterparts fetches community.libvirt")
-@pytest.mark.skipif(not test_cockpit_machines.BUNDLE.exists(), reason="cockpit-machines is not installed")
+@test_cockpit_machines.of_that_version
 def test_the_document_says_what_ran() -> None:
     pytest.importorskip("ansible")
     assert document.DOCUMENT.read_text() == document.text(), "./dev counterparts writes it"

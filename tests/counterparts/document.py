@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from counterparts import like_nova  # noqa: E402
+from test_cockpit_machines import installed  # noqa: E402
 
 DOCUMENT = like_nova.TOP / "docs" / "counterparts.md"
 COMMUNITY = like_nova.PLACE / "debian/usr/lib/python3/dist-packages/ansible_collections/community/libvirt"
@@ -97,13 +98,10 @@ def rows() -> list[tuple[str, str, str, str]]:
     changing, making = (
         len(re.findall(rf'^    "[^"]+": {kind}\(', script, re.M)) for kind in ("Dialog", "Creation")
     )
-    asked = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Version}", "cockpit-machines"], capture_output=True, text=True
-    )
     found.append(
         (
             "cockpit-machines",
-            asked.stdout.rpartition("-")[0],
+            installed().rpartition("-")[0],
             f"{changing} dialogs that change a VM and {making} that make one, in Chromium on a libvirtd of its own",
             "the same calls and the same VM with our virt-xml and virt-install as without; a standing profile is on VMs "
             "that are made",
