@@ -13,8 +13,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from counterparts import like_nova  # noqa: E402
 from test_cockpit_machines import installed  # noqa: E402
+
+from counterparts import like_nova  # noqa: E402
 
 DOCUMENT = like_nova.TOP / "docs" / "counterparts.md"
 COMMUNITY = like_nova.PLACE / "debian/usr/lib/python3/dist-packages/ansible_collections/community/libvirt"
