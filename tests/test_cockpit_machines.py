@@ -18,6 +18,13 @@ DIVERTED = Path("/usr/bin/virt-xml.distrib")  # where our package is installed
 THEIRS = DIVERTED if DIVERTED.exists() else Path("/usr/bin/virt-xml")
 BUNDLE = Path("/usr/share/cockpit/machines/index.js.gz")
 
+
+def installed() -> str:
+    """The version of Debian's package."""
+    words = ["dpkg-query", "-W", "-f", "${Version}", "cockpit-machines"]
+    return subprocess.run(words, capture_output=True, text=True).stdout
+
+
 VM = """<node>
   <domain type='test' id='1'>
     <name>vm</name><uuid>0f5e9d3c-4b7a-4a55-9d10-6b6b5e2c7a01</uuid>
@@ -62,6 +69,10 @@ DIALOGS = {
     "watchdog removed": ["vm", "--remove-device", "--watchdog", "model=i6300esb"],
 }  # fmt: skip
 
+#: Their pages and calls differ from version to version; the table is of Debian 12's.
+of_that_version = pytest.mark.skipif(
+    not BUNDLE.exists() or not installed().startswith("288"), reason="cockpit-machines 288 is not installed"
+)
 pytestmark = pytest.mark.skipif(not THEIRS.exists(), reason="virtinst is not installed")
 
 
@@ -90,7 +101,7 @@ def test_a_dialog_gives_the_same_xml(dialog: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BUNDLE.exists(), reason="cockpit-machines is not installed")
+@of_that_version
 def test_dialogs_in_cockpit(beside_a_daemon: list[str], tmp_path: Path) -> None:
     """Pressed in Chromium: libvirt has the same VM afterwards."""
     if not Path("/usr/sbin/libvirt-dbus").exists():
@@ -100,7 +111,7 @@ def test_dialogs_in_cockpit(beside_a_daemon: list[str], tmp_path: Path) -> None:
     cockpit.walk(beside_a_daemon, tmp_path, "cockpit_dialogs.py", str(THEIRS), ours)
 
 
-@pytest.mark.skipif(not BUNDLE.exists(), reason="cockpit-machines is not installed")
+@of_that_version
 def test_every_call_of_cockpit_machines_is_in_the_table() -> None:
     text = gzip.decompress(BUNDLE.read_bytes()).decode()
     calls = text.count('["virt-xml","-c"')

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import test_ansible
+import test_cockpit_machines
 from counterparts import document
 from counterparts import like_nova as nova
 
@@ -296,6 +297,7 @@ def test_a_profile_that_cannot_be_applied_stops_vagrant() -> None:
 @with_nova
 @with_vagrant
 @pytest.mark.skipif(not COMMUNITY.exists(), reason="./dev counterparts fetches community.libvirt")
+@test_cockpit_machines.of_that_version
 def test_the_document_says_what_ran() -> None:
     pytest.importorskip("ansible")
     assert document.DOCUMENT.read_text() == document.text(), "./dev counterparts writes it"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -265,6 +267,32 @@ def test_the_page_is_installed(installed: Path) -> None:
     assert {one.name for one in found.iterdir()} == {
         one.name for one in (TOP / "virtProfile/service/data/page").iterdir()
     }
+
+
+#: Macros of rpm, with the values that they have on Fedora.
+MACROS = {
+    "name": "virt-profile", "_bindir": "/usr/bin", "_datadir": "/usr/share", "_mandir": "/usr/share/man",
+    "_docdir": "/usr/share/doc", "_libexecdir": "/usr/libexec", "_sysconfdir": "/etc",
+    "_unitdir": "/usr/lib/systemd/system", "python3_sitelib": "/usr/lib/python3/site-packages", "buildroot": "",
+}  # fmt: skip
+
+
+def test_the_rpm_lists_every_file_of_the_wheel(wheel: Path) -> None:
+    """rpmbuild refuses a file that is installed and in no package."""
+    spec = (TOP / "contrib" / "packages" / "virt-profile.spec").read_text()
+    spec = re.sub(r"%\{(\w+)\}", lambda found: MACROS.get(found[1], found[0]), spec).replace("\\\n", " ")
+    listed = re.findall(
+        r"^(?:%dir |%config\(noreplace\) )?(/\S+)$", spec[spec.index("%files") :], re.MULTILINE
+    )
+    gone = re.findall(r"(?<= )/\S+", "\n".join(re.findall(r"^(?:rm|mv) .*", spec, re.MULTILINE)))
+    data = re.compile(r"[^/]+\.data/(data|scripts)/(.*)")
+    files = [match for name in zipfile.ZipFile(wheel).namelist() if (match := data.fullmatch(name))]
+    installed = [("/usr/" if match[1] == "data" else "/usr/bin/") + match[2] for match in files]
+    pages = [name for name in installed if "/man/" in name]
+    assert len(installed) > 200 and len(pages) == len(list((TOP / "man").glob("*.rst")))
+    for name in installed:
+        known = (fnmatch.fnmatch(name, line) or name.startswith(line + "/") for line in [*listed, *gone])
+        assert any(known), f"{name} is in no package"
 
 
 def test_the_debian_package_has_our_version() -> None:

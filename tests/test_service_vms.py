@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from daemon import served
 
 import virtProfile
 from virtProfile.errors import LibvirtError, UsageError
@@ -214,6 +215,26 @@ def test_who_may_only_read_does_not_keep_others_from_writing(monkeypatch: pytest
     assert not kept.get("test:///default").read_only
     assert not kept.get("test:///default", read_only=True).read_only
     kept.close()
+
+
+def test_only_one_worker_can_have_an_embedded_driver(tmp_path: Path) -> None:
+    words = ["--connect", "qemu:///embed?root=/x", "--policy", str(tmp_path / "policy.toml")]
+    with pytest.raises(UsageError, match="only one process can have the driver of qemu:///embed") as caught:
+        options.parse([*words, "--workers", "2"])
+    assert caught.value.hint == "--workers 1"
+    assert options.parse([*words, "--workers", "1"]).workers == 1
+
+
+@pytest.mark.slow
+def test_a_service_of_an_embedded_driver(embed: Callable[[str], str], tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[default]\nread-vms = true\n")
+    policy.chmod(0o600)
+    with served(tmp_path, "--connect", embed("service"), "--policy", str(policy)) as service:
+        assert len(service.workers()) == 1
+        for _ in range(25):
+            status, answer, _ = service.ask("GET", "/v1/vms")
+            assert (status, answer["vms"]) == (200, []), answer
 
 
 #: Run beside a libvirtd of its own, which it ends and starts again.

@@ -99,7 +99,7 @@ class Connection:
         self.read_only = False
         # libvirt prints every error on stderr by itself otherwise.
         libvirt.registerErrorHandler(_silent, None)
-        if uri is not None and _is_embedded(uri):
+        if uri is not None and is_embedded(uri):
             libvirt.virEventRegisterDefaultImpl()  # this driver lives in our process
         try:
             self._connection = asked(libvirt.open, uri)
@@ -504,7 +504,8 @@ def daemon_of(uri: str) -> str | None:
     return path if path in DAEMONS else None
 
 
-def _is_embedded(uri: str) -> bool:
+def is_embedded(uri: str) -> bool:
+    """Does the driver live in the process that opens it? Its directory is that process's alone."""
     return uri.partition(":")[2].startswith("///embed")
 
 

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from virtProfile.errors import EXIT_DONE, EXIT_FAILED, ProfileError
 from virtProfile.language.search_path import search_path
+from virtProfile.live.connection import is_embedded
 from virtProfile.service import options as service_options
 from virtProfile.show.terminal import Talk
 from virtProfile.version import VERSION
@@ -203,7 +204,8 @@ def _application(
         Limits(seconds=options.seconds or _SECONDS, memory=(options.memory or _MEMORY) << 20),
         options.connect,
     )
-    workers = options.workers or len(os.sched_getaffinity(0)) + 1
+    alone = options.connect is not None and is_embedded(options.connect)
+    workers = options.workers or (1 if alone else len(os.sched_getaffinity(0)) + 1)
     queue = _QUEUE if options.queue is None else options.queue
     return application((), None, callers=callers, settings=settings, workers=workers, queue=queue)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from virtProfile.command_line import OptionParser, parser_of
 from virtProfile.errors import UsageError
+from virtProfile.live.connection import is_embedded
 from virtProfile.option import Option, each, flag, option_record, rows_of, value, values_of
 
 PROGRAM = "virt-profiled"
@@ -113,7 +114,7 @@ class ServiceOptions:
         group=_MUCH,
         help=(
             "processes that answer; one caller has at most all but one of them at a time."
-            " The default is one more than processors"
+            " The default is one more than processors, and with an embedded driver in --connect one"
         ),
         metavar="N",
         read=_between(1, 256),
@@ -172,6 +173,11 @@ def parse(argv: Sequence[str]) -> ServiceOptions:
         raise UsageError(
             "--connect has no effect without --policy",
             hint="read-vms and define-vms in the policy file say who may read and define VMs",
+        )
+    if options.connect and is_embedded(options.connect) and (options.workers or 1) > 1:
+        raise UsageError(
+            f"--workers {options.workers}: only one process can have the driver of {options.connect}",
+            hint="--workers 1",
         )
     if options.tls_cert and options.socket:
         raise UsageError("TLS has no effect on a unix socket", hint="--listen HOST:PORT")
