@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,14 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_pattern_is_what_re_makes_of_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    made: list[tuple[object, ...]] = []
     known = re.compile
-    monkeypatch.setattr(re, "compile", lambda *words: made.append(words) or known(*words))
+
+    def noted(*words: Any) -> re.Pattern[str]:
+        made.append(words)
+        return known(*words)
+
+    monkeypatch.setattr(re, "compile", noted)
     later = compiled_later("[ab]([0-9])?", re.IGNORECASE)
     assert not made
     for _ in range(2):
@@ -38,7 +44,7 @@ def test_a_pattern_is_what_re_makes_of_it(name: str, monkeypatch: pytest.MonkeyP
         )
     assert len(made) == 1
     with pytest.raises(AttributeError):
-        later.scanner  # noqa: B018
+        getattr(later, "scanner")  # noqa: B009
 
 
 @pytest.mark.parametrize("size", [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 3 * 64 * 1024])
