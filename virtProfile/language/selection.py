@@ -112,7 +112,7 @@ def _step(nodes: Iterable[Node], step: Step) -> list[Node] | None:
         return [node.parent for node in nodes if node.parent is not None]
     if step.axis == "descendant-or-self" and step.name == "node()":
         return [below for node in nodes for below in (node, *_below(node, _DEEPEST))]
-    if step.axis != "child":
+    if step.axis != "child" or ":" in step.name:  # elements with a prefix are beyond the schema
         return None
     found: list[Node] = []
     for node in nodes:

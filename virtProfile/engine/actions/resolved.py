@@ -28,6 +28,8 @@ Resolved: TypeAlias = "list[tuple[Element, str, str]]"
 
 def resolved_in(element: Element) -> Resolved:
     """What libvirt writes on an element, on those in it and on that around it."""
+    if element.tag == "devices":  # of a device that went whole nothing is left
+        return []
     parts = [*islice(element.iterancestors(), 1), element, *element.iterchildren("*")]
     return [(part, slot, value) for part in parts for slot, value in resolved_values(part)]
 

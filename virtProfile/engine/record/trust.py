@@ -231,6 +231,8 @@ class _Reach:
                 named = (at, slot) in self._values or (at, slot) in self._filled
                 if named or (slot == PRESENCE and at in self._made):
                     self._values.add(_split(second))
+                    if (at, slot) in self._kinds:
+                        self._kinds.setdefault(_split(second), set()).update(self._kinds[at, slot])
                     if not _split(second)[1]:
                         self._taken.add(_element(second))
                     self._take_spelling(schema.root, *_split(second), self._kinds.get((at, slot), {None}))

@@ -155,16 +155,9 @@ class Masks:
         if element.getparent() is not None:
             return
         if element in tree.document.index:
-            put_back(element, parent, tree.document)
+            put_back(element, parent, tree.document.elements, tree.document.index[element])
         else:  # of the definition, that is put back from the record
-            order = tree.order(element)
-            behind = (
-                sibling
-                for sibling in parent.iterchildren("*")
-                if tree.original(sibling) and tree.order(sibling) > order
-            )
-            after = next(behind, None)
-            parent.insert(len(parent) if after is None else parent.index(after), element)
+            put_back(element, parent, tree.definition, tree.order(element))
         undo.append(("remove", parent, element))
 
 

@@ -103,6 +103,7 @@ class WorkTree:
         "_placed",
         "_index",
         "_own",
+        "definition",
         "_floor",
     )
 
@@ -165,6 +166,7 @@ class WorkTree:
         self._placed = 0
         self._index = document.index
         self._own = document.index
+        self.definition = document.elements  #: its elements, each at its number
         #: how the tables stood when the floor was laid; None where the input is the definition
         self._floor: Any = None
 
@@ -607,7 +609,7 @@ class WorkTree:
         grave: Grave = self.graves.pop(element)
         parent = grave.parent
         self._keep(parent)
-        put_back(element, parent, self.document)
+        put_back(element, parent, self.document.elements, self.document.index[element])
         self.revived[element] = grave
         if parent in self._index:
             self.reshaped[parent] = True
@@ -623,7 +625,8 @@ class WorkTree:
 
     def lay_floor(self) -> None:
         """What was done so far is the definition: `rollback` goes no further."""
-        self._own = own = {part: number for number, part in enumerate(self.root.iter("*"))}
+        self.definition = [*self.root.iter("*")]
+        self._own = own = {part: number for number, part in enumerate(self.definition)}
         for element, grave in self.graves.items():
             # What libvirt or a person put into it is the definition's, should it come back.
             for part in element.iter("*"):
@@ -675,26 +678,17 @@ def _written(element: Element, slot: str) -> bool:
     return text_of(element) is not None if slot == TEXT else element.get(slot[1:]) is not None
 
 
-def put_back(element: Element, parent: Element, document: Document) -> None:
-    """Put an element of the input back among the children of `parent`, where it stood."""
-    before = _stood_before(element, parent, document)
-    follower = before.getnext() if before is not None else next(parent.iterchildren(), None)
+def put_back(element: Element, parent: Element, elements: Sequence[Element], number: int) -> None:
+    """Put an element back among the children of `parent`, where it stood: they keep their order.
+
+    :param elements: of the text that it stood in, in order, and `number` of it among them
+    """
+    at = number - 1
+    while at >= 0 and elements[at] is not parent and elements[at].getparent() is not parent:
+        at -= 1
+    stands = at >= 0 and elements[at] is not parent
+    follower = elements[at].getnext() if stands else next(parent.iterchildren(), None)
     if follower is None:
         parent.append(element)
     else:
         follower.addprevious(element)
-
-
-def _stood_before(element: Element, parent: Element, document: Document) -> Element | None:
-    """The sibling that the input has before an element, the nearest that stands there now.
-
-    Elements of the input keep their order, so it is looked for from the element on and not among all.
-    """
-    elements = document.elements
-    for number in range(document.index[element] - 1, -1, -1):
-        sibling = elements[number]
-        if sibling is parent:
-            return None
-        if sibling.getparent() is parent:
-            return sibling
-    return None
