@@ -252,7 +252,7 @@ FURTHER = {
     "port of a display": (
         "<vr:on at='devices/graphics[@type=vnc]'><vr:graphics port='-1'/><vr:was port='5999'/></vr:on>",
         "5999",
-        "like-ovirt linux-desktop vnc-desktop",
+        "like-nova like-ovirt linux-desktop spice-desktop vnc-desktop",
     ),
     "web socket of a display": (
         "<vr:on at='devices/graphics[@type=vnc]'><vr:graphics/><vr:was websocket='5777'/></vr:on>",

@@ -175,9 +175,10 @@ class _Search:
         if found is None:
             like = self.like(parent, node.tag)
             self.effort.spend(len(like) * len(parts))
+            known = [part for part in parts if _kind_of(node, part) is not None]
             found = self._keyless[at] = (
                 [one for one in like if all(read_part(one, part, node) is None for part in parts)],
-                [one for one in like if any(_is_libvirts(one, node, part) for part in parts)],
+                [one for one in like if any(_is_libvirts(one, node, part) for part in known)],
             )
         return found
 
