@@ -51,6 +51,14 @@ FORESEEN_BY_NOBODY = (
     "NVRAM is not permitted",
     "storage type 'dir' requires",
     "can't be accessed in read-write mode",
+    "must have PCI address",
+    "all vcpus must have either set or unset order",
+    "can't be offline",
+    "non-existent NUMA node cache",
+    "Duplicate info for NUMA",
+    "a PCI slot is needed",
+    "address not supported for video type",
+    "the cause is unknown",  # a bug of libvirt 9.0: the variables of a network source without it
 )
 
 
@@ -149,6 +157,19 @@ KNOWN = {
     "graphics": "audio of the type none is added where no display has one of its own",
     "console/target": "a console that becomes the serial one gets a serial port",
     "serial/target": "a serial port that becomes the console gets one",
+    "seclabel/@relabel": "without one it is the driver of the host that counts, and none here drops the type",
+    "cookies": "no record holds a secret",
+    "loader/@stateless": "libvirt fills in all of the firmware that it chooses",
+    "loader/@secure": "libvirt fills in all of the firmware that it chooses",
+    "memory": "the memory of DIMMs counts, and so does what the VM starts with",
+    "video/model": "what takes the place of ramfb gets an address",
+    "cell/distances": "libvirt fills in those of the other cells",
+    "interface/model": "what only virtio has goes with it at the define",
+    "channel/address": "libvirt puts it on the first controller",
+    "serial/source/@mode": "of two sources one is left, which is the wrong one",
+    "filesystem/driver/@type": "what is of one driver goes with it at the define",
+    "console/target/@type": "a console that becomes the serial one gets a serial port",
+    "seclabel/@model": "without one it is the driver of the host that counts, and none here drops the type",
 }
 
 
