@@ -223,6 +223,10 @@ class _Reach:
         self._follow_boots(schema)
         self._follow_counts()
         self._follow_resolved(schema)
+        self._follow_exclusions(schema)
+
+    def _follow_exclusions(self, schema: Schema) -> None:
+        """What excludes each other: one gives way to the other."""
         for here, there, _ in schema.exclusions:
             for first, second in ((here, there), (there, here)):
                 at, slot = _split(first)
