@@ -299,7 +299,7 @@ class Remover:
     def _prune(self, element: Element, writer: Writer, of_all: bool) -> None:
         """An emptied parent without attributes goes too.
 
-        :param of_all: else only one that libvirt drops at define as it says nothing
+        :param of_all: else only one that libvirt drops at define as it is empty
         """
         while element is not self.tree.root:
             if not is_empty(element) or not (of_all or says_nothing(element)):
