@@ -28,7 +28,7 @@ CASES = os.environ.get("VIRT_PROFILE_CORPUS_CASES", "3000")
 PARTS = 4
 #: What this QEMU or libvirt does not have, and a VM whose PCI bus has no slot left for anything more.
 OF_HOST = re.compile(
-    "SEV launch security is not supported|SEV-SNP|'tdx'|TDX|index must be larger than bus|No more available PCI slots"
+    "SEV launch security is not supported|'sev' launch security is not supported|SEV-SNP|'tdx'|TDX|index must be larger than bus|No more available PCI slots"
 )
 
 

@@ -163,6 +163,7 @@ KNOWN = {
     "loader/@secure": "libvirt fills in all of the firmware that it chooses",
     "memory": "the memory of DIMMs counts, and so does what the VM starts with",
     "video/model": "what takes the place of ramfb gets an address",
+    "controller/@index": "libvirt numbers the controllers of a master by their order",
     "cell/distances": "libvirt fills in those of the other cells",
     "interface/model": "what only virtio has goes with it at the define",
     "channel/address": "libvirt puts it on the first controller",
