@@ -158,8 +158,8 @@ def test_words_of_the_policy_and_the_option(tmp_path: Path) -> None:
 
 
 def test_take_back_one_and_apply_another_in_one_step() -> None:
-    pytest.importorskip("libvirt")
     """As the command line does: what is named beside `unapply` is applied."""
+    pytest.importorskip("libvirt")
     from virtProfile.live.connection import Connection
     from virtProfile.service.vms import _computed
 
