@@ -113,7 +113,7 @@ class Whole:
         return found
 
     def _open(self, unit: Unit) -> Sequence[Writer]:
-        """Who keeps a gap of a `default` from being filled: it says nothing of that itself."""
+        """Who keeps a gap of a `default` from being filled: the `default` itself does not name it."""
         want = unit.want
         if unit.step.action.kind != Kind.DEFAULT or want is None:
             return ()

@@ -235,7 +235,7 @@ class Controllers:
         self._complete[bus] = max(complete, highest)
 
     def _is_beyond(self, bus: str, index: int, device: Element, writer: Writer) -> bool:
-        """Would so many controllers have to be made that none are? Then it is told once."""
+        """Would so many controllers have to be made that none are? Then one error says so."""
         if index > MAX_INDEX and bus not in self._beyond:
             self._beyond.add(bus)
             fact = f"a {bus} controller of index {index} would need all below it"

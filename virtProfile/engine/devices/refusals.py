@@ -289,7 +289,7 @@ def _topology(work: Workspace) -> None:
 def _boot(work: Workspace) -> None:
     """Boot orders are unique."""
     if "boot" not in [element.tag for element in work.tree.claims]:
-        return  # no profile has a say in it
+        return  # no profile wants one
     orders: dict[str, Element] = {}
     for device, boot in _boots(work):
         order = boot.get("order", "")

@@ -147,7 +147,7 @@ def _filled(
         raise Refused(" ".join(str(problem).split())) from None
     except (AttributeError, TypeError, KeyError):
         # It asked the connection for something that only libvirt knows, or stumbled over
-        # something empty: the device stays as it is, and is told to be incomplete.
+        # something empty: the device stays as it is, and the error says that it is incomplete.
         return etree.fromstring(text)
 
 

@@ -381,7 +381,7 @@ class _Entries:
                 self._added(below)
 
     def _written(self, element: Element, name: str, hidden: list[str], path: str) -> Written:
-        """What that profile wrote into an element; what others did to it is told apart."""
+        """What that profile wrote into an element; what others did to it is kept apart."""
         tree = self.tree
         claims = tree.claims.get(element, {})
         written = Written(element.tag, {}, None)

@@ -281,7 +281,7 @@ def slots(written: Written) -> Iterator[tuple[str, str]]:
 
 @cache
 def _resolved() -> dict[tuple[str, str], list[tuple[str, etree.XPath]]]:
-    """(path, slot) -> (what libvirt writes where the slot says nothing, for which elements)."""
+    """(path, slot) -> (what libvirt writes where the slot has no meaning, for which elements)."""
     found: dict[tuple[str, str], list[tuple[str, etree.XPath]]] = {}
     for path, slot, value, where, _ in rows(f"{_DATA}/resolved.tsv"):
         test = etree.XPath(f"boolean({where})", smart_strings=False)
