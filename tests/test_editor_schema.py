@@ -107,6 +107,7 @@ CASES = (
     ("a source", "<add><v:mirror-topology nodes='1'/></add>", True),
     ("a source outside of an add", "<default><v:mirror-topology nodes='1'/></default>", False),
     ("an intent", "<add><devices><interface type='user' v:numa-node='1'/></devices></add>", True),
+    ("a slot", "<add><devices><interface type='user' v:same-slot='a'/></devices></add>", True),
     ("the size of a disk", "<add><devices><disk v:size='1 GiB'/></devices></add>", True),
     ("the size of something else", "<add><devices><rng v:size='1 GiB'/></devices></add>", False),
     ("metadata", "<add><metadata><x:y xmlns:x='urn:x' z='1'>t<x:w/></x:y></metadata></add>", True),

@@ -20,6 +20,8 @@ some = settings(max_examples=EXAMPLES // 2, deadline=None)
 
 BRIDGES = ("br0", "br1", "br2")
 nodes = st.sampled_from([None, 0, 0, 1, 1, 1, 2])
+#: Devices of the same word share a slot.
+slots = st.sampled_from(["", "", " virtuned:same-slot='a'", " virtuned:same-slot='b'"])
 
 
 @st.composite
@@ -28,7 +30,9 @@ def profiles(draw: st.DrawFn) -> list[str]:
     for number in range(draw(st.integers(1, 4))):
         actions = [
             add(
-                nic(draw(st.sampled_from(BRIDGES)), draw(nodes), draw(st.sampled_from(["virtio", "e1000"]))),
+                nic(
+                    draw(st.sampled_from(BRIDGES)), draw(nodes), draw(st.sampled_from(["virtio", "e1000"]))
+                ).replace("'bridge'", f"'bridge'{draw(slots)}", 1),
                 draw(st.sampled_from(["", "", "multiple='no'", "constraint='hard'"])),
             )
             for _ in range(draw(st.integers(1, 3)))

@@ -143,6 +143,10 @@ def test_what_a_running_vm_takes() -> None:
 
     assert pluggable(element(disk("sda"))) and pluggable(element(AGENT))
     assert not pluggable(element(disk("sda").replace("scsi", "sata")))
+    at = "<hostdev><address type='pci' bus='0x01' slot='0x00' function='{}'{}/></hostdev>"
+    assert pluggable(element(at.format("0x0", ""))) and pluggable(element("<hostdev/>"))
+    assert not pluggable(element(at.format("0x0", " multifunction='on'")))
+    assert not pluggable(element(at.format("0x1", "")))
     assert not pluggable(element("<controller type='virtio-serial'/>")) and not pluggable(element("<video/>"))
     cdrom = "<disk type='file' device='cdrom'><source file='/{}'/><target dev='sda' bus='sata'/></disk>"
     assert updatable(element(cdrom.format("a")), element(cdrom.format("b")))

@@ -43,7 +43,7 @@ def placed(devices: str, family: str, nodes: list[int]) -> tuple[Seating, list[A
     seating = Seating(tree, Actions(tree, BASE_SCHEMA), family)
     nics = tree.root.findall("devices/interface")
     seating.seat(
-        [Seat(one, node, [writer_of(f"p{at}")]) for at, (one, node) in enumerate(zip(nics, nodes))],
+        [Seat([one], node, [writer_of(f"p{at}")]) for at, (one, node) in enumerate(zip(nics, nodes))],
         MODELS[family],
     )
     return seating, nics
@@ -238,7 +238,8 @@ def test_the_place_of_an_earlier_run(there: str, node: int, where: tuple[int, in
     (bus,) = (one for one in tree.graves if one.tag == "controller")
     seating = Seating(tree, act(tree), "pc")
     device = tree.root.find("devices/interface")
-    seating.seat([Seat(device, node, [writer_of("p0")])], PCI_EXPANDER)
+    assert device is not None
+    seating.seat([Seat([device], node, [writer_of("p0")])], PCI_EXPANDER)
     assert place(device) == where
     assert tree.stands(bus) is again
 

@@ -193,7 +193,7 @@ def _rules() -> dict[str, list[tuple[Any, bool, frozenset[str]]]]:
 def _rule(device: Element) -> tuple[bool, frozenset[str]]:
     for holds, plug, parts in _rules().get(device.tag, ()):
         if holds(device):
-            return plug, parts
+            return plug and not any(never(device) for never, *_ in _rules()["*"]), parts
     return False, frozenset()
 
 

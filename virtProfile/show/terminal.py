@@ -293,6 +293,8 @@ def lost_line(loss: Overridden) -> str:
         has = "there" if removing else "absent"
     who = f"{loss.loser.profile} {loss.loser.version}"
     if isinstance(loss.winner, str):
-        return f"kept by the VM definition: {loss.path} is {has}, {who} wanted {wanted}"
+        # Of a place it is no value that keeps it: the hint has the reason.
+        why = f" ({loss.hint})" if loss.hint and loss.path.rpartition("/@")[2].startswith("virtuned:") else ""
+        return f"kept by the VM definition: {loss.path} is {has}, {who} wanted {wanted}{why}"
     winner = f"{loss.winner.profile} {loss.winner.version}"
     return f"overridden: {loss.path} is {has} by {winner}, {who} wanted {wanted}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The writing half of placement: buses, ports and addresses for devices on a NUMA node.
+"""The writing half of placement: buses, ports and addresses for devices on a NUMA node or in one slot.
 
 Knows where each machine wants a device to sit, and nothing of who may be placed.
 """
@@ -18,6 +18,7 @@ from virtProfile.format.element import place as position
 from virtProfile.format.pci import (
     BUS_NUMBERS,
     EXPANDERS,
+    PC_OWN_SLOTS,
     PCI_EXPANDER,
     PCIE_EXPANDER,
     PORTS,
@@ -34,15 +35,34 @@ if TYPE_CHECKING:
     from virtProfile.engine.tree.ownership import Writer
 
 
+#: Machine families by their root bus: with 32 slots, or with a port for each device.
+CONVENTIONAL = frozenset({"pc"})
+EXPRESS = frozenset({"q35", "virt"})
+
+
 class Seat:
-    """A device that is to be placed, and on whose wish."""
+    """What is to be placed, and on whose wish.
 
-    __slots__ = ("device", "node", "writers")
+    :ivar devices: one, or the functions of one slot in their order
+    :ivar node: NUMA node of the guest, None for any place
+    """
 
-    def __init__(self, device: Element, node: int, writers: Sequence[Writer]) -> None:
-        self.device = device
+    __slots__ = ("devices", "node", "writers")
+
+    def __init__(self, devices: Sequence[Element], node: int | None, writers: Sequence[Writer]) -> None:
+        self.devices = devices
         self.node = node
         self.writers = writers
+
+    @property
+    def device(self) -> Element:
+        return self.devices[0]
+
+    @property
+    def where(self) -> str:
+        """Place in the file of the first who wishes it."""
+        origin = self.writers[0].origin
+        return f"{origin.file}:{origin.line}"
 
 
 class Seating:
@@ -67,7 +87,10 @@ class Seating:
         """
         seats = [seat for seat in seats if not self._returns(seat, model)]
         self._common = self._common_buses(seats)
-        for node in sorted({seat.node for seat in seats}):
+        for seat in seats:
+            if seat.node is None:
+                self._anywhere(seat)
+        for node in sorted({seat.node for seat in seats if seat.node is not None}):
             waiting = [seat for seat in seats if seat.node == node]
             if model == PCI_EXPANDER:
                 self._conventional(node, waiting)
@@ -79,21 +102,26 @@ class Seating:
     def _returns(self, seat: Seat, model: str | None) -> bool:
         """Does the device take the place again that an earlier run gave it? That comes
         back with all that libvirt or a person put into it since."""
-        former = self._former(seat.device)
-        if former is None:
-            return False
         tree, devices = self.tree, self.topology.devices
-        at = place_of(former.makeelement(former.tag, self._given(former)))
+        at = self._former_place(seat.devices)
+        if at is None:
+            return False
+        number, slot = at
         buried = {
             controller
             for controller, grave in tree.graves.items()
             if grave.parent is devices and controller.tag == "controller"
         }
         known = Topology(tree.root, buried)
-        if at is None or at[0] or at[3] or known.node_of(at[1]) != seat.node:
+        if known.node_of(number) != seat.node or self.topology.taken.get(number, {}).get(slot):
             return False
-        chain = known.chain(at[1])
-        if chain[-1].model != model or self.topology.taken.get(at[1], {}).get(at[2]):
+        chain = known.chain(number)
+        if seat.node is None:
+            on_root = not number and self.family in CONVENTIONAL and slot not in PC_OWN_SLOTS
+            if not on_root and not (self.family in EXPRESS and chain and chain[0].model in PORTS):
+                return False
+            chain = chain[: 0 if on_root else 1]
+        elif chain[-1].model != model:
             return False
         if any(bus.element in buried and bus.index in self.topology.buses for bus in chain):
             return False
@@ -105,7 +133,7 @@ class Seating:
                 self.topology.add(bus)
                 self.made.append(bus.element)
             self._share(bus.element, seat.writers)
-        self._sit(seat, at[1], at[2])
+        self._sit(seat, number, slot)
         return True
 
     def restore_moved(self, device: Element) -> None:
@@ -138,7 +166,48 @@ class Seating:
         """The address that an earlier run gave a device, as long as it is buried."""
         return self.tree.graves.first(device, "address")
 
+    def _former_place(self, devices: Sequence[Element]) -> tuple[int, int] | None:
+        """Bus and slot that an earlier run gave all of these, as functions from 0 on."""
+        found: tuple[int, int] | None = None
+        for function, device in enumerate(devices):
+            former = self._former(device)
+            if former is None:
+                return None
+            at = place_of(former.makeelement(former.tag, self._given(former)))
+            if at is None or at[0] or at[3] != function or found not in (None, (at[1], at[2])):
+                return None
+            found = at[1], at[2]
+        return found
+
     # --- making places -----------------------------------------------------------
+
+    def _anywhere(self, seat: Seat) -> None:
+        """A slot for functions that are on no NUMA node.
+
+        On pc it is the highest that is free: libvirt gives the others the lowest.
+        """
+        if self.family in CONVENTIONAL:
+            taken = self.topology.taken.get(0, {})
+            free = [slot for slot in range(SLOTS) if slot not in PC_OWN_SLOTS and not taken.get(slot)]
+            if free:
+                self._sit(seat, 0, free[-1])
+            else:
+                self.actions.unmet.append(
+                    CompletionError(
+                        f"{name_of(seat.device)} cannot be placed: all slots of PCI bus 0 are taken",
+                        hint="remove a device, or use machine q35",
+                        where=seat.where,
+                    )
+                )
+            return
+        topology = self.topology
+        for bus in sorted(topology.buses.values(), key=lambda candidate: candidate.index):
+            if bus.model in PORTS and topology.is_free(bus) and topology.expander_above(bus.index) is None:
+                self._share(bus.element, seat.writers)
+                self._sit(seat, bus.index, 0)
+                return
+        port = self._controller("pcie-root-port", [], seat.writers)
+        self._sit(seat, port.index, 0)
 
     def _conventional(self, node: int, seats: list[Seat]) -> None:
         """On pc: devices sit on the expander itself, in slots 1 to 31."""
@@ -201,7 +270,7 @@ class Seating:
                     f"{name_of(first.device)} cannot be placed on NUMA node {node}:"
                     " the guest's PCI bus numbers are used up",
                     hint="place fewer devices on NUMA nodes, or raise busNr of the VM's own expander buses",
-                    where=f"{first.writers[0].origin.file}:{first.writers[0].origin.line}",
+                    where=first.where,
                 )
             )
             return None
@@ -216,7 +285,8 @@ class Seating:
         plain = {bus.index for bus in topology.buses.values() if topology.expander_above(bus.index) is None}
         count = len(plain | {0}) + len(topology.unnumbered)
         if self.family != "pc":  # libvirt makes a root port for each device without address
-            count += len(topology.unplaced(self.family)) - len(seats)
+            count += len(topology.unplaced(self.family)) - sum(len(seat.devices) for seat in seats)
+            count += sum(seat.node is None for seat in seats)
         return count
 
     # --- writing -------------------------------------------------------------------
@@ -251,14 +321,20 @@ class Seating:
         return new
 
     def _sit(self, seat: Seat, bus: int, slot: int) -> None:
-        snippet = _address(bus, slot)
-        there = child(seat.device, "address")  # may say "somewhere on PCI"
-        former = self._former(seat.device)
+        for function, device in enumerate(seat.devices):
+            more = {"multifunction": "on"} if not function and len(seat.devices) > 1 else {}
+            self._put(device, _address(bus, slot, function, more), seat)
+            self.topology.taken.setdefault(bus, {}).setdefault(slot, []).append(device)
+
+    def _put(self, device: Element, snippet: Snippet, seat: Seat) -> None:
+        """Give one device its address."""
+        there = child(device, "address")  # may say "somewhere on PCI"
+        former = self._former(device)
         if there is None and former is not None:
             self.tree.revive(former, seat.writers[0])
             there = former
         if there is None:
-            self._insert(seat.device, snippet, seat.writers)
+            self._insert(device, snippet, seat.writers)
         else:
             for name, value in snippet.attrs:
                 if there.get(name) != value:
@@ -269,7 +345,6 @@ class Seating:
                 self.tree.claim(there, PRESENCE, writer)
                 for name, _ in snippet.attrs:
                     self.tree.claim(there, "@" + name, writer)
-        self.topology.taken.setdefault(bus, {}).setdefault(slot, []).append(seat.device)
 
 
 def slots_of(element: Element) -> list[str]:
@@ -288,7 +363,7 @@ def _element(
     return Snippet(tag, tuple((attributes or {}).items()), text, children, 0)
 
 
-def _address(bus: int, slot: int) -> Snippet:
+def _address(bus: int, slot: int, function: int = 0, more: dict[str, str] | None = None) -> Snippet:
     """A PCI address as libvirt writes it."""
     return _element(
         "address",
@@ -297,7 +372,8 @@ def _address(bus: int, slot: int) -> Snippet:
             "domain": "0x0000",
             "bus": f"0x{bus:02x}",
             "slot": f"0x{slot:02x}",
-            "function": "0x0",
+            "function": f"0x{function:x}",
+            **(more or {}),
         },
     )
 
@@ -306,7 +382,7 @@ def _as_written(bus: Bus) -> Snippet:
     """What placement writes into a controller, of one that is there."""
     attributes = {"type": "pci", "index": str(bus.index), "model": bus.model}
     if bus.model not in EXPANDERS:
-        children = [_address(bus.parent or 0, bus.slot or 0)]
+        children = [] if bus.parent is None else [_address(bus.parent, bus.slot or 0)]
     else:
         inside = (_element("node", text=str(bus.node)),)
         numbers = {} if bus.number is None else {"busNr": str(bus.number)}
