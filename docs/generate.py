@@ -367,8 +367,46 @@ def _grown(costs: dict[str, int]) -> str:
     return f"{math.log(costs[str(many)] / costs[str(few)]) / math.log(many / few):.2f}"
 
 
+FLEET_HEAD = """
+## Fleets
+
+Made from tests/bench/fleet.json; `./dev bench fleet` measures. One call of the program for so many VMs,
+libvirt's own test documents in turn: an apply of rng, fast-disk and guest-agent (`--output DIR`), the status
+of VMs that have them, and an audit by the shipped rules. CPU seconds compare where the machine does other
+things too; "memory" is of the largest process. "One for each VM" is an apply by a process of its own, from a
+few.
+
+| VMs | call | seconds | CPU seconds | VMs a second | memory |
+|---|---|---|---|---|---|"""
+_FLEET = {
+    "apply 1": "apply, `--jobs 1`",
+    "apply 2": "apply, `--jobs 2`",
+    "status 1": "`--status`",
+    "audit 1": "`--audit`",
+    "single 1": "one for each VM",
+}
+
+
+def _fleets() -> list[str]:
+    """What fleets cost, from the last time they were measured."""
+    recorded = json.loads((TOP / "tests" / "bench" / "fleet.json").read_text())
+    lines = [
+        FLEET_HEAD,
+        "| VMs | call | seconds | CPU seconds | VMs a second | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for size, rows in recorded["sizes"].items():
+        for call, words in _FLEET.items():
+            name, jobs = call.split(" ")
+            row = rows[name][jobs]
+            rate = int(size) / row["seconds"]
+            cells = [f"{int(size):,}", words, f"{row['seconds']:.0f}", f"{row['cpu']:.0f}", f"{rate:.0f}"]
+            lines.append(f"| {' | '.join(cells)} | {row['mib']:.0f} MiB |")
+    return lines
+
+
 def scale() -> str:
-    """What each profile costs by the number of devices, from the last count."""
+    """What each profile costs by the number of devices, and a fleet by its size, from the last count."""
     recorded = json.loads((TOP / "tests" / "bench" / "growth.json").read_text())
     host = recorded["host"]
     lines = [SCALE_HEAD]
@@ -384,7 +422,7 @@ def scale() -> str:
             cells.append(f"{costs['apply'][str(most)] / most:,.0f}")
             cells.append(f"{costs['memory'][str(most)] / most / 1024:.1f} KiB")
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_fleets(), ""])
 
 
 #: document: what it is to hold
