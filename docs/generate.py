@@ -390,11 +390,7 @@ _FLEET = {
 def _fleets() -> list[str]:
     """What fleets cost, from the last time they were measured."""
     recorded = json.loads((TOP / "tests" / "bench" / "fleet.json").read_text())
-    lines = [
-        FLEET_HEAD,
-        "| VMs | call | seconds | CPU seconds | VMs a second | memory |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = [FLEET_HEAD]
     for size, rows in recorded["sizes"].items():
         for call, words in _FLEET.items():
             name, jobs = call.split(" ")

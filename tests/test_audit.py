@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from lxml import etree
 
 import virtProfile
 from virtProfile.audit.judge import Auditor, Rule, is_at_least, rules_of
-from virtProfile.audit.side_by_side import RULES, SideBySide
+from virtProfile.audit.side_by_side import RULES, SideBySide, shared_of
 from virtProfile.authoring.cases import Case, read_cases
 from virtProfile.authoring.proving import context_of
 from virtProfile.engine.selection import conflicts
@@ -202,11 +204,63 @@ def test_side_by_side(rule: str, one: str, other: str, found: bool) -> None:
     assert rule in RULES
     for hosts in (("h", "h"), ("h", "i")):
         beside = SideBySide()
-        beside.add(hosts[0], "a", one)
-        beside.add(hosts[1], "b", other)
+        beside.add(hosts[0], "a", shared_of("a", one))
+        beside.add(hosts[1], "b", shared_of("b", other))
+        beside.add(hosts[0], "a", shared_of("a", one))  # the same VM once more
         rows = list(beside.findings())
         assert [row.profile for row in rows] == [rule] * (found and hosts == ("h", "h"))
         assert all(row.to_dict()["vm"] == "a" and row.to_dict()["others"] == ["b"] for row in rows)
+
+
+def test_many_vms_of_one_cpu() -> None:
+    """A VM is not compared with each that shares something with it."""
+    compared = 0
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str(self) == str(other)
+
+    shared = shared_of("a", vm("", PIN.format("4")))
+    beside = SideBySide()
+    for number in range(500):
+        beside.add("h", Name(f"vm{number}"), shared)
+    (found,) = beside.findings()
+    assert len(found.others) == 499
+    assert compared < 1000
+
+
+def test_what_audits_leave_is_collected(tmp_path: Path) -> None:
+    """The program of one VM looks for no cycles; of many it does."""
+    text = vm(DISK.format("a", ""))
+    for number in range(60):
+        write(tmp_path, f"{number}.xml", text.replace("<name>", f"<name>n{number}-"))
+    script = (
+        "import gc, sys\n"
+        "from virtProfile.cli.main import runcli\n"
+        "from virtProfile.audit import judge\n"
+        "seen = []\n"
+        "audit = judge.Auditor.audit\n"
+        "def counted(*words):\n"
+        "    seen.append(gc.isenabled())\n"
+        "    return audit(*words)\n"
+        "judge.Auditor.audit = counted\n"
+        "runcli()\n"
+        "sys.stderr.write(f'{len(seen)} {all(seen)}')\n"
+    )
+    for count, enabled in ((60, True), (1, False)):
+        files = [str(tmp_path / f"{number}.xml") for number in range(count)]
+        words = [word for file in files for word in ("--input", file)]
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words, "--audit", "--profile-dir", str(library.SHIPPED)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr.endswith(f"{count} {enabled}"), done.stderr
 
 
 # --- the command -----------------------------------------------------------------------

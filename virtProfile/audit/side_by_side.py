@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from virtProfile.audit.judge import Finding
 from virtProfile.format.document import parse
 from virtProfile.format.values import cpu_set
+from virtProfile.frozen import record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from virtProfile.format.element import Element
 
@@ -27,32 +28,54 @@ RULES = {
 }
 
 
+@record
+class Shared:
+    """What of a VM no other may have as well: MACs, disks (are they shareable?), CPUs of single pins."""
+
+    macs: tuple[str, ...]
+    disks: tuple[tuple[str, bool], ...]
+    pins: tuple[str, ...]
+
+
+def shared_of(vm: str, xml: str) -> Shared:
+    """What is to be compared of a VM.
+
+    :raises ProfileError: it is no XML
+    """
+    root = parse(xml, name=vm).root
+    disks = []
+    for disk in root.iterfind("devices/disk"):
+        source = disk.find("source")
+        place = None if source is None else source.get("file") or source.get("dev")
+        if place and disk.find("readonly") is None and disk.get("device") in (None, "disk", "lun"):
+            disks.append((place, disk.find("shareable") is not None))
+    pins = [cpu_set(pins) for pins in _values(root, "cputune/vcpupin", "cpuset")]
+    return Shared(
+        tuple(mac.lower() for mac in _values(root, "devices/interface/mac", "address")),
+        tuple(disks),
+        tuple(str(min(cpus)) for cpus in pins if cpus is not None and len(cpus) == 1),
+    )
+
+
 class SideBySide:
-    """What VMs of one host have in common and should not; each is added with its host."""
+    """What VMs of one host have in common and should not; each is added once, with its host."""
 
     def __init__(self) -> None:
-        self._macs: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._macs: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         self._disks: dict[tuple[str, str], list[tuple[str, bool]]] = defaultdict(list)
-        self._pins: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._pins: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
 
-    def add(self, host: str, vm: str, xml: str) -> None:
+    def add(self, host: str, vm: str, shared: Shared) -> None:
         """Note a VM.
 
         :param host: VMs of different hosts are not compared
-        :raises ProfileError: it is no XML
         """
-        root = parse(xml, name=vm).root
-        for mac in _values(root, "devices/interface/mac", "address"):
-            _note(self._macs[host, mac.lower()], vm)
-        for disk in root.iterfind("devices/disk"):
-            source = disk.find("source")
-            place = None if source is None else source.get("file") or source.get("dev")
-            if place and disk.find("readonly") is None and disk.get("device") in (None, "disk", "lun"):
-                self._disks[host, place].append((vm, disk.find("shareable") is not None))
-        for pins in _values(root, "cputune/vcpupin", "cpuset"):
-            cpus = cpu_set(pins)
-            if cpus is not None and len(cpus) == 1:
-                _note(self._pins[host, str(min(cpus))], vm)
+        for mac in shared.macs:
+            self._macs[host, mac][vm] = None
+        for place, shareable in shared.disks:
+            self._disks[host, place].append((vm, shareable))
+        for cpu in shared.pins:
+            self._pins[host, cpu][vm] = None
 
     def findings(self) -> Iterator[Finding]:
         """A finding for each thing that several VMs have, at the first of them."""
@@ -75,15 +98,11 @@ def _values(root: Element, path: str, name: str) -> Iterator[str]:
             yield value
 
 
-def _note(vms: list[str], vm: str) -> None:
-    if vm not in vms:
-        vms.append(vm)
-
-
 def _several(
-    things: dict[tuple[str, str], list[str]], rule: str, words: Callable[[str], str]
+    things: Mapping[tuple[str, str], Iterable[str]], rule: str, words: Callable[[str], str]
 ) -> Iterable[Finding]:
-    for (_, thing), vms in sorted(things.items()):
+    for (_, thing), owners in sorted(things.items(), key=lambda row: row[0]):
+        vms = list(owners)
         if len(vms) > 1:
             more = f" and {len(vms) - 5} more" if len(vms) > 5 else ""
             text = f"{words(thing)} {', '.join(vms[:5])}{more}"

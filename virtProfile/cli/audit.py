@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from virtProfile.apply_options import ApplyOptions
     from virtProfile.audit.judge import Audited, Auditor, Finding
+    from virtProfile.audit.side_by_side import Shared
     from virtProfile.host.context import Context
     from virtProfile.language.store import ProfileStore
     from virtProfile.show.terminal import Output, Talk
@@ -37,10 +39,10 @@ class Subject:
 
 @record
 class Answer:
-    """What became of a subject: what was found and its text, or why it cannot be audited."""
+    """What was found in a subject, and what of it is compared with others; or why it cannot be audited."""
 
     audited: Audited | None
-    text: str
+    shared: Shared | None
     error: str = ""
 
 
@@ -69,6 +71,9 @@ def audit(
         raise NotFoundError(problem.message, hint=hint) from None
     vms = list(subjects(options, stdin))
     compared = SideBySide()
+    # Of a fleet only what a report is made of at the end is kept.
+    is_kept = options.json or options.annotations or options.junit is not None or options.sarif is not None
+    is_found = False
     found: list[Finding] = []
     names: list[str] = []
     failed: list[tuple[str, str]] = []
@@ -81,13 +86,16 @@ def audit(
         for text in answer.audited.unjudged:
             talk.warning(f"{subject.name}: {text}")
         rows = [row for row in answer.audited.findings if is_at_least(row.level, level)]
-        found += rows
+        is_found = is_found or bool(rows)
+        if is_kept:
+            found += rows
         if not options.json:
             out.lines(line for row in rows for line in _shown(row, options))
-        if len(vms) > 1:
-            compared.add(subject.host, subject.name, answer.text)
+        if answer.shared is not None:
+            compared.add(subject.host, subject.name, answer.shared)
     if not options.audit and is_at_least("warning", level):
         beside = list(compared.findings())
+        is_found = is_found or bool(beside)
         found += beside
         if not options.json:
             out.lines(line for row in beside for line in _shown(row, options))
@@ -96,7 +104,7 @@ def audit(
         out.json({"vms": names, "findings": [row.to_dict() for row in found], "errors": errors})
     descriptions = {rule.profile.name: rule.profile.title for rule in rules} | RULES
     _report(options, out, names, found, descriptions)
-    return EXIT_PENDING if found else EXIT_FAILED if failed else EXIT_DONE
+    return EXIT_PENDING if is_found else EXIT_FAILED if failed else EXIT_DONE
 
 
 def subjects(options: ApplyOptions, stdin: Callable[[], tuple[str, str]]) -> Iterator[Subject]:
@@ -138,11 +146,15 @@ _inherited: list[tuple[Auditor, Sequence[Subject]]] = []
 
 def _judge(auditor: Auditor, store: ProfileStore, subjects: Sequence[Subject]) -> Iterator[Answer]:
     """An answer for each subject, in their order; of many files several processes work."""
+    if len(subjects) > 1 and not gc.isenabled():
+        # A program of one VM looks for no cycles; what an audit leaves would be 40 KiB of each here.
+        gc.freeze()
+        gc.enable()
     processes = min(len(os.sched_getaffinity(0)), len(subjects) // FILES_A_PROCESS)
     if processes < 2:
         with store.one_look():
             for subject in subjects:
-                yield _answer(auditor, subject)
+                yield _answer(auditor, subject, len(subjects) > 1)
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
@@ -154,10 +166,11 @@ def _judge(auditor: Auditor, store: ProfileStore, subjects: Sequence[Subject]) -
 
 def _answer_at(number: int) -> Answer:
     auditor, subjects = _inherited[0]
-    return _answer(auditor, subjects[number])
+    return _answer(auditor, subjects[number], True)
 
 
-def _answer(auditor: Auditor, subject: Subject) -> Answer:
+def _answer(auditor: Auditor, subject: Subject, is_compared: bool) -> Answer:
+    from virtProfile.audit.side_by_side import shared_of
     from virtProfile.errors import InvalidDomainError
     from virtProfile.format.document import read_file
 
@@ -165,9 +178,10 @@ def _answer(auditor: Auditor, subject: Subject) -> Answer:
         text = subject.text
         if text is None:
             text = read_file(subject.name, InvalidDomainError)[0]
-        return Answer(auditor.audit(text, subject.name, subject.context), text)
+        audited = auditor.audit(text, subject.name, subject.context)
+        return Answer(audited, shared_of(subject.name, text) if is_compared else None)
     except ProfileError as problem:
-        return Answer(None, "", problem.message)
+        return Answer(None, None, problem.message)
 
 
 def _shown(row: Finding, options: ApplyOptions) -> Iterator[str]:
@@ -210,7 +224,9 @@ def _report(
     if options.annotations and not options.json:
         out.prose(workflow_commands(rows))
     if options.junit is not None:
-        cases = [(name, [row for row in rows if row.subject == name]) for name in names]
-        write_junit(options.junit, [("audit", cases)])
+        by_name: dict[str, list[Reported]] = {name: [] for name in names}
+        for row in rows:
+            by_name[row.subject].append(row)
+        write_junit(options.junit, [("audit", [(name, by_name[name]) for name in names])])
     if options.sarif is not None:
         write_sarif(options.sarif, rows, descriptions)
