@@ -312,45 +312,42 @@ class WorkTree:
         """Write a value; `writer` is its only owner from now on."""
         if self._floor is not None or (element in self._index and element not in self.edited):
             self._keep(element)
-        log = self._log
         if slot == TEXT:
-            log.append(("text", element, element.text))
+            before = element.text
             element.text = value
         else:
-            name = slot[1:]
-            log.append(("attribute", element, name, element.get(name)))
-            element.set(name, value)
-        # As `own_slot`: this is what a rendering does most.
+            before = element.get(slot[1:])
+            element.set(slot[1:], value)
+        self._own_written(element, slot, before, writer)
+
+    def fill(self, element: Element, slot: str, name: str, value: str, writer: Writer) -> None:
+        """`set` of an attribute that is not there, as a default does most: what it was is not asked."""
+        if self._floor is not None or (element in self._index and element not in self.edited):
+            self._keep(element)
+        element.set(name, value)
+        self._own_written(element, slot, None, writer)
+
+    def _own_written(self, element: Element, slot: str, before: str | None, writer: Writer) -> None:
+        """`own_slot` of a value that was just written; one entry of the log is for both."""
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
         self.claimed_by[writer.origin.profile].append((element, slot))
-        log.append(("claims", element, slot, slots.get(slot)))
+        self._log.append(("value", element, slot, before, slots.get(slot)))
         slots[slot] = [writer]
 
     def respell(self, element: Element, slot: str, value: str | None) -> None:
         """Another spelling of the same value; its owners stay."""
-        if slot == TEXT:
-            self._log.append(("text", element, element.text))
-            element.text = value
-            return
-        self._log.append(("attribute", element, slot[1:], element.get(slot[1:])))
-        if value is None:
-            element.attrib.pop(slot[1:], "")
-        else:
-            element.set(slot[1:], value)
+        before = element.text if slot == TEXT else element.get(slot[1:])
+        self._log.append(("spelling", element, slot, before))
+        _put(element, slot, value)
 
     def unset(self, element: Element, slot: str, writer: Writer) -> None:
         """Take a value away; `writer` owns the absence."""
         self._keep(element)
-        if slot == TEXT:
-            self._log.append(("text", element, element.text))
-            element.text = None
-        else:
-            name = slot[1:]
-            self._log.append(("attribute", element, name, element.get(name)))
-            element.attrib.pop(name, "")
-        self.own_slot(element, slot, writer)
+        before = element.text if slot == TEXT else element.get(slot[1:])
+        _put(element, slot, None)
+        self._own_written(element, slot, before, writer)
 
     def insert(self, parent: Element, after: Element | None, new: Element, writer: Writer) -> None:
         """Put a new element behind its sibling `after`, or first."""
@@ -456,10 +453,8 @@ class WorkTree:
     def written_since(self, mark: int) -> Iterator[tuple[Element, str]]:
         """(element, slot) of each value written and element made since `mark`."""
         for entry in self._log[mark:]:
-            if entry[0] == "attribute":
-                yield entry[1], "@" + entry[2]
-            elif entry[0] == "text":
-                yield entry[1], TEXT
+            if entry[0] == "value" or entry[0] == "spelling":
+                yield entry[1], entry[2]
             elif entry[0] == "insert":
                 yield entry[2], PRESENCE
             elif entry[0] == "revive":
@@ -553,20 +548,14 @@ class WorkTree:
 
     def _undo(self, entry: tuple[Any, ...]) -> None:
         kind = entry[0]
-        if kind == "claims":
-            _, element, slot, owners = entry
+        if kind == "claims" or kind == "value":
+            element, slot, owners = entry[1], entry[2], entry[-1]
             if owners is None:
                 self.claims.get(element, {}).pop(slot, None)
             else:
                 self.claims.setdefault(element, {})[slot] = owners
-        elif kind == "attribute":
-            _, element, name, value = entry
-            if value is None:
-                element.attrib.pop(name, None)
-            else:
-                element.set(name, value)
-        elif kind == "text":
-            entry[1].text = entry[2]
+        if kind == "value" or kind == "spelling":
+            _put(*entry[1:4])
         elif kind == "insert":
             _, parent, new = entry
             tail = new.tail
@@ -660,11 +649,7 @@ def _whose(entry: tuple[Any, ...]) -> Element | None:
 
 def _written_slot(entry: tuple[Any, ...]) -> tuple[Element, str] | None:
     """Which value an entry of the log set, or whose owners; None where it is about something else."""
-    if entry[0] == "attribute":
-        return entry[1], "@" + entry[2]
-    if entry[0] == "text":
-        return entry[1], TEXT
-    return (entry[1], entry[2]) if entry[0] == "claims" else None
+    return (entry[1], entry[2]) if entry[0] in ("value", "spelling", "claims") else None
 
 
 def _is_within(part: Element | None, element: Element) -> bool:
@@ -672,6 +657,16 @@ def _is_within(part: Element | None, element: Element) -> bool:
     while part is not None and part is not element:
         part = part.getparent()
     return part is not None
+
+
+def _put(element: Element, slot: str, value: str | None) -> None:
+    """Write a value, or take it out."""
+    if slot == TEXT:
+        element.text = value
+    elif value is None:
+        element.attrib.pop(slot[1:], None)
+    else:
+        element.set(slot[1:], value)
 
 
 def _written(element: Element, slot: str) -> bool:
