@@ -102,23 +102,11 @@ class _Twins:
             return
         if any(part.endswith("/*") for part in node.key):
             return
-        parts = [(part, part.removesuffix("/text()")) for part in node.key]
+        parts = [(part.removesuffix("/text()"), *_way(part)) for part in node.key]
+        keys, counts = self.keys, self.counts
         for element in self.positions:
-            key = self._key(element, parts)
-            self.keys[element] = key
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    @staticmethod
-    def _key(element: Element, parts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """The parts of the identity key as they are written, with their paths."""
-        found = []
-        for part, where in parts:
-            value = _written(element, part)
-            if value is not None:
-                if "'" in value:
-                    return ()
-                found.append((where, value))
-        return tuple(found)
+            keys[element] = key = _key(element, parts)
+            counts[key] = counts.get(key, 0) + 1
 
     def predicate(self, element: Element, quotes: bool = True) -> str:
         """What to put behind the name to mean this one alone.
@@ -155,9 +143,29 @@ class _Twins:
         return counts[key] == 1
 
 
+def _key(
+    element: Element, parts: Sequence[tuple[str, tuple[str, ...], str | None]]
+) -> tuple[tuple[str, str], ...]:
+    """The parts of the identity key as they are written, with their paths.
+
+    :param parts: (path, tags that lead to it, name of the attribute or None for text)
+    """
+    found = []
+    for where, tags, name in parts:
+        value = _value(element, tags, name)
+        if value is not None:
+            if "'" in value:
+                return ()
+            found.append((where, value))
+    return tuple(found)
+
+
 def _written(element: Element, part: str) -> str | None:
     """A key part as it is written: an XPath knows nothing of implied values."""
-    tags, name = _way(part)
+    return _value(element, *_way(part))
+
+
+def _value(element: Element, tags: tuple[str, ...], name: str | None) -> str | None:
     for tag in tags:
         below = child(element, tag)
         if below is None:

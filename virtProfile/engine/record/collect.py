@@ -17,7 +17,16 @@ from virtProfile.engine.record.locate import names_of_thing
 from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written, of_the_vm
 from virtProfile.engine.tree.ownership import BOOKKEEPER, COMPLETER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
-from virtProfile.format.element import PRESENCE, TEXT, Element, child, child_node, parent_of, text_of
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    Element,
+    child,
+    child_node,
+    children,
+    parent_of,
+    text_of,
+)
 from virtProfile.format.element import attributes as attributes_of
 from virtProfile.format.secret_slots import SECRET_TAGS, SecretValues, is_secret_slot
 from virtProfile.result import Warning
@@ -195,6 +204,8 @@ class _Entries:
         self.changed: dict[str, list[Element]] = {}
         self._numbers: dict[tuple[Element, str], dict[Element, int]] = {}
         self._alike: Tables = {}
+        #: (tag, values) -> what is written of them into a record
+        self._same: dict[tuple[str | _Row, ...], tuple[Written, Written | None]] = {}
         self._numbers_before: dict[tuple[Element, str], dict[Element, int]] = {}
         self._order = {element: number for number, element in enumerate(tree.root.iter("*"))}
 
@@ -252,14 +263,14 @@ class _Entries:
         if element is self.machine:
             return
         node = self.paths.node(element)
-        if tree.resolved or tree.readded or tree.dropped or node is not None and node.unit:
+        units = node is not None and bool(node.unit)
+        if units or tree.resolved or tree.readded or tree.dropped:
             rows = self._changed_values(element, node, attributes, text)
         else:
             rows = _changes(element, attributes, text)
         if not rows:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
-        units = node is not None and bool(node.unit)
         varies = node is not None and bool(node.dependents or node.variants)
         for row in rows:
             slot = row[0]
@@ -303,26 +314,33 @@ class _Entries:
 
     def _values(self, element: Element, by_whom: Mapping[tuple[str, ...], Sequence[_Row]]) -> None:
         tag = element.tag
+        may_hide = self._secrets or tag in SECRET_TAGS
+        at = self.paths.place(element) if by_whom else ""
         for names, rows in by_whom.items():
-            written = Written(tag, {}, None)
-            before = Written(WAS, {}, None)
-            hidden = []
-            for slot, was, now in rows:
-                if (self._secrets or tag in SECRET_TAGS) and (
-                    self._hide(element, slot, now) or self._hide(element, slot, was)
-                ):
-                    hidden.append(slot if was is None else of_the_vm(slot))
-                    if was is not None:
-                        self._lose(element, [slot], names[0])
-                    continue
-                if now is not None:
-                    _set(written, slot, now)
+            hidden: tuple[str, ...] = ()
+            if may_hide:
+                hidden, rows = self._without_secrets(element, rows, names[0])
+            # The values of a hundred disks are the same: what was written is made once for all.
+            key = (tag, *rows)
+            if key not in self._same:
+                self._same[key] = _of_rows(tag, rows)
+            written, was = self._same[key]
+            self._put(names[0], element, Entry("on", at, written, was, 0, False, hidden, names[1:]))
+
+    def _without_secrets(
+        self, element: Element, rows: Sequence[_Row], name: str
+    ) -> tuple[tuple[str, ...], Sequence[_Row]]:
+        """(the slots of secrets, as `Entry.hidden` has them; the other values)."""
+        hidden, rest = [], []
+        for row in rows:
+            slot, was, now = row
+            if self._hide(element, slot, now) or self._hide(element, slot, was):
+                hidden.append(slot if was is None else of_the_vm(slot))
                 if was is not None:
-                    _set(before, slot, was)
-            was_there = before if before.attrs or before.text is not None else None
-            at = self.paths.place(element)
-            entry = Entry("on", at, written, was_there, 0, False, tuple(hidden), names[1:])
-            self._put(names[0], element, entry)
+                    self._lose(element, [slot], name)
+            else:
+                rest.append(row)
+        return tuple(hidden), rest
 
     def _lose(self, element: Element, slots: Sequence[str], name: str) -> None:
         what = ", ".join(dict.fromkeys(slots))
@@ -343,7 +361,7 @@ class _Entries:
         parent = parent_of(element)
         if element.tag == "metadata" and parent is self.tree.root:
             # It holds the list and the record, and what other programs put there.
-            for below in element.iterchildren("*"):
+            for below in children(element):
                 self._added(below)
             return
         if self._completed and self._is_named_by_completion(element, parent):
@@ -376,7 +394,7 @@ class _Entries:
                 others.setdefault(names, []).append((slot, None, value))
                 self._varied(element, node, slot, names[0])
         self._values(element, others)
-        for below in element.iterchildren("*"):
+        for below in children(element):
             if not self.tree.original(below):
                 self._added(below)
 
@@ -419,7 +437,7 @@ class _Entries:
         for part in tree.absent_parts.get(element, ()):
             if not self._holds_secret(part, element.tag):
                 written.children.append(part)
-        for below in element.iterchildren("*") if len(element) else ():
+        for below in children(element):
             if tree.original(below):
                 continue
             names = _profiles(tree.owners(below, PRESENCE))
@@ -493,7 +511,7 @@ class _Entries:
         kept = tree.displaced.get(element)
         attributes = attributes_of(element) if kept is None else dict(kept[0])
         text = text_of(element) if kept is None else kept[1]
-        below = [subelement for subelement in element.iterchildren("*") if tree.original(subelement)]
+        below = [subelement for subelement in element[:] if tree.original(subelement)]
         below += tree.removed.below(element)
         below.sort(key=tree.order)
         for slot, value in [*(("@" + name, value) for name, value in attributes.items()), (TEXT, text)]:
@@ -526,6 +544,17 @@ def _changes(element: Element, attributes: dict[str, str], text: str | None) -> 
         if name not in attributes:
             rows.append(("@" + name, None, now))
     return rows
+
+
+def _of_rows(tag: str, rows: Sequence[_Row]) -> tuple[Written, Written | None]:
+    """(what was written, what was there before: None where nothing was)."""
+    written, before = Written(tag, {}, None), None
+    for slot, was, now in rows:
+        _set(written, slot, now)
+        if was is not None:
+            before = before or Written(WAS, {}, None)
+            _set(before, slot, was)
+    return written, before
 
 
 def _set(written: Written, slot: str, value: str | None) -> None:

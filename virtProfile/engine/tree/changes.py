@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
 from virtProfile.format.document import parse
-from virtProfile.format.element import PRESENCE, TEXT, attributes, text_of
+from virtProfile.format.element import PRESENCE, TEXT, attributes, children, text_of
 from virtProfile.format.paths import Paths
 from virtProfile.result import Change
 
@@ -122,7 +122,7 @@ def _by_number(tree: WorkTree, parent: Element, gone: list[Element]) -> dict[int
 
 
 def _says(element: Element) -> tuple[object, ...]:
-    below = [_says(inner) for inner in element.iterchildren("*")]
+    below = [_says(inner) for inner in children(element)]
     return element.tag, dict(attributes(element)), text_of(element), below
 
 
@@ -132,7 +132,7 @@ def _said(tree: WorkTree, element: Element) -> tuple[object, ...]:
     values = kept[0] if kept is not None else attributes(element)
     text = kept[1] if kept is not None else text_of(element)
     index = tree.document.index
-    below = [inner for inner in element.iterchildren("*") if inner in index]
+    below = [inner for inner in element[:] if inner in index]
     below += [inner for inner in tree.removed.below(element) if inner in index]
     below += tree.graves.below(element)
     below.sort(key=lambda inner: index[inner])
@@ -173,7 +173,7 @@ def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Diff
             yield Difference("remove", element, TEXT, text, None, writers)
         elif not values:
             yield Difference("remove", element, PRESENCE, None, None, writers)
-        below = [inner for inner in element.iterchildren("*") if inner in index]
+        below = [inner for inner in element[:] if inner in index]
         # What had been removed from it before went on its own account.
         below += [inner for inner in tree.removed.below(element) if inner in index]
         below += tree.graves.below(element)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
-from virtProfile.format.element import Element, attributes, text_of
+from virtProfile.format.element import Element, attributes, children, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,7 +218,7 @@ class _Writer:
         fresh: dict[Any, list[Element]] = {}
         previous: Element | None = None
         count = 0
-        for child in element.iterchildren("*"):
+        for child in children(element):
             if child in index:
                 previous = child
             else:
@@ -298,7 +298,7 @@ class _Writer:
 
     def _old_children(self, parent: Element) -> list[Element]:
         index = self.document.index
-        kept = [child for child in parent.iterchildren("*") if child in index]
+        kept = [child for child in parent[:] if child in index]
         return kept or self._gone_from.get(parent, [])
 
     def _line(self, splice: Splice, element: Element, indent: str | None) -> None:

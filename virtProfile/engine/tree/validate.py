@@ -20,6 +20,7 @@ from virtProfile.format.element import (
     Element,
     attributes,
     child,
+    children,
     container,
     copied,
     parent_of,
@@ -94,7 +95,7 @@ def _lacks(element: Element, facts: _Facts, path: str, missing: list[str]) -> No
     if not len(element):
         missing += [path + tag for tag in facts.children]
         return
-    there = list(element.iterchildren("*"))
+    there = children(element)
     if facts.children:
         tags = {inner.tag for inner in there}
         missing += [path + tag for tag in facts.children if tag not in tags]
@@ -142,7 +143,7 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
             shape: list[object] = []
             speller.spell(element, below, shape)
             shapes.setdefault(tuple(shape), element)
-    left_out = [device for device in devices.iterchildren("*") if device not in touched]
+    left_out = [device for device in children(devices) if device not in touched]
     form = _form(tree.root, schema, devices, shapes.values(), speller)
     if form in _valid:
         return [], left_out
@@ -240,7 +241,7 @@ class _Speller:
         deciding = facts.deciding
         if kept is None and element in self._index:
             if not whole and element in within:
-                changed = [inner for inner in element.iterchildren("*") if inner in within]
+                changed = [inner for inner in element[:] if inner in within]
                 if all([inner.tag in facts.uniform for inner in changed]):
                     # It was valid, and is if what changed inside it is.
                     shape.append(...)
@@ -266,7 +267,7 @@ class _Speller:
             text = text_of(element)
             if text is not None:
                 shape.append((text if decides else "",))
-        for inner in element.iterchildren("*") if len(element) else ():
+        for inner in children(element):
             tag = inner.tag
             below = facts.child(tag)
             if below is None:
