@@ -205,7 +205,7 @@ class _Entries:
         self._numbers: dict[tuple[Element, str], dict[Element, int]] = {}
         self._alike: Tables = {}
         #: (tag, values) -> what is written of them into a record
-        self._same: dict[tuple[str | _Row, ...], tuple[Written, Written | None]] = {}
+        self._same: dict[tuple[str, tuple[_Row, ...]], tuple[Written, Written | None]] = {}
         self._numbers_before: dict[tuple[Element, str], dict[Element, int]] = {}
         self._order = {element: number for number, element in enumerate(tree.root.iter("*"))}
 
@@ -321,7 +321,7 @@ class _Entries:
             if may_hide:
                 hidden, rows = self._without_secrets(element, rows, names[0])
             # The values of a hundred disks are the same: what was written is made once for all.
-            key = (tag, *rows)
+            key = (tag, tuple(rows))
             if key not in self._same:
                 self._same[key] = _of_rows(tag, rows)
             written, was = self._same[key]
@@ -511,7 +511,7 @@ class _Entries:
         kept = tree.displaced.get(element)
         attributes = attributes_of(element) if kept is None else dict(kept[0])
         text = text_of(element) if kept is None else kept[1]
-        below = [subelement for subelement in element[:] if tree.original(subelement)]
+        below = [subelement for subelement in children(element) if tree.original(subelement)]
         below += tree.removed.below(element)
         below.sort(key=tree.order)
         for slot, value in [*(("@" + name, value) for name, value in attributes.items()), (TEXT, text)]:
@@ -519,14 +519,14 @@ class _Entries:
                 hidden.append(path + slot)
                 attributes.pop(slot[1:], None)
                 text = None if slot == TEXT else text
-        children = []
+        inside = []
         for subelement in below:
             known = len(hidden)
             part = self._as_it_was(subelement, hidden, f"{path}{subelement.tag}/", element.tag)
             # What was nothing but its secret cannot come back: libvirt takes no empty cookie.
             if len(hidden) == known or part.attrs and part.text == text_of(subelement) or part.children:
-                children.append(part)
-        return Written(element.tag, attributes, text, children)
+                inside.append(part)
+        return Written(element.tag, attributes, text, inside)
 
 
 def _changes(element: Element, attributes: dict[str, str], text: str | None) -> list[_Row]:

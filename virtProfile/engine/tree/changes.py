@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
 from virtProfile.format.document import parse
-from virtProfile.format.element import PRESENCE, TEXT, attributes, children, text_of
+from virtProfile.format.element import PRESENCE, TEXT, attributes, children, items, text_of
 from virtProfile.format.paths import Paths
 from virtProfile.result import Change
 
@@ -74,14 +74,14 @@ def differences(tree: WorkTree) -> list[Difference]:
                     found.append(_set(tree, element, "@" + name, old, value))
             for name, value in now.items():
                 if name not in before:
-                    found.append(_set(tree, element, "@" + name, None, value))
+                    found.append(_new(tree, element, "@" + name, value))
         new = text_of(element)
         if text != new:
             found.append(_set(tree, element, TEXT, text, new))
     for element in tree.created:
         above = element.getparent()
         if element not in same and above is not None and tree.in_source(above) and tree.stands(above):
-            found.extend(_made(tree, element))
+            _made(tree, element, found)
     return [difference for difference in found if difference.owners and BOOKKEEPER not in difference.owners]
 
 
@@ -132,7 +132,7 @@ def _said(tree: WorkTree, element: Element) -> tuple[object, ...]:
     values = kept[0] if kept is not None else attributes(element)
     text = kept[1] if kept is not None else text_of(element)
     index = tree.document.index
-    below = [inner for inner in element[:] if inner in index]
+    below = [inner for inner in children(element) if inner in index]
     below += [inner for inner in tree.removed.below(element) if inner in index]
     below += tree.graves.below(element)
     below.sort(key=lambda inner: index[inner])
@@ -144,18 +144,21 @@ def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str 
     return Difference(op, element, slot, old, new, tree.accountable(element, slot))
 
 
-def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
+def _new(tree: WorkTree, element: Element, slot: str, value: str | None) -> Difference:
+    return Difference("add", element, slot, None, value, tree.accountable(element, slot))
+
+
+def _made(tree: WorkTree, top: Element, found: list[Difference]) -> None:
+    """Everything that a new element says, and what is in it."""
     for element in top.iter("*") if len(top) else (top,):
-        bare = True
-        for name, value in attributes(element).items():
-            bare = False
-            slot = "@" + name
-            yield Difference("add", element, slot, None, value, tree.accountable(element, slot))
+        named = items(element)
+        for name, value in named:
+            found.append(_new(tree, element, "@" + name, value))
         text = text_of(element)
         if text is not None:
-            yield Difference("add", element, TEXT, None, text, tree.accountable(element, TEXT))
-        elif bare:
-            yield Difference("add", element, PRESENCE, None, None, tree.accountable(element, PRESENCE))
+            found.append(_new(tree, element, TEXT, text))
+        elif not named:
+            found.append(_new(tree, element, PRESENCE, None))
 
 
 def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:
@@ -173,7 +176,7 @@ def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Diff
             yield Difference("remove", element, TEXT, text, None, writers)
         elif not values:
             yield Difference("remove", element, PRESENCE, None, None, writers)
-        below = [inner for inner in element[:] if inner in index]
+        below = [inner for inner in children(element) if inner in index]
         # What had been removed from it before went on its own account.
         below += [inner for inner in tree.removed.below(element) if inner in index]
         below += tree.graves.below(element)

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -23,6 +23,7 @@ from virtProfile.format.element import (
     children,
     container,
     copied,
+    items,
     parent_of,
     text_of,
 )
@@ -239,9 +240,12 @@ class _Speller:
             return
         kept = self.edited.get(element)
         deciding = facts.deciding
-        if kept is None and element in self._index:
+        if kept is None and element not in self._index:
+            shape += items(element)  # it is new: all that it says is a profile's
+            decides: bool | None = True
+        elif kept is None:
             if not whole and element in within:
-                changed = [inner for inner in element[:] if inner in within]
+                changed = [inner for inner in children(element) if inner in within]
                 if all([inner.tag in facts.uniform for inner in changed]):
                     # It was valid, and is if what changed inside it is.
                     shape.append(...)
@@ -252,15 +256,15 @@ class _Speller:
                     shape.append(None)
                     return
             if deciding:
-                shape += [item if item[0] in deciding else item[0] for item in element.items()]
+                shape += [item if item[0] in deciding else item[0] for item in items(element)]
             else:
                 shape += element.keys()
             decides = facts.text
         else:
-            before: Mapping[Any, str] = {} if kept is None else kept[0]
+            before = kept[0]
             shape += [
                 item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-                for item in element.items()
+                for item in items(element)
             ]
             decides = True
         if facts.text is not None:

@@ -664,7 +664,7 @@ def _put(element: Element, slot: str, value: str | None) -> None:
     if slot == TEXT:
         element.text = value
     elif value is None:
-        element.attrib.pop(slot[1:], None)
+        element.attrib.pop(slot[1:], "")
     else:
         element.set(slot[1:], value)
 
