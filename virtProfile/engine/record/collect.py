@@ -172,8 +172,9 @@ def _out(tree: WorkTree, element: Element, entry: Entry, written: Written | None
 
 def _profiles(owners: Sequence[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    if len(owners) == 1 and owners[0] is not THE_DEFINITION and owners[0] is not BOOKKEEPER:
-        return (owners[0].origin.profile,)
+    if len(owners) == 1:
+        owner = owners[0]
+        return () if owner is THE_DEFINITION or owner is BOOKKEEPER else (owner.origin.profile,)
     names = {
         owner.origin.profile: None
         for owner in owners
@@ -272,14 +273,18 @@ class _Entries:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
         varies = node is not None and bool(node.dependents or node.variants)
+        claims = tree.claims.get(element, {})
         for row in rows:
             slot = row[0]
-            names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
+            owner_slot = self._with(element, slot) if units else slot
+            owners = claims[owner_slot] if owner_slot in claims else tree.owners(element, owner_slot)
+            names = _profiles(owners)
             if names:
                 by_whom.setdefault(names, []).append(row)
                 if varies or slot == "@machine":
                     self._varied(element, node, slot, names[0])
-        self._values(element, by_whom)
+        if by_whom:
+            self._values(element, by_whom)
 
     def _varied(self, element: Element, node: Node | None, slot: str, name: str) -> None:
         """Note an element that a profile gave another variant: libvirt may write more beside it."""
@@ -315,7 +320,7 @@ class _Entries:
     def _values(self, element: Element, by_whom: Mapping[tuple[str, ...], Sequence[_Row]]) -> None:
         tag = element.tag
         may_hide = self._secrets or tag in SECRET_TAGS
-        at = self.paths.place(element) if by_whom else ""
+        at = self.paths.place(element)
         for names, rows in by_whom.items():
             hidden: tuple[str, ...] = ()
             if may_hide:
@@ -393,7 +398,8 @@ class _Entries:
             if names and value is not None:
                 others.setdefault(names, []).append((slot, None, value))
                 self._varied(element, node, slot, names[0])
-        self._values(element, others)
+        if others:
+            self._values(element, others)
         for below in children(element):
             if not self.tree.original(below):
                 self._added(below)

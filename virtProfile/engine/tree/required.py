@@ -63,11 +63,12 @@ def _removals(tree: WorkTree) -> Iterator[_Removal]:
         if _is_of_a_remove(writers) and tree.in_source(element) and tree.stands(parent):
             yield _Removal(parent, element, PRESENCE, None, writers[0])
     for element, (before, text) in tree.edited.items():
-        if not tree.in_source(element) or not tree.stands(element):
-            continue
-        values = {"@" + name: value for name, value in before.items() if element.get(name) is None}
+        names = element.keys()
+        values = {"@" + name: value for name, value in before.items() if name not in names}
         if text is not None and text_of(element) is None:
             values[TEXT] = text
+        if not values or not tree.stands(element):
+            continue
         for slot, value in values.items():
             writers = tree.accountable(element, slot)
             if _is_of_a_remove(writers):
