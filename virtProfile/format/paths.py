@@ -8,7 +8,7 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING
 
-from virtProfile.format.element import Element, child, is_alone, parent_of
+from virtProfile.format.element import Element, container, is_alone, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,11 +115,9 @@ class _Twins:
         """
         key = self.keys.get(element, ())
         if key and self._alone(key):
-            if quotes:
-                return "".join([f"[{where}='{value}']" for where, value in key])
             return "".join(
                 [
-                    f"[{where}={value}]" if _NO_QUOTES.fullmatch(value) else f"[{where}='{value}']"
+                    f"[{where}='{value}']" if quotes or _needs_quotes(value) else f"[{where}={value}]"
                     for where, value in key
                 ]
             )
@@ -143,6 +141,10 @@ class _Twins:
         return counts[key] == 1
 
 
+def _needs_quotes(value: str) -> bool:
+    return not value.isalnum() and _NO_QUOTES.fullmatch(value) is None
+
+
 def _key(
     element: Element, parts: Sequence[tuple[str, tuple[str, ...], str | None]]
 ) -> tuple[tuple[str, str], ...]:
@@ -152,7 +154,8 @@ def _key(
     """
     found = []
     for where, tags, name in parts:
-        value = _value(element, tags, name)
+        at = container(element, tags)
+        value = None if at is None else at.text if name is None else at.get(name)
         if value is not None:
             if "'" in value:
                 return ()
@@ -162,17 +165,9 @@ def _key(
 
 def _written(element: Element, part: str) -> str | None:
     """A key part as it is written: an XPath knows nothing of implied values."""
-    return _value(element, *_way(part))
-
-
-def _value(element: Element, tags: tuple[str, ...], name: str | None) -> str | None:
-    for tag in tags:
-        below = child(element, tag)
-        if below is None:
-            return None
-        element = below
-    value: str | None = element.text if name is None else element.get(name)
-    return value
+    tags, name = _way(part)
+    at = container(element, tags)
+    return None if at is None else at.text if name is None else at.get(name)
 
 
 @cache

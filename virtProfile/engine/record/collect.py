@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from virtProfile.language.profile import Profile
     from virtProfile.language.requests import Selected
 
+#: So many children are counted for each; of more a table is made.
+_FEW = 16
 #: (slot, value before, value now)
 _Row = tuple[str, "str | None", "str | None"]
 
@@ -412,8 +414,8 @@ class _Entries:
         others: dict[tuple[str, ...], list[_Row]] = {}
         may_hide = self._secrets or element.tag in SECRET_TAGS
         node = self.paths.node(element)
-        units = {} if node is None else node.unit
-        for number, (unit, _) in units.items():
+        units = None if node is None else node.unit
+        for number, (unit, _) in units.items() if units else ():
             if number in claims and unit not in claims:  # libvirt wrote it: the two are one value
                 claims = {**claims, unit: claims[number]}
         for slot, owners in claims.items():
@@ -491,8 +493,11 @@ class _Entries:
     def _number(self, element: Element) -> int:
         """Its place among its like, from 1."""
         parent = parent_of(element)
-        if len(parent) == 1:
+        count = len(parent)
+        if count == 1:
             return 1
+        if count < _FEW:
+            return [like for like in children(parent) if like.tag == element.tag].index(element) + 1
         table = self._numbers.get((parent, element.tag))
         if table is None:
             there = parent.iterchildren(element.tag)
@@ -539,11 +544,12 @@ def _changes(element: Element, attributes: dict[str, str], text: str | None) -> 
     """The values of an element that are not as they were, those that it had first."""
     rows: list[_Row] = []
     there = attributes_of(element)
-    if not attributes.items() <= there.items():
-        for name, was in attributes.items():
-            if there.get(name) != was:
-                rows.append(("@" + name, was, there.get(name)))
     new_text = text_of(element)
+    if there == attributes and new_text == text:  # something was put into it
+        return rows
+    for name, was in attributes.items():
+        if there.get(name) != was:
+            rows.append(("@" + name, was, there.get(name)))
     if new_text != text:
         rows.append((TEXT, text, new_text))
     for name, now in there.items():
