@@ -270,7 +270,7 @@ class _Entries:
         if units or tree.resolved or tree.readded or tree.dropped:
             rows = self._changed_values(element, node, attributes, text)
         else:
-            rows = _changes(element, attributes, text)
+            rows = _changes(element, attributes, text, tree.attributes(element))
         if not rows:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
@@ -540,10 +540,14 @@ class _Entries:
         return Written(element.tag, attributes, text, inside)
 
 
-def _changes(element: Element, attributes: dict[str, str], text: str | None) -> list[_Row]:
-    """The values of an element that are not as they were, those that it had first."""
+def _changes(
+    element: Element, attributes: dict[str, str], text: str | None, there: dict[str, str]
+) -> list[_Row]:
+    """The values of an element that are not as they were, those that it had first.
+
+    :param there: its attributes now
+    """
     rows: list[_Row] = []
-    there = attributes_of(element)
     new_text = text_of(element)
     if there == attributes and new_text == text:  # something was put into it
         return rows

@@ -66,7 +66,7 @@ def differences(tree: WorkTree) -> list[Difference]:
     for element, (before, text) in tree.edited.items():
         if not all_stand and not tree.stands(element):
             continue
-        now = attributes(element)
+        now = tree.attributes(element)
         if now != before:
             for name, old in before.items():
                 value = now.get(name)

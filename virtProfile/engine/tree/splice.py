@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
-from virtProfile.format.element import Element, attributes, children, items, text_of
+from virtProfile.format.element import Element, children, items, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -152,7 +152,7 @@ class _Writer:
     # --- start tags ----------------------------------------------------------
 
     def _start_tag(self, element: Element, old: dict[str, str]) -> None:
-        new = attributes(element)
+        new = self.tree.attributes(element)
         if old == new:
             return
         span = self.document.span(element)

@@ -21,7 +21,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.effort import Effort
-from virtProfile.engine.tree.gone import Gone
+from virtProfile.engine.tree.gone import Gone, Grave
 from virtProfile.engine.tree.ownership import THE_DEFINITION, joined
 from virtProfile.format.element import PRESENCE, TEXT, attributes, parent_of, text_of
 
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
     from virtProfile.engine.tree.ownership import Writer
     from virtProfile.format.document import Document
     from virtProfile.format.element import Element
-
-
-class Grave:
-    """An element of the input that an earlier run had made, and that is taken back.
-
-    `written` is what that run wrote into it (None where all of it was taken back
-    value by value), `parts` are the elements of it that were written, `writers` own
-    its absence.
-    """
-
-    __slots__ = ("parent", "writers", "written", "parts", "hidden", "inside")
-
-    def __init__(
-        self,
-        parent: Element,
-        writers: list[Writer],
-        written: Any,
-        parts: Sequence[Element] = (),
-        hidden: Sequence[str] = (),
-    ) -> None:
-        self.parent = parent
-        self.writers = writers
-        self.written = written
-        self.parts = parts
-        #: slots of it whose written value nobody kept
-        self.hidden = hidden
-        #: of a part of something that stands again: what was written, and still stands in it
-        self.inside: Any = None
 
 
 class WorkTree:
@@ -105,6 +77,7 @@ class WorkTree:
         "_own",
         "definition",
         "_floor",
+        "_read",
     )
 
     def __init__(self, document: Document) -> None:
@@ -169,6 +142,8 @@ class WorkTree:
         self.definition = document.elements  #: its elements, each at its number
         #: how the tables stood when the floor was laid; None where the input is the definition
         self._floor: Any = None
+        #: what `attributes` read
+        self._read: dict[Element, dict[str, str]] = {}
 
     # --- reading -------------------------------------------------------------
 
@@ -194,6 +169,14 @@ class WorkTree:
                 return False
             at = at.getparent()
         return True
+
+    def attributes(self, element: Element) -> dict[str, str]:
+        """Its attributes as they stand. Who reports, records and writes what a rendering did asks in
+        turn: they are read once, until something is written to the element."""
+        found = self._read.get(element)
+        if found is None:
+            found = self._read[element] = attributes(element)
+        return found
 
     def before(self, element: Element, slot: str) -> str | None:
         """What the definition says in that slot of one of its elements."""
@@ -329,6 +312,8 @@ class WorkTree:
 
     def _own_written(self, element: Element, slot: str, before: str | None, writer: Writer) -> None:
         """`own_slot` of a value that was just written; one entry of the log is for both."""
+        if self._read:
+            self._read.pop(element, None)
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
@@ -338,6 +323,7 @@ class WorkTree:
 
     def respell(self, element: Element, slot: str, value: str | None) -> None:
         """Another spelling of the same value; its owners stay."""
+        self._read.pop(element, None)
         before = element.text if slot == TEXT else element.get(slot[1:])
         self._log.append(("spelling", element, slot, before))
         _put(element, slot, value)
@@ -439,6 +425,7 @@ class WorkTree:
 
     def forget(self, element: Element, slot: str) -> None:
         """Take back one value of a new element."""
+        self._read.pop(element, None)
         if slot == TEXT:
             element.text = None
         else:
@@ -555,6 +542,7 @@ class WorkTree:
             else:
                 self.claims.setdefault(element, {})[slot] = owners
         if kind == "value" or kind == "spelling":
+            self._read.pop(entry[1], None)
             _put(*entry[1:4])
         elif kind == "insert":
             _, parent, new = entry
