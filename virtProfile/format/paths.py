@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from virtProfile.format.element import Element, container, is_alone, parent_of
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from virtProfile.format.schema import Node, Schema
 
+#: In the place of what was not looked for yet: None may be what was found.
+_UNKNOWN: Any = object()
 #: A key value that is told from the rest of a place without quotes.
 _NO_QUOTES = re.compile(r"[^'\[\]?]+")
 
@@ -36,8 +38,8 @@ class Paths:
 
     def node(self, element: Element) -> Node | None:
         """The schema's node for an element, or None where there is no schema."""
-        found = self._nodes.get(element)
-        if found is not None or element in self._nodes:
+        found: Node | None = self._nodes.get(element, _UNKNOWN)
+        if found is not _UNKNOWN:
             return found
         parent = element.getparent()
         above = None if parent is None else self.node(parent)

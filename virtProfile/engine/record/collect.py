@@ -270,7 +270,7 @@ class _Entries:
         if units or tree.resolved or tree.readded or tree.dropped:
             rows = self._changed_values(element, node, attributes, text)
         else:
-            rows = _changes(element, attributes, text, tree.attributes(element))
+            rows = _changes((attributes, text), tree.says(element))
         if not rows:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
@@ -540,25 +540,21 @@ class _Entries:
         return Written(element.tag, attributes, text, inside)
 
 
-def _changes(
-    element: Element, attributes: dict[str, str], text: str | None, there: dict[str, str]
-) -> list[_Row]:
-    """The values of an element that are not as they were, those that it had first.
-
-    :param there: its attributes now
-    """
+def _changes(before: tuple[dict[str, str], str | None], now: tuple[dict[str, str], str | None]) -> list[_Row]:
+    """The values of an element (its attributes, its text) that are not as they were, those that it
+    had first."""
     rows: list[_Row] = []
-    new_text = text_of(element)
-    if there == attributes and new_text == text:  # something was put into it
+    if before == now:  # something was put into it
         return rows
+    (attributes, text), (there, new_text) = before, now
     for name, was in attributes.items():
         if there.get(name) != was:
             rows.append(("@" + name, was, there.get(name)))
     if new_text != text:
         rows.append((TEXT, text, new_text))
-    for name, now in there.items():
+    for name, value in there.items():
         if name not in attributes:
-            rows.append(("@" + name, None, now))
+            rows.append(("@" + name, None, value))
     return rows
 
 

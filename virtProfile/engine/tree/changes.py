@@ -58,31 +58,20 @@ def differences(tree: WorkTree) -> list[Difference]:
     same = _made_again(tree)
     for element, (parent, writers) in tree.removed.items():
         if element not in same and tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
-            found.extend(_taken(tree, element, writers))
+            found.extend(filter(_is_reported, _taken(tree, element, writers)))
     for element, grave in tree.graves.items():
         if element not in same and tree.stands(grave.parent):
-            found.extend(_taken(tree, element, grave.writers))
+            found.extend(filter(_is_reported, _taken(tree, element, grave.writers)))
     all_stand = not (tree.removed or tree.graves)
-    for element, (before, text) in tree.edited.items():
-        if not all_stand and not tree.stands(element):
-            continue
-        now = tree.attributes(element)
-        if now != before:
-            for name, old in before.items():
-                value = now.get(name)
-                if value != old:
-                    found.append(_set(tree, element, "@" + name, old, value))
-            for name, value in now.items():
-                if name not in before:
-                    found.append(_new(tree, element, "@" + name, value))
-        new = text_of(element)
-        if text != new:
-            found.append(_set(tree, element, TEXT, text, new))
+    for element, before in tree.edited.items():
+        now = tree.says(element)
+        if now != before and (all_stand or tree.stands(element)):
+            _changed(tree, element, before, now, found)
     for element in tree.created:
         above = element.getparent()
         if element not in same and above is not None and tree.in_source(above) and tree.stands(above):
             _made(tree, element, found)
-    return [difference for difference in found if difference.owners and BOOKKEEPER not in difference.owners]
+    return found
 
 
 def _made_again(tree: WorkTree) -> set[Element]:
@@ -139,13 +128,47 @@ def _said(tree: WorkTree, element: Element) -> tuple[object, ...]:
     return element.tag, dict(values), text, [_said(tree, inner) for inner in below]
 
 
-def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
+def _is_reported(difference: Difference) -> bool:
+    """Does anybody answer for it but the bookkeeping?"""
+    owners = difference.owners
+    return bool(owners) and BOOKKEEPER not in owners
+
+
+def _changed(
+    tree: WorkTree,
+    element: Element,
+    before: tuple[dict[str, str], str | None],
+    now: tuple[dict[str, str], str | None],
+    found: list[Difference],
+) -> None:
+    """What an element of the input says otherwise: (its attributes, its text) before and now."""
+    old, new = before[0], now[0]
+    for name, value in old.items():
+        if new.get(name) != value:
+            _set(tree, element, "@" + name, value, new.get(name), found)
+    for name, value in new.items():
+        if name not in old:
+            _set(tree, element, "@" + name, None, value, found)
+    if before[1] != now[1]:
+        _set(tree, element, TEXT, before[1], now[1], found)
+
+
+def _set(
+    tree: WorkTree,
+    element: Element,
+    slot: str,
+    old: str | None,
+    new: str | None,
+    found: list[Difference],
+) -> None:
+    """One value of an element that stands; None: it is not there.
+
+    PRESENCE of a bare element has none, and was added.
+    """
     op = "add" if old is None else "remove" if new is None else "set"
-    return Difference(op, element, slot, old, new, tree.accountable(element, slot))
-
-
-def _new(tree: WorkTree, element: Element, slot: str, value: str | None) -> Difference:
-    return Difference("add", element, slot, None, value, tree.accountable(element, slot))
+    difference = Difference(op, element, slot, old, new, tree.accountable(element, slot))
+    if _is_reported(difference):
+        found.append(difference)
 
 
 def _made(tree: WorkTree, top: Element, found: list[Difference]) -> None:
@@ -153,12 +176,12 @@ def _made(tree: WorkTree, top: Element, found: list[Difference]) -> None:
     for element in top.iter("*") if len(top) else (top,):
         named = items(element)
         for name, value in named:
-            found.append(_new(tree, element, "@" + name, value))
+            _set(tree, element, "@" + name, None, value, found)
         text = text_of(element)
         if text is not None:
-            found.append(_new(tree, element, TEXT, text))
+            _set(tree, element, TEXT, None, text, found)
         elif not named:
-            found.append(_new(tree, element, PRESENCE, None))
+            _set(tree, element, PRESENCE, None, None, found)
 
 
 def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:

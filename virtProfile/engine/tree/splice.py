@@ -134,10 +134,10 @@ class _Writer:
         for element in touched:
             if element not in index or self.gone and not tree.stands(element):
                 continue
-            before = tree.edited.get(element)
-            if before is not None:
-                self._start_tag(element, before[0])
-            if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
+            before, now = tree.edited.get(element), tree.says(element)
+            if before is not None and before[0] != now[0]:
+                self._start_tag(element, before[0], now[0])
+            if element in tree.reshaped or (before is not None and before[1] != now[1]):
                 self._content(element)
         self.splices.sort(key=_PLACE)
         parts = []
@@ -151,10 +151,8 @@ class _Writer:
 
     # --- start tags ----------------------------------------------------------
 
-    def _start_tag(self, element: Element, old: dict[str, str]) -> None:
-        new = self.tree.attributes(element)
-        if old == new:
-            return
+    def _start_tag(self, element: Element, old: dict[str, str], new: dict[str, str]) -> None:
+        """:param old: its attributes in the input, `new` those that it has now"""
         span = self.document.span(element)
         if old.items() <= new.items():  # nothing but new ones: behind the last
             end = span.tag_end - 2 if span.empty else span.tag_end - 1
@@ -188,10 +186,15 @@ class _Writer:
 
     def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
         """What is new in a start tag of the input, with the prefixes that nobody declares there."""
-        added = [row for row in new.items() if row[0] not in old]
-        names = [name for name, _ in added]
-        if not any([name[0] == "{" for name in names]):
+        added = []
+        is_plain = True
+        for row in new.items():
+            if row[0] not in old:
+                added.append(row)
+                is_plain = is_plain and row[0][0] != "{"
+        if is_plain:
             return self._attributes(added)
+        names = [name for name, _ in added]
         span, above = self.document.span(element), element.getparent()
         tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
         fresh = [pair for pair in prefixes(element, names) if known.get(pair[0]) != pair[1]]

@@ -142,8 +142,8 @@ class WorkTree:
         self.definition = document.elements  #: its elements, each at its number
         #: how the tables stood when the floor was laid; None where the input is the definition
         self._floor: Any = None
-        #: what `attributes` read
-        self._read: dict[Element, dict[str, str]] = {}
+        #: what `says` read
+        self._read: dict[Element, tuple[dict[str, str], str | None]] = {}
 
     # --- reading -------------------------------------------------------------
 
@@ -170,12 +170,12 @@ class WorkTree:
             at = at.getparent()
         return True
 
-    def attributes(self, element: Element) -> dict[str, str]:
-        """Its attributes as they stand. Who reports, records and writes what a rendering did asks in
-        turn: they are read once, until something is written to the element."""
+    def says(self, element: Element) -> tuple[dict[str, str], str | None]:
+        """Its attributes and text as they stand, which `edited` has as they were. Who reports, records
+        and writes what a rendering did asks in turn: they are read once, until the element is edited."""
         found = self._read.get(element)
         if found is None:
-            found = self._read[element] = attributes(element)
+            found = self._read[element] = (attributes(element), text_of(element))
         return found
 
     def before(self, element: Element, slot: str) -> str | None:
@@ -337,6 +337,7 @@ class WorkTree:
 
     def insert(self, parent: Element, after: Element | None, new: Element, writer: Writer) -> None:
         """Put a new element behind its sibling `after`, or first."""
+        self._read.pop(parent, None)
         self._keep(parent)
         if after is None:
             parent.insert(0, new)
@@ -355,6 +356,7 @@ class WorkTree:
     def remove(self, element: Element, writers: list[Writer]) -> None:
         """Take an element away with all that is in it; `writers` own the absence."""
         parent = parent_of(element)
+        self._read.pop(parent, None)
         self._keep(parent)
         position = parent.index(element)
         tail = element.tail
@@ -447,6 +449,14 @@ class WorkTree:
             elif entry[0] == "revive":
                 yield entry[1], PRESENCE
 
+    def tags_since(self, mark: int) -> Set[str]:
+        """The tags of all elements of `written_since`."""
+        return {
+            entry[2 if entry[0] == "insert" else 1].tag
+            for entry in self._log[mark:]
+            if entry[0] in ("value", "spelling", "insert", "revive")
+        }
+
     def stamp(self) -> tuple[int, Any]:
         """How the tree stands now, for `made_since`."""
         return len(self._log), self._log[-1] if self._log else None
@@ -535,6 +545,7 @@ class WorkTree:
 
     def _undo(self, entry: tuple[Any, ...]) -> None:
         kind = entry[0]
+        self._read.clear()
         if kind == "claims" or kind == "value":
             element, slot, owners = entry[1], entry[2], entry[-1]
             if owners is None:
@@ -542,7 +553,6 @@ class WorkTree:
             else:
                 self.claims.setdefault(element, {})[slot] = owners
         if kind == "value" or kind == "spelling":
-            self._read.pop(entry[1], None)
             _put(*entry[1:4])
         elif kind == "insert":
             _, parent, new = entry
@@ -585,6 +595,7 @@ class WorkTree:
         """Somebody wants a buried element again: it stands where it stood."""
         grave: Grave = self.graves.pop(element)
         parent = grave.parent
+        self._read.pop(parent, None)
         self._keep(parent)
         put_back(element, parent, self.document.elements, self.document.index[element])
         self.revived[element] = grave
