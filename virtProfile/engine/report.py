@@ -48,7 +48,8 @@ def report(
     if not sketch:
         warnings += guest_view(tree, schema, found, paths)
     warnings += effects.warnings()
-    changing = {owner.origin.profile for difference in found for owner in difference.owners}
+    writers = {owner for difference in found for owner in difference.owners}
+    changing = {writer.origin.profile for writer in writers}
     overridden = _once(lambda: tuple(_overridden(loss, paths) for loss in actions.losses))
     return Result(
         text,

@@ -23,9 +23,14 @@ PRESENCE = ""
 TEXT = "text()"
 
 
+def items(element: Element) -> list[tuple[str, str]]:
+    """Its attributes with their values. lxml's types allow bytes too, which it never gives."""
+    return element.items()  # type: ignore[return-value]
+
+
 def attributes(element: Element) -> dict[str, str]:
-    """A copy of its attributes. lxml's types allow bytes too, which it never gives."""
-    return dict(element.items())  # type: ignore[arg-type]
+    """A copy of its attributes."""
+    return dict(items(element))
 
 
 def parent_of(element: Element) -> Element:
@@ -179,7 +184,7 @@ def place(parent: Element, node: Node | None, tag: str) -> Element | None:
         for element in parent.iterchildren("*", reversed=True):
             return element
         return None
-    for element in reversed(parent):
+    for element in parent[::-1] if len(parent) < _FEW else reversed(parent):  # type: ignore[index]
         if order.get(element.tag, -1) < position and element.tag in order:
             return element
         last = element
@@ -216,12 +221,22 @@ def in_words(tag: str, attributes: Mapping[str, str], text: str | None) -> str:
 
 
 #: So many children are looked through sooner here than by libxml2, whose matcher has to be made first.
+#: They are sliced: lxml makes that list at once, and an iterator step by step.
 _FEW = 16
+
+
+def children(element: Element) -> list[Element]:
+    """The elements in it: as ``iterchildren("*")``, without the matcher that has to be made for that."""
+    found: list[Element] = element[:]  # type: ignore[index, assignment]  # lxml's stubs lack slices
+    for inner in found:
+        if not isinstance(inner.tag, str):  # a comment
+            return [below for below in found if isinstance(below.tag, str)]
+    return found
 
 
 def child(element: Element, tag: str) -> Element | None:
     """The first child of that tag, or None."""
-    for found in element if len(element) < _FEW else element.iterchildren(tag):
+    for found in element[:] if len(element) < _FEW else element.iterchildren(tag):  # type: ignore[index]
         if found.tag == tag:
             return found
     return None
@@ -230,7 +245,7 @@ def child(element: Element, tag: str) -> Element | None:
 def is_alone(element: Element, parent: Element) -> bool:
     """Is it the only child of its tag?"""
     tag = element.tag
-    for found in parent if len(parent) < _FEW else parent.iterchildren(tag):
+    for found in parent[:] if len(parent) < _FEW else parent.iterchildren(tag):  # type: ignore[index]
         if found.tag == tag and found is not element:
             return False
     return True
@@ -238,7 +253,7 @@ def is_alone(element: Element, parent: Element) -> bool:
 
 def last_child(element: Element, tag: str) -> Element | None:
     """The last child of that tag, or None."""
-    for found in reversed(element) if len(element) < _FEW else element.iterchildren(tag, reversed=True):
+    for found in element[::-1] if len(element) < _FEW else element.iterchildren(tag, reversed=True):  # type: ignore[index]
         if found.tag == tag:
             return found
     return None

@@ -6,15 +6,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from virtProfile.format.element import Element, child, is_alone, parent_of
+from virtProfile.format.element import Element, container, is_alone, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtProfile.format.schema import Node, Schema
 
+#: In the place of what was not looked for yet: None may be what was found.
+_UNKNOWN: Any = object()
 #: A key value that is told from the rest of a place without quotes.
 _NO_QUOTES = re.compile(r"[^'\[\]?]+")
 
@@ -36,8 +38,8 @@ class Paths:
 
     def node(self, element: Element) -> Node | None:
         """The schema's node for an element, or None where there is no schema."""
-        found = self._nodes.get(element)
-        if found is not None or element in self._nodes:
+        found: Node | None = self._nodes.get(element, _UNKNOWN)
+        if found is not _UNKNOWN:
             return found
         parent = element.getparent()
         above = None if parent is None else self.node(parent)
@@ -102,23 +104,11 @@ class _Twins:
             return
         if any(part.endswith("/*") for part in node.key):
             return
-        parts = [(part, part.removesuffix("/text()")) for part in node.key]
+        parts = [(part.removesuffix("/text()"), *_way(part)) for part in node.key]
+        keys, counts = self.keys, self.counts
         for element in self.positions:
-            key = self._key(element, parts)
-            self.keys[element] = key
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    @staticmethod
-    def _key(element: Element, parts: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """The parts of the identity key as they are written, with their paths."""
-        found = []
-        for part, where in parts:
-            value = _written(element, part)
-            if value is not None:
-                if "'" in value:
-                    return ()
-                found.append((where, value))
-        return tuple(found)
+            keys[element] = key = _key(element, parts)
+            counts[key] = counts.get(key, 0) + 1
 
     def predicate(self, element: Element, quotes: bool = True) -> str:
         """What to put behind the name to mean this one alone.
@@ -127,11 +117,9 @@ class _Twins:
         """
         key = self.keys.get(element, ())
         if key and self._alone(key):
-            if quotes:
-                return "".join([f"[{where}='{value}']" for where, value in key])
             return "".join(
                 [
-                    f"[{where}={value}]" if _NO_QUOTES.fullmatch(value) else f"[{where}='{value}']"
+                    f"[{where}='{value}']" if quotes or _needs_quotes(value) else f"[{where}={value}]"
                     for where, value in key
                 ]
             )
@@ -155,16 +143,33 @@ class _Twins:
         return counts[key] == 1
 
 
+def _needs_quotes(value: str) -> bool:
+    return not value.isalnum() and _NO_QUOTES.fullmatch(value) is None
+
+
+def _key(
+    element: Element, parts: Sequence[tuple[str, tuple[str, ...], str | None]]
+) -> tuple[tuple[str, str], ...]:
+    """The parts of the identity key as they are written, with their paths.
+
+    :param parts: (path, tags that lead to it, name of the attribute or None for text)
+    """
+    found = []
+    for where, tags, name in parts:
+        at = container(element, tags)
+        value = None if at is None else at.text if name is None else at.get(name)
+        if value is not None:
+            if "'" in value:
+                return ()
+            found.append((where, value))
+    return tuple(found)
+
+
 def _written(element: Element, part: str) -> str | None:
     """A key part as it is written: an XPath knows nothing of implied values."""
     tags, name = _way(part)
-    for tag in tags:
-        below = child(element, tag)
-        if below is None:
-            return None
-        element = below
-    value: str | None = element.text if name is None else element.get(name)
-    return value
+    at = container(element, tags)
+    return None if at is None else at.text if name is None else at.get(name)
 
 
 @cache

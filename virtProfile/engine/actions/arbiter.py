@@ -367,8 +367,9 @@ class Arbiter:
             places = leaf.allowing = self.schema.allowing(leaf.full, depth)
         for place in places:
             at: Element | None = thing
-            for _ in range(place.up):
-                at = None if at is None else at.getparent()
+            if place.up:
+                for _ in range(place.up):
+                    at = None if at is None else at.getparent()
             if at is not None and place.tags:
                 at = container(at, place.tags)
             if at is None:

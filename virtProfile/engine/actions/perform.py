@@ -36,7 +36,7 @@ from virtProfile.engine.actions.whole import Unit, Whole
 from virtProfile.engine.tree.names import Names
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.errors import CardinalityError, ProfileError
-from virtProfile.format.element import PRESENCE, Element, container, parent_of, read
+from virtProfile.format.element import PRESENCE, TEXT, Element, container, parent_of, read
 from virtProfile.language.directives import attribute
 from virtProfile.language.profile import Kind, Multiple
 from virtProfile.language.wishes import Leaf, Stage
@@ -529,16 +529,6 @@ class Actions:
         else:
             self._hold_default(element, leaf, writer)
 
-    def _is_no_gap(self, thing: Element, element: Element, missing: int, leaf: Leaf, writer: Writer) -> bool:
-        """Does a fact or a person keep the gap as it is?"""
-        tree, arbiter, node = self.tree, self.arbiter, leaf.node
-        if tree.barred or tree.missed or node.respells or leaf.full in arbiter.excludes:
-            if self.restorer.excluded(thing, leaf, writer):
-                return True
-        elif leaf.allowing != () and arbiter.unfit(thing, leaf, writer):
-            return True
-        return not missing and leaf.slot in node.variants and self._is_open_to_none(element, leaf, writer)
-
     def _is_open_to_none(self, element: Element, leaf: Leaf, writer: Writer) -> bool:
         """Does something stand beside the gap that the value does not allow? A default leaves it."""
         return self.arbiter.blocking(element, leaf, writer) is not None
@@ -653,20 +643,28 @@ class Actions:
     def _fill_gaps(self, thing: Element, gaps: Sequence[tuple[Element, int, Leaf]], writer: Writer) -> None:
         """:param gaps: (nearest element, how many are missing below it, leaf)"""
         made: dict[tuple[str, ...], Element] = {}
+        tree, arbiter = self.tree, self.arbiter
+        taken_out = tree.barred or tree.missed
         for element, missing, leaf in gaps:
-            if self._is_no_gap(thing, element, missing, leaf, writer):
+            node, slot = leaf.node, leaf.slot
+            if taken_out or node.respells or leaf.full in arbiter.excludes:
+                if self.restorer.excluded(thing, leaf, writer):
+                    continue
+            elif leaf.allowing != () and arbiter.unfit(thing, leaf, writer):
+                continue
+            if not missing and slot in node.variants and self._is_open_to_none(element, leaf, writer):
                 continue
             if missing:
                 there = made.get(leaf.tags)
                 if there is None:
                     if made:  # maybe some of those on the way
-                        element, missing = self.arbiter.reach(thing, leaf.tags)
+                        element, missing = arbiter.reach(thing, leaf.tags)
                     there = made[leaf.tags] = self.restorer.make_chain(element, leaf, missing, writer)
                 element = there
-            if leaf.unit is None and leaf.value and leaf.slot != PRESENCE:
-                self.tree.set(element, leaf.slot, leaf.value, writer)
-            elif leaf.slot != PRESENCE:
-                self.arbiter.write(element, leaf, writer)
+            if leaf.unit is None and leaf.value and slot not in (PRESENCE, TEXT):
+                tree.fill(element, slot, leaf.name, leaf.value, writer)
+            elif slot != PRESENCE:
+                arbiter.write(element, leaf, writer)
             self.effective.add(writer)
 
 

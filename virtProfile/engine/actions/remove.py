@@ -455,7 +455,7 @@ class Remover:
 
     def _may_match(self, mark: int) -> bool:
         """Was anything written since that an absence speaks of?"""
-        written = {element.tag for element, _ in self.tree.written_since(mark)}
+        written = self.tree.tags_since(mark)
         return any(absence.tags is None or not absence.tags.isdisjoint(written) for absence in self.absences)
 
     def _give_way(

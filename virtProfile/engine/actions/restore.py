@@ -16,8 +16,8 @@ from virtProfile.engine.actions.match import State, judge, key_equal
 from virtProfile.engine.record.dropped import is_dropped
 from virtProfile.engine.record.locate import contradicts, held, pairs, slots
 from virtProfile.engine.record.model import Written
+from virtProfile.engine.tree.gone import Grave
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
-from virtProfile.engine.tree.work_tree import Grave
 from virtProfile.format.element import (
     PRESENCE,
     TEXT,

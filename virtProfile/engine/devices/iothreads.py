@@ -124,10 +124,12 @@ def _leave_used_threads(work: Workspace, count: Element | None) -> None:
     writer, wanted = wished(work, count, TEXT), (None if count is None else text_of(count)) or ""
     if count is None or writer is None or not wanted.isdigit():
         return
+    before = work.tree.before(count, TEXT) or ""
+    if not before.isdigit() or int(before) <= int(wanted):
+        return
     used = [(at, device) for at, device, *_ in _used(work) if work.tree.original(device)]
     most, device = max(used, key=lambda row: row[0], default=(0, count))
-    before = work.tree.before(count, TEXT) or ""
-    if int(wanted) < most and before.isdigit() and int(before) >= most:
+    if int(wanted) < most <= int(before):
         note = f"{name_of(device)} uses thread {most}"
         work.actions.arbiter.lose(count, TEXT, wanted, before, writer, [THE_DEFINITION], note)
         work.actions.losses[-1].final = True

@@ -17,7 +17,16 @@ from virtProfile.engine.record.locate import names_of_thing
 from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written, of_the_vm
 from virtProfile.engine.tree.ownership import BOOKKEEPER, COMPLETER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
-from virtProfile.format.element import PRESENCE, TEXT, Element, child, child_node, parent_of, text_of
+from virtProfile.format.element import (
+    PRESENCE,
+    TEXT,
+    Element,
+    child,
+    child_node,
+    children,
+    parent_of,
+    text_of,
+)
 from virtProfile.format.element import attributes as attributes_of
 from virtProfile.format.secret_slots import SECRET_TAGS, SecretValues, is_secret_slot
 from virtProfile.result import Warning
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
     from virtProfile.language.profile import Profile
     from virtProfile.language.requests import Selected
 
+#: So many children are counted for each; of more a table is made.
+_FEW = 16
 #: (slot, value before, value now)
 _Row = tuple[str, "str | None", "str | None"]
 
@@ -163,8 +174,9 @@ def _out(tree: WorkTree, element: Element, entry: Entry, written: Written | None
 
 def _profiles(owners: Sequence[Writer]) -> tuple[str, ...]:
     """The profiles among the owners, the deciding one first."""
-    if len(owners) == 1 and owners[0] is not THE_DEFINITION and owners[0] is not BOOKKEEPER:
-        return (owners[0].origin.profile,)
+    if len(owners) == 1:
+        owner = owners[0]
+        return () if owner is THE_DEFINITION or owner is BOOKKEEPER else (owner.origin.profile,)
     names = {
         owner.origin.profile: None
         for owner in owners
@@ -195,6 +207,8 @@ class _Entries:
         self.changed: dict[str, list[Element]] = {}
         self._numbers: dict[tuple[Element, str], dict[Element, int]] = {}
         self._alike: Tables = {}
+        #: (tag, values) -> what is written of them into a record
+        self._same: dict[tuple[str, tuple[_Row, ...]], tuple[Written, Written | None]] = {}
         self._numbers_before: dict[tuple[Element, str], dict[Element, int]] = {}
         self._order = {element: number for number, element in enumerate(tree.root.iter("*"))}
 
@@ -252,23 +266,27 @@ class _Entries:
         if element is self.machine:
             return
         node = self.paths.node(element)
-        if tree.resolved or tree.readded or tree.dropped or node is not None and node.unit:
+        units = node is not None and bool(node.unit)
+        if units or tree.resolved or tree.readded or tree.dropped:
             rows = self._changed_values(element, node, attributes, text)
         else:
-            rows = _changes(element, attributes, text)
+            rows = _changes((attributes, text), tree.says(element))
         if not rows:
             return
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
-        units = node is not None and bool(node.unit)
         varies = node is not None and bool(node.dependents or node.variants)
+        claims = tree.claims.get(element, {})
         for row in rows:
             slot = row[0]
-            names = _profiles(tree.owners(element, self._with(element, slot) if units else slot))
+            owner_slot = self._with(element, slot) if units else slot
+            owners = claims[owner_slot] if owner_slot in claims else tree.owners(element, owner_slot)
+            names = _profiles(owners)
             if names:
                 by_whom.setdefault(names, []).append(row)
                 if varies or slot == "@machine":
                     self._varied(element, node, slot, names[0])
-        self._values(element, by_whom)
+        if by_whom:
+            self._values(element, by_whom)
 
     def _varied(self, element: Element, node: Node | None, slot: str, name: str) -> None:
         """Note an element that a profile gave another variant: libvirt may write more beside it."""
@@ -303,26 +321,33 @@ class _Entries:
 
     def _values(self, element: Element, by_whom: Mapping[tuple[str, ...], Sequence[_Row]]) -> None:
         tag = element.tag
+        may_hide = self._secrets or tag in SECRET_TAGS
+        at = self.paths.place(element)
         for names, rows in by_whom.items():
-            written = Written(tag, {}, None)
-            before = Written(WAS, {}, None)
-            hidden = []
-            for slot, was, now in rows:
-                if (self._secrets or tag in SECRET_TAGS) and (
-                    self._hide(element, slot, now) or self._hide(element, slot, was)
-                ):
-                    hidden.append(slot if was is None else of_the_vm(slot))
-                    if was is not None:
-                        self._lose(element, [slot], names[0])
-                    continue
-                if now is not None:
-                    _set(written, slot, now)
+            hidden: tuple[str, ...] = ()
+            if may_hide:
+                hidden, rows = self._without_secrets(element, rows, names[0])
+            # The values of a hundred disks are the same: what was written is made once for all.
+            key = (tag, tuple(rows))
+            if key not in self._same:
+                self._same[key] = _of_rows(tag, rows)
+            written, was = self._same[key]
+            self._put(names[0], element, Entry("on", at, written, was, 0, False, hidden, names[1:]))
+
+    def _without_secrets(
+        self, element: Element, rows: Sequence[_Row], name: str
+    ) -> tuple[tuple[str, ...], Sequence[_Row]]:
+        """(the slots of secrets, as `Entry.hidden` has them; the other values)."""
+        hidden, rest = [], []
+        for row in rows:
+            slot, was, now = row
+            if self._hide(element, slot, now) or self._hide(element, slot, was):
+                hidden.append(slot if was is None else of_the_vm(slot))
                 if was is not None:
-                    _set(before, slot, was)
-            was_there = before if before.attrs or before.text is not None else None
-            at = self.paths.place(element)
-            entry = Entry("on", at, written, was_there, 0, False, tuple(hidden), names[1:])
-            self._put(names[0], element, entry)
+                    self._lose(element, [slot], name)
+            else:
+                rest.append(row)
+        return tuple(hidden), rest
 
     def _lose(self, element: Element, slots: Sequence[str], name: str) -> None:
         what = ", ".join(dict.fromkeys(slots))
@@ -343,7 +368,7 @@ class _Entries:
         parent = parent_of(element)
         if element.tag == "metadata" and parent is self.tree.root:
             # It holds the list and the record, and what other programs put there.
-            for below in element.iterchildren("*"):
+            for below in children(element):
                 self._added(below)
             return
         if self._completed and self._is_named_by_completion(element, parent):
@@ -375,8 +400,9 @@ class _Entries:
             if names and value is not None:
                 others.setdefault(names, []).append((slot, None, value))
                 self._varied(element, node, slot, names[0])
-        self._values(element, others)
-        for below in element.iterchildren("*"):
+        if others:
+            self._values(element, others)
+        for below in children(element):
             if not self.tree.original(below):
                 self._added(below)
 
@@ -388,8 +414,8 @@ class _Entries:
         others: dict[tuple[str, ...], list[_Row]] = {}
         may_hide = self._secrets or element.tag in SECRET_TAGS
         node = self.paths.node(element)
-        units = {} if node is None else node.unit
-        for number, (unit, _) in units.items():
+        units = None if node is None else node.unit
+        for number, (unit, _) in units.items() if units else ():
             if number in claims and unit not in claims:  # libvirt wrote it: the two are one value
                 claims = {**claims, unit: claims[number]}
         for slot, owners in claims.items():
@@ -419,7 +445,7 @@ class _Entries:
         for part in tree.absent_parts.get(element, ()):
             if not self._holds_secret(part, element.tag):
                 written.children.append(part)
-        for below in element.iterchildren("*") if len(element) else ():
+        for below in children(element):
             if tree.original(below):
                 continue
             names = _profiles(tree.owners(below, PRESENCE))
@@ -467,8 +493,11 @@ class _Entries:
     def _number(self, element: Element) -> int:
         """Its place among its like, from 1."""
         parent = parent_of(element)
-        if len(parent) == 1:
+        count = len(parent)
+        if count == 1:
             return 1
+        if count < _FEW:
+            return [like for like in children(parent) if like.tag == element.tag].index(element) + 1
         table = self._numbers.get((parent, element.tag))
         if table is None:
             there = parent.iterchildren(element.tag)
@@ -493,7 +522,7 @@ class _Entries:
         kept = tree.displaced.get(element)
         attributes = attributes_of(element) if kept is None else dict(kept[0])
         text = text_of(element) if kept is None else kept[1]
-        below = [subelement for subelement in element.iterchildren("*") if tree.original(subelement)]
+        below = [subelement for subelement in children(element) if tree.original(subelement)]
         below += tree.removed.below(element)
         below.sort(key=tree.order)
         for slot, value in [*(("@" + name, value) for name, value in attributes.items()), (TEXT, text)]:
@@ -501,31 +530,43 @@ class _Entries:
                 hidden.append(path + slot)
                 attributes.pop(slot[1:], None)
                 text = None if slot == TEXT else text
-        children = []
+        inside = []
         for subelement in below:
             known = len(hidden)
             part = self._as_it_was(subelement, hidden, f"{path}{subelement.tag}/", element.tag)
             # What was nothing but its secret cannot come back: libvirt takes no empty cookie.
             if len(hidden) == known or part.attrs and part.text == text_of(subelement) or part.children:
-                children.append(part)
-        return Written(element.tag, attributes, text, children)
+                inside.append(part)
+        return Written(element.tag, attributes, text, inside)
 
 
-def _changes(element: Element, attributes: dict[str, str], text: str | None) -> list[_Row]:
-    """The values of an element that are not as they were, those that it had first."""
+def _changes(before: tuple[dict[str, str], str | None], now: tuple[dict[str, str], str | None]) -> list[_Row]:
+    """The values of an element (its attributes, its text) that are not as they were, those that it
+    had first."""
     rows: list[_Row] = []
-    there = attributes_of(element)
-    if not attributes.items() <= there.items():
-        for name, was in attributes.items():
-            if there.get(name) != was:
-                rows.append(("@" + name, was, there.get(name)))
-    new_text = text_of(element)
+    if before == now:  # something was put into it
+        return rows
+    (attributes, text), (there, new_text) = before, now
+    for name, was in attributes.items():
+        if there.get(name) != was:
+            rows.append(("@" + name, was, there.get(name)))
     if new_text != text:
         rows.append((TEXT, text, new_text))
-    for name, now in there.items():
+    for name, value in there.items():
         if name not in attributes:
-            rows.append(("@" + name, None, now))
+            rows.append(("@" + name, None, value))
     return rows
+
+
+def _of_rows(tag: str, rows: Sequence[_Row]) -> tuple[Written, Written | None]:
+    """(what was written, what was there before: None where nothing was)."""
+    written, before = Written(tag, {}, None), None
+    for slot, was, now in rows:
+        _set(written, slot, now)
+        if was is not None:
+            before = before or Written(WAS, {}, None)
+            _set(before, slot, was)
+    return written, before
 
 
 def _set(written: Written, slot: str, value: str | None) -> None:

@@ -28,7 +28,7 @@ from lxml import etree
 
 from virtProfile.errors import PolicyError
 from virtProfile.format.document import RECORD_NS, Document
-from virtProfile.format.element import Element, attributes, child, in_words, text_of
+from virtProfile.format.element import Element, attributes, child, children, in_words, text_of
 from virtProfile.format.patterns import compiled_later
 from virtProfile.language.profile import MAX_PRIORITY, MIN_PRIORITY
 from virtProfile.result import Warning
@@ -397,7 +397,7 @@ class _Reader:
                 continue
             known.add(profile.name)
             record.profiles.append(profile)
-            for part in element.iterchildren("*"):
+            for part in children(element):
                 if part.tag == tag_of("param"):
                     continue
                 try:
@@ -463,7 +463,7 @@ def _read_entry(element: Element) -> list[Entry]:
     beside = element.get("beside") == "yes"
     also = tuple((element.get("also") or "").split())
     hidden = tuple((element.get(HIDDEN) or "").split())
-    parts = list(element.iterchildren("*"))
+    parts = children(element)
     if element.tag == tag_of("on"):
         at = element.get("at", "")
         was = [_read_written(part) for part in parts if part.tag == tag_of("was")]
@@ -482,7 +482,7 @@ def _read_entry(element: Element) -> list[Entry]:
     places = _read_places(element, at)
     if (at, parts[0].tag) == ("", tag_of("metadata")):
         # Records once said so; it holds what other programs put there, and goes with no profile.
-        at, number, parts = "metadata", 1, list(parts[0].iterchildren("*"))
+        at, number, parts = "metadata", 1, children(parts[0])
         places = [at]
     return [
         Entry(kind, where, _read_written(part), None, number + place, gone, hidden, also, beside)
@@ -509,5 +509,5 @@ def _read_written(element: Element, depth: int = 0) -> Written:
         tag[len(RECORD_NS) + 2 :] if tag.startswith(_OURS) else tag,
         attributes(element),
         text_of(element),
-        [_read_written(below, depth + 1) for below in element.iterchildren("*")],
+        [_read_written(below, depth + 1) for below in children(element)],
     )

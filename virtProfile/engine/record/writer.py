@@ -94,16 +94,18 @@ class _Group:
 def _together(entries: Sequence[Entry]) -> Iterable[_Group]:
     """The entries in groups, in the order of their first ones."""
     groups: dict[Any, _Group] = {}
+    keys: dict[int, Any] = {}  # of what was written, by its identity: alike entries share it
     for number, entry in enumerate(entries):
         template, word = _template(entry.at)
+        written = entry.written
         if entry.kind == "on":
             key: Any = ("on", template, word is None and number, entry.gone, entry.hidden, entry.also,
-                        _key(entry.written), None if entry.was is None else _key(entry.was))  # fmt: skip
+                        _known_key(written, keys), entry.was and _known_key(entry.was, keys))  # fmt: skip
         elif word is not None:
-            key = (entry.kind, template, _key(entry.written), entry.number, entry.gone,
+            key = (entry.kind, template, _known_key(written, keys), entry.number, entry.gone,
                    entry.hidden, entry.also, entry.beside)  # fmt: skip
         else:
-            key = (entry.kind, entry.at, entry.written.tag, entry.number - number, entry.gone, entry.hidden,
+            key = (entry.kind, entry.at, written.tag, entry.number - number, entry.gone, entry.hidden,
                    entry.also, entry.beside)  # fmt: skip
         group = groups.get(key)
         if group is None:
@@ -113,8 +115,18 @@ def _together(entries: Sequence[Entry]) -> Iterable[_Group]:
     return groups.values()
 
 
+def _known_key(written: Written, keys: dict[int, Any]) -> Any:
+    """`_key`, made once for each."""
+    key = keys.get(id(written))
+    if key is None:
+        key = keys[id(written)] = _key(written)
+    return key
+
+
 def _key(written: Written) -> Any:
-    return (written.tag, tuple(written.attrs.items()), written.text, tuple(map(_key, written.children)))
+    """Equal for what says the same."""
+    below = tuple(map(_key, written.children)) if written.children else ()
+    return (written.tag, tuple(written.attrs.items()), written.text, below)
 
 
 def _template(at: str) -> tuple[str, str | None]:

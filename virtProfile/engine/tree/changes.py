@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
 from virtProfile.format.document import parse
-from virtProfile.format.element import PRESENCE, TEXT, attributes, text_of
+from virtProfile.format.element import PRESENCE, TEXT, attributes, children, items, text_of
 from virtProfile.format.paths import Paths
 from virtProfile.result import Change
 
@@ -58,31 +58,20 @@ def differences(tree: WorkTree) -> list[Difference]:
     same = _made_again(tree)
     for element, (parent, writers) in tree.removed.items():
         if element not in same and tree.in_source(element) and tree.in_source(parent) and tree.stands(parent):
-            found.extend(_taken(tree, element, writers))
+            found.extend(filter(_is_reported, _taken(tree, element, writers)))
     for element, grave in tree.graves.items():
         if element not in same and tree.stands(grave.parent):
-            found.extend(_taken(tree, element, grave.writers))
+            found.extend(filter(_is_reported, _taken(tree, element, grave.writers)))
     all_stand = not (tree.removed or tree.graves)
-    for element, (before, text) in tree.edited.items():
-        if not all_stand and not tree.stands(element):
-            continue
-        now = attributes(element)
-        if now != before:
-            for name, old in before.items():
-                value = now.get(name)
-                if value != old:
-                    found.append(_set(tree, element, "@" + name, old, value))
-            for name, value in now.items():
-                if name not in before:
-                    found.append(_set(tree, element, "@" + name, None, value))
-        new = text_of(element)
-        if text != new:
-            found.append(_set(tree, element, TEXT, text, new))
+    for element, before in tree.edited.items():
+        now = tree.says(element)
+        if now != before and (all_stand or tree.stands(element)):
+            _changed(tree, element, before, now, found)
     for element in tree.created:
         above = element.getparent()
         if element not in same and above is not None and tree.in_source(above) and tree.stands(above):
-            found.extend(_made(tree, element))
-    return [difference for difference in found if difference.owners and BOOKKEEPER not in difference.owners]
+            _made(tree, element, found)
+    return found
 
 
 def _made_again(tree: WorkTree) -> set[Element]:
@@ -122,7 +111,7 @@ def _by_number(tree: WorkTree, parent: Element, gone: list[Element]) -> dict[int
 
 
 def _says(element: Element) -> tuple[object, ...]:
-    below = [_says(inner) for inner in element.iterchildren("*")]
+    below = [_says(inner) for inner in children(element)]
     return element.tag, dict(attributes(element)), text_of(element), below
 
 
@@ -132,30 +121,67 @@ def _said(tree: WorkTree, element: Element) -> tuple[object, ...]:
     values = kept[0] if kept is not None else attributes(element)
     text = kept[1] if kept is not None else text_of(element)
     index = tree.document.index
-    below = [inner for inner in element.iterchildren("*") if inner in index]
+    below = [inner for inner in children(element) if inner in index]
     below += [inner for inner in tree.removed.below(element) if inner in index]
     below += tree.graves.below(element)
     below.sort(key=lambda inner: index[inner])
     return element.tag, dict(values), text, [_said(tree, inner) for inner in below]
 
 
-def _set(tree: WorkTree, element: Element, slot: str, old: str | None, new: str | None) -> Difference:
+def _is_reported(difference: Difference) -> bool:
+    """Does anybody answer for it but the bookkeeping?"""
+    owners = difference.owners
+    return bool(owners) and BOOKKEEPER not in owners
+
+
+def _changed(
+    tree: WorkTree,
+    element: Element,
+    before: tuple[dict[str, str], str | None],
+    now: tuple[dict[str, str], str | None],
+    found: list[Difference],
+) -> None:
+    """What an element of the input says otherwise: (its attributes, its text) before and now."""
+    old, new = before[0], now[0]
+    for name, value in old.items():
+        if new.get(name) != value:
+            _set(tree, element, "@" + name, value, new.get(name), found)
+    for name, value in new.items():
+        if name not in old:
+            _set(tree, element, "@" + name, None, value, found)
+    if before[1] != now[1]:
+        _set(tree, element, TEXT, before[1], now[1], found)
+
+
+def _set(
+    tree: WorkTree,
+    element: Element,
+    slot: str,
+    old: str | None,
+    new: str | None,
+    found: list[Difference],
+) -> None:
+    """One value of an element that stands; None: it is not there.
+
+    PRESENCE of a bare element has none, and was added.
+    """
     op = "add" if old is None else "remove" if new is None else "set"
-    return Difference(op, element, slot, old, new, tree.accountable(element, slot))
+    difference = Difference(op, element, slot, old, new, tree.accountable(element, slot))
+    if _is_reported(difference):
+        found.append(difference)
 
 
-def _made(tree: WorkTree, top: Element) -> Iterator[Difference]:
+def _made(tree: WorkTree, top: Element, found: list[Difference]) -> None:
+    """Everything that a new element says, and what is in it."""
     for element in top.iter("*") if len(top) else (top,):
-        bare = True
-        for name, value in attributes(element).items():
-            bare = False
-            slot = "@" + name
-            yield Difference("add", element, slot, None, value, tree.accountable(element, slot))
+        named = items(element)
+        for name, value in named:
+            _set(tree, element, "@" + name, None, value, found)
         text = text_of(element)
         if text is not None:
-            yield Difference("add", element, TEXT, None, text, tree.accountable(element, TEXT))
-        elif bare:
-            yield Difference("add", element, PRESENCE, None, None, tree.accountable(element, PRESENCE))
+            _set(tree, element, TEXT, None, text, found)
+        elif not named:
+            _set(tree, element, PRESENCE, None, None, found)
 
 
 def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Difference]:
@@ -173,7 +199,7 @@ def _taken(tree: WorkTree, top: Element, writers: list[Writer]) -> Iterator[Diff
             yield Difference("remove", element, TEXT, text, None, writers)
         elif not values:
             yield Difference("remove", element, PRESENCE, None, None, writers)
-        below = [inner for inner in element.iterchildren("*") if inner in index]
+        below = [inner for inner in children(element) if inner in index]
         # What had been removed from it before went on its own account.
         below += [inner for inner in tree.removed.below(element) if inner in index]
         below += tree.graves.below(element)

@@ -3,14 +3,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from virtProfile.engine.tree.ownership import Writer
     from virtProfile.format.element import Element
 
 Value = TypeVar("Value")
 _MISSING: Any = object()
+
+
+class Grave:
+    """An element of the input that an earlier run had made, and that is taken back.
+
+    `written` is what that run wrote into it (None where all of it was taken back
+    value by value), `parts` are the elements of it that were written, `writers` own
+    its absence.
+    """
+
+    __slots__ = ("parent", "writers", "written", "parts", "hidden", "inside")
+
+    def __init__(
+        self,
+        parent: Element,
+        writers: list[Writer],
+        written: Any,
+        parts: Sequence[Element] = (),
+        hidden: Sequence[str] = (),
+    ) -> None:
+        self.parent = parent
+        self.writers = writers
+        self.written = written
+        self.parts = parts
+        #: slots of it whose written value nobody kept
+        self.hidden = hidden
+        #: of a part of something that stands again: what was written, and still stands in it
+        self.inside: Any = None
 
 
 class Gone(dict["Element", Value]):

@@ -16,7 +16,7 @@ from lxml import etree
 from virtProfile.errors import InvalidDomainError
 from virtProfile.format.buses import QEMU, name_of
 from virtProfile.format.document import parse
-from virtProfile.format.element import PRESENCE, TEXT, elements_at, text_of
+from virtProfile.format.element import PRESENCE, TEXT, elements_at
 from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA
 from virtProfile.language.profile import Kind
@@ -63,11 +63,14 @@ def _removals(tree: WorkTree) -> Iterator[_Removal]:
         if _is_of_a_remove(writers) and tree.in_source(element) and tree.stands(parent):
             yield _Removal(parent, element, PRESENCE, None, writers[0])
     for element, (before, text) in tree.edited.items():
-        if not tree.in_source(element) or not tree.stands(element):
-            continue
-        values = {"@" + name: value for name, value in before.items() if element.get(name) is None}
-        if text is not None and text_of(element) is None:
+        now, new_text = tree.says(element)
+        values = {}
+        if not now.keys() >= before.keys():
+            values = {"@" + name: value for name, value in before.items() if name not in now}
+        if text is not None and new_text is None:
             values[TEXT] = text
+        if not values or not tree.stands(element):
+            continue
         for slot, value in values.items():
             writers = tree.accountable(element, slot)
             if _is_of_a_remove(writers):

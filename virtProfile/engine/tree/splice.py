@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.format.document import ATTRIBUTE, TOKEN, XML_NS, line_starts, prefixes, qname
-from virtProfile.format.element import Element, attributes, text_of
+from virtProfile.format.element import Element, children, items, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from virtProfile.format.document import Document, Span
 
@@ -107,7 +107,7 @@ def write(tree: WorkTree, parts: Mapping[Element, Sequence[Plain]] | None = None
 class _Writer:
     def __init__(self, tree: WorkTree, parts: Mapping[Element, Sequence[Plain]]) -> None:
         self.tree = tree
-        self.parts = parts
+        self.parts = {element: below for element, below in parts.items() if below}
         self.document: Document = tree.document
         self.text = self.document.text
         self.quote = _quote_of(self.text)
@@ -134,10 +134,10 @@ class _Writer:
         for element in touched:
             if element not in index or self.gone and not tree.stands(element):
                 continue
-            before = tree.edited.get(element)
-            if before is not None:
-                self._start_tag(element, before[0])
-            if element in tree.reshaped or (before is not None and before[1] != text_of(element)):
+            before, now = tree.edited.get(element), tree.says(element)
+            if before is not None and before[0] != now[0]:
+                self._start_tag(element, before[0], now[0])
+            if element in tree.reshaped or (before is not None and before[1] != now[1]):
                 self._content(element)
         self.splices.sort(key=_PLACE)
         parts = []
@@ -151,10 +151,8 @@ class _Writer:
 
     # --- start tags ----------------------------------------------------------
 
-    def _start_tag(self, element: Element, old: dict[str, str]) -> None:
-        new = attributes(element)
-        if old == new:
-            return
+    def _start_tag(self, element: Element, old: dict[str, str], new: dict[str, str]) -> None:
+        """:param old: its attributes in the input, `new` those that it has now"""
         span = self.document.span(element)
         if old.items() <= new.items():  # nothing but new ones: behind the last
             end = span.tag_end - 2 if span.empty else span.tag_end - 1
@@ -188,25 +186,30 @@ class _Writer:
 
     def _added(self, element: Element, new: dict[str, str], old: dict[str, str]) -> str:
         """What is new in a start tag of the input, with the prefixes that nobody declares there."""
-        added = {name: value for name, value in new.items() if name not in old}
-        names = list(added)
-        if not any([name[0] == "{" for name in names]):
+        added = []
+        is_plain = True
+        for row in new.items():
+            if row[0] not in old:
+                added.append(row)
+                is_plain = is_plain and row[0][0] != "{"
+        if is_plain:
             return self._attributes(added)
+        names = [name for name, _ in added]
         span, above = self.document.span(element), element.getparent()
         tag, known = self.text[span.start : span.tag_end], {} if above is None else above.nsmap
         fresh = [pair for pair in prefixes(element, names) if known.get(pair[0]) != pair[1]]
         words = [self._declaration(*pair) for pair in dict(fresh).items() if f"xmlns:{pair[0]}=" not in tag]
-        written = {qname(element, name): value for name, value in added.items()}
+        written = [(qname(element, name), value) for name, value in added]
         return "".join(words) + self._attributes(written)
 
-    def _attributes(self, attributes: Mapping[str, str]) -> str:
+    def _attributes(self, attributes: Iterable[tuple[str, str]]) -> str:
         """Attributes as they are written in a start tag, by their names there."""
         quote = self.quote
         search = _SPECIAL.search
         return "".join(
             [
                 f" {name}={quote}{value if search(value) is None else _escape(value, quote)}{quote}"
-                for name, value in attributes.items()
+                for name, value in attributes
             ]
         )
 
@@ -218,7 +221,7 @@ class _Writer:
         fresh: dict[Any, list[Element]] = {}
         previous: Element | None = None
         count = 0
-        for child in element.iterchildren("*"):
+        for child in children(element):
             if child in index:
                 previous = child
             else:
@@ -298,7 +301,7 @@ class _Writer:
 
     def _old_children(self, parent: Element) -> list[Element]:
         index = self.document.index
-        kept = [child for child in parent.iterchildren("*") if child in index]
+        kept = [child for child in children(parent) if child in index]
         return kept or self._gone_from.get(parent, [])
 
     def _line(self, splice: Splice, element: Element, indent: str | None) -> None:
@@ -322,42 +325,35 @@ class _Writer:
         :param lead: line end and indentation of the element, None where all stands on one line
         """
         self.new[element] = (splice, at)
-        named = attributes(element)
+        named = items(element)
         name = element.tag
         head = f"<{name}"
-        if name[0] == "{" or any([key[0] == "{" for key in named]):
+        if name[0] == "{" or any([key[0] == "{" for key, _ in named]):
             name = _element_name(element)
             head = f"<{name}"
-            for prefix, uri in prefixes(element, named):
+            for prefix, uri in prefixes(element, [key for key, _ in named]):
                 if declared.get(prefix) != uri and not self._in_scope(element, prefix, uri):
                     head += self._declaration(prefix, uri)
                     declared = {**declared, prefix: uri}
-            named = {qname(element, key): value for key, value in named.items()}
+            named = [(qname(element, key), value) for key, value in named]
         if named:
             head += self._attributes(named)
         text = text_of(element)
-        below = element.iterchildren("*") if len(element) else None
-        first = None if below is None else next(below, None)
-        if first is None and self.parts.get(element):
+        below = children(element)
+        if not below and element in self.parts:
             head += self._around_plain(name, self.parts[element], lead)
-            parts.append(head)
-            return at + len(head)
-        if first is None and text is None:
-            head += "/>"
-            parts.append(head)
-            return at + len(head)
-        head += ">" if text is None else f">{_escape(text, '')}"
-        inner = None if lead is None else lead + self.unit
-        tail = f"</{name}>" if lead is None or first is None else f"{lead}</{name}>"
-        child = first
-        while below is not None and child is not None:
-            if inner is not None:
-                head += inner
-            parts.append(head)
-            at = self._serialise(splice, parts, at + len(head), child, inner, declared)
-            head = ""
-            child = next(below, None)
-        head += tail
+        elif not below:
+            head += "/>" if text is None else f">{_escape(text, '')}</{name}>"
+        else:
+            head += ">" if text is None else f">{_escape(text, '')}"
+            inner = None if lead is None else lead + self.unit
+            for child in below:
+                if inner is not None:
+                    head += inner
+                parts.append(head)
+                at = self._serialise(splice, parts, at + len(head), child, inner, declared)
+                head = ""
+            head = f"{lead or ''}</{name}>"
         parts.append(head)
         return at + len(head)
 
@@ -370,7 +366,7 @@ class _Writer:
 
     def _plain(self, part: Plain, prefix: str, lead: str | None) -> str:
         name = prefix + part.tag
-        head = f"{lead or ''}<{name}{self._attributes(part.attrs)}"
+        head = f"{lead or ''}<{name}{self._attributes(part.attrs.items())}"
         text = (part.text or "").strip()
         if not part.children:
             return f"{head}>{_escape(text, '')}</{name}>" if text else f"{head}/>"

@@ -7,7 +7,7 @@ wrong is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -20,8 +20,10 @@ from virtProfile.format.element import (
     Element,
     attributes,
     child,
+    children,
     container,
     copied,
+    items,
     parent_of,
     text_of,
 )
@@ -94,7 +96,7 @@ def _lacks(element: Element, facts: _Facts, path: str, missing: list[str]) -> No
     if not len(element):
         missing += [path + tag for tag in facts.children]
         return
-    there = list(element.iterchildren("*"))
+    there = children(element)
     if facts.children:
         tags = {inner.tag for inner in there}
         missing += [path + tag for tag in facts.children if tag not in tags]
@@ -142,7 +144,7 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
             shape: list[object] = []
             speller.spell(element, below, shape)
             shapes.setdefault(tuple(shape), element)
-    left_out = [device for device in devices.iterchildren("*") if device not in touched]
+    left_out = [device for device in children(devices) if device not in touched]
     form = _form(tree.root, schema, devices, shapes.values(), speller)
     if form in _valid:
         return [], left_out
@@ -238,9 +240,12 @@ class _Speller:
             return
         kept = self.edited.get(element)
         deciding = facts.deciding
-        if kept is None and element in self._index:
+        if kept is None and element not in self._index:
+            shape += items(element)  # it is new: all that it says is a profile's
+            decides: bool | None = True
+        elif kept is None:
             if not whole and element in within:
-                changed = [inner for inner in element.iterchildren("*") if inner in within]
+                changed = [inner for inner in children(element) if inner in within]
                 if all([inner.tag in facts.uniform for inner in changed]):
                     # It was valid, and is if what changed inside it is.
                     shape.append(...)
@@ -251,22 +256,22 @@ class _Speller:
                     shape.append(None)
                     return
             if deciding:
-                shape += [item if item[0] in deciding else item[0] for item in element.items()]
+                shape += [item if item[0] in deciding else item[0] for item in items(element)]
             else:
                 shape += element.keys()
             decides = facts.text
         else:
-            before: Mapping[Any, str] = {} if kept is None else kept[0]
+            before = kept[0]
             shape += [
                 item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-                for item in element.items()
+                for item in items(element)
             ]
             decides = True
         if facts.text is not None:
             text = text_of(element)
             if text is not None:
                 shape.append((text if decides else "",))
-        for inner in element.iterchildren("*") if len(element) else ():
+        for inner in children(element):
             tag = inner.tag
             below = facts.child(tag)
             if below is None:

@@ -21,7 +21,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.tree.effort import Effort
-from virtProfile.engine.tree.gone import Gone
+from virtProfile.engine.tree.gone import Gone, Grave
 from virtProfile.engine.tree.ownership import THE_DEFINITION, joined
 from virtProfile.format.element import PRESENCE, TEXT, attributes, parent_of, text_of
 
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
     from virtProfile.engine.tree.ownership import Writer
     from virtProfile.format.document import Document
     from virtProfile.format.element import Element
-
-
-class Grave:
-    """An element of the input that an earlier run had made, and that is taken back.
-
-    `written` is what that run wrote into it (None where all of it was taken back
-    value by value), `parts` are the elements of it that were written, `writers` own
-    its absence.
-    """
-
-    __slots__ = ("parent", "writers", "written", "parts", "hidden", "inside")
-
-    def __init__(
-        self,
-        parent: Element,
-        writers: list[Writer],
-        written: Any,
-        parts: Sequence[Element] = (),
-        hidden: Sequence[str] = (),
-    ) -> None:
-        self.parent = parent
-        self.writers = writers
-        self.written = written
-        self.parts = parts
-        #: slots of it whose written value nobody kept
-        self.hidden = hidden
-        #: of a part of something that stands again: what was written, and still stands in it
-        self.inside: Any = None
 
 
 class WorkTree:
@@ -105,6 +77,7 @@ class WorkTree:
         "_own",
         "definition",
         "_floor",
+        "_read",
     )
 
     def __init__(self, document: Document) -> None:
@@ -169,6 +142,8 @@ class WorkTree:
         self.definition = document.elements  #: its elements, each at its number
         #: how the tables stood when the floor was laid; None where the input is the definition
         self._floor: Any = None
+        #: what `says` read
+        self._read: dict[Element, tuple[dict[str, str], str | None]] = {}
 
     # --- reading -------------------------------------------------------------
 
@@ -194,6 +169,14 @@ class WorkTree:
                 return False
             at = at.getparent()
         return True
+
+    def says(self, element: Element) -> tuple[dict[str, str], str | None]:
+        """Its attributes and text as they stand, which `edited` has as they were. Who reports, records
+        and writes what a rendering did asks in turn: they are read once, until the element is edited."""
+        found = self._read.get(element)
+        if found is None:
+            found = self._read[element] = (attributes(element), text_of(element))
+        return found
 
     def before(self, element: Element, slot: str) -> str | None:
         """What the definition says in that slot of one of its elements."""
@@ -312,48 +295,49 @@ class WorkTree:
         """Write a value; `writer` is its only owner from now on."""
         if self._floor is not None or (element in self._index and element not in self.edited):
             self._keep(element)
-        log = self._log
         if slot == TEXT:
-            log.append(("text", element, element.text))
+            before = element.text
             element.text = value
         else:
-            name = slot[1:]
-            log.append(("attribute", element, name, element.get(name)))
-            element.set(name, value)
-        # As `own_slot`: this is what a rendering does most.
+            before = element.get(slot[1:])
+            element.set(slot[1:], value)
+        self._own_written(element, slot, before, writer)
+
+    def fill(self, element: Element, slot: str, name: str, value: str, writer: Writer) -> None:
+        """`set` of an attribute that is not there, as a default does most: what it was is not asked."""
+        if self._floor is not None or (element in self._index and element not in self.edited):
+            self._keep(element)
+        element.set(name, value)
+        self._own_written(element, slot, None, writer)
+
+    def _own_written(self, element: Element, slot: str, before: str | None, writer: Writer) -> None:
+        """`own_slot` of a value that was just written; one entry of the log is for both."""
+        if self._read:
+            self._read.pop(element, None)
         slots = self.claims.get(element)
         if slots is None:
             slots = self.claims[element] = {}
         self.claimed_by[writer.origin.profile].append((element, slot))
-        log.append(("claims", element, slot, slots.get(slot)))
+        self._log.append(("value", element, slot, before, slots.get(slot)))
         slots[slot] = [writer]
 
     def respell(self, element: Element, slot: str, value: str | None) -> None:
         """Another spelling of the same value; its owners stay."""
-        if slot == TEXT:
-            self._log.append(("text", element, element.text))
-            element.text = value
-            return
-        self._log.append(("attribute", element, slot[1:], element.get(slot[1:])))
-        if value is None:
-            element.attrib.pop(slot[1:], "")
-        else:
-            element.set(slot[1:], value)
+        self._read.pop(element, None)
+        before = element.text if slot == TEXT else element.get(slot[1:])
+        self._log.append(("spelling", element, slot, before))
+        _put(element, slot, value)
 
     def unset(self, element: Element, slot: str, writer: Writer) -> None:
         """Take a value away; `writer` owns the absence."""
         self._keep(element)
-        if slot == TEXT:
-            self._log.append(("text", element, element.text))
-            element.text = None
-        else:
-            name = slot[1:]
-            self._log.append(("attribute", element, name, element.get(name)))
-            element.attrib.pop(name, "")
-        self.own_slot(element, slot, writer)
+        before = element.text if slot == TEXT else element.get(slot[1:])
+        _put(element, slot, None)
+        self._own_written(element, slot, before, writer)
 
     def insert(self, parent: Element, after: Element | None, new: Element, writer: Writer) -> None:
         """Put a new element behind its sibling `after`, or first."""
+        self._read.pop(parent, None)
         self._keep(parent)
         if after is None:
             parent.insert(0, new)
@@ -372,6 +356,7 @@ class WorkTree:
     def remove(self, element: Element, writers: list[Writer]) -> None:
         """Take an element away with all that is in it; `writers` own the absence."""
         parent = parent_of(element)
+        self._read.pop(parent, None)
         self._keep(parent)
         position = parent.index(element)
         tail = element.tail
@@ -442,6 +427,7 @@ class WorkTree:
 
     def forget(self, element: Element, slot: str) -> None:
         """Take back one value of a new element."""
+        self._read.pop(element, None)
         if slot == TEXT:
             element.text = None
         else:
@@ -456,14 +442,20 @@ class WorkTree:
     def written_since(self, mark: int) -> Iterator[tuple[Element, str]]:
         """(element, slot) of each value written and element made since `mark`."""
         for entry in self._log[mark:]:
-            if entry[0] == "attribute":
-                yield entry[1], "@" + entry[2]
-            elif entry[0] == "text":
-                yield entry[1], TEXT
+            if entry[0] == "value" or entry[0] == "spelling":
+                yield entry[1], entry[2]
             elif entry[0] == "insert":
                 yield entry[2], PRESENCE
             elif entry[0] == "revive":
                 yield entry[1], PRESENCE
+
+    def tags_since(self, mark: int) -> Set[str]:
+        """The tags of all elements of `written_since`."""
+        return {
+            entry[2 if entry[0] == "insert" else 1].tag
+            for entry in self._log[mark:]
+            if entry[0] in ("value", "spelling", "insert", "revive")
+        }
 
     def stamp(self) -> tuple[int, Any]:
         """How the tree stands now, for `made_since`."""
@@ -553,20 +545,15 @@ class WorkTree:
 
     def _undo(self, entry: tuple[Any, ...]) -> None:
         kind = entry[0]
-        if kind == "claims":
-            _, element, slot, owners = entry
+        self._read.clear()
+        if kind == "claims" or kind == "value":
+            element, slot, owners = entry[1], entry[2], entry[-1]
             if owners is None:
                 self.claims.get(element, {}).pop(slot, None)
             else:
                 self.claims.setdefault(element, {})[slot] = owners
-        elif kind == "attribute":
-            _, element, name, value = entry
-            if value is None:
-                element.attrib.pop(name, None)
-            else:
-                element.set(name, value)
-        elif kind == "text":
-            entry[1].text = entry[2]
+        if kind == "value" or kind == "spelling":
+            _put(*entry[1:4])
         elif kind == "insert":
             _, parent, new = entry
             tail = new.tail
@@ -608,6 +595,7 @@ class WorkTree:
         """Somebody wants a buried element again: it stands where it stood."""
         grave: Grave = self.graves.pop(element)
         parent = grave.parent
+        self._read.pop(parent, None)
         self._keep(parent)
         put_back(element, parent, self.document.elements, self.document.index[element])
         self.revived[element] = grave
@@ -660,11 +648,7 @@ def _whose(entry: tuple[Any, ...]) -> Element | None:
 
 def _written_slot(entry: tuple[Any, ...]) -> tuple[Element, str] | None:
     """Which value an entry of the log set, or whose owners; None where it is about something else."""
-    if entry[0] == "attribute":
-        return entry[1], "@" + entry[2]
-    if entry[0] == "text":
-        return entry[1], TEXT
-    return (entry[1], entry[2]) if entry[0] == "claims" else None
+    return (entry[1], entry[2]) if entry[0] in ("value", "spelling", "claims") else None
 
 
 def _is_within(part: Element | None, element: Element) -> bool:
@@ -672,6 +656,16 @@ def _is_within(part: Element | None, element: Element) -> bool:
     while part is not None and part is not element:
         part = part.getparent()
     return part is not None
+
+
+def _put(element: Element, slot: str, value: str | None) -> None:
+    """Write a value, or take it out."""
+    if slot == TEXT:
+        element.text = value
+    elif value is None:
+        element.attrib.pop(slot[1:], "")
+    else:
+        element.set(slot[1:], value)
 
 
 def _written(element: Element, slot: str) -> bool:
