@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from virtProfile.engine.devices.placement_check import check
 from virtProfile.engine.devices.placement_writer import Seat, Seating, slots_of
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
@@ -38,16 +37,13 @@ def place(tree: WorkTree, actions: Actions, context: Context) -> None:
 
     A device that has an address keeps it: where it is not on the node, that is
     reported as overridden. Without NUMA cells the wishes are void. What cannot be
-    placed, and what libvirt would take although it does not work, goes to
-    `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
+    placed goes to `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
     """
-    if actions.intents[NUMA_NODE]:
-        cells = cells_of(tree.root)
-        if cells:
-            _Placing(tree, actions, context.documents, cells).run()
-        else:
-            actions.losses[:] = [loss for loss in actions.losses if loss.rest != INTENT]
-    check(tree, actions, context.documents)
+    cells = cells_of(tree.root)
+    if cells:
+        _Placing(tree, actions, context.documents, cells).run()
+    else:
+        actions.losses[:] = [loss for loss in actions.losses if loss.rest != INTENT]
 
 
 class _Placing(Seating):
