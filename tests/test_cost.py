@@ -16,6 +16,26 @@ import virtProfile
 from virtProfile.engine.tree.work_tree import WorkTree
 
 TOP = Path(__file__).resolve().parent.parent
+#: Modules that one profile on a file without a record imports at most: each is a 200th of the time.
+MODULES = 105
+#: What only other calls need.
+NOT_OF_AN_APPLY = (
+    "engine.actions.resolved",
+    "engine.devices.placement",
+    "engine.devices.placement_writer",
+    "engine.devices.whole_guest",
+    "engine.record.dropped",
+    "engine.record.locate",
+    "engine.record.trust",
+    "engine.record.withdraw",
+    "engine.selection.masks",
+    "engine.tree.names",
+    "host.fit",
+    "host.overlay",
+    "language.expression",
+    "live.connection",
+    "show.diff",
+)
 
 
 def _trees() -> int:
@@ -75,3 +95,5 @@ def test_modules_that_a_file_does_not_need() -> None:
     others = ("libvirt", "virtinst", "gi", "xml.sax", "dataclasses", "logging", "subprocess", "difflib")
     slow = ("pathlib", "copy", "importlib.util", "urllib.parse")
     assert not {*others, *slow}.intersection(modules)
+    assert not {f"virtProfile.{name}" for name in NOT_OF_AN_APPLY}.intersection(modules)
+    assert len([name for name in modules if name.startswith("virtProfile")]) <= MODULES

@@ -14,6 +14,8 @@ import pytest
 from lxml import etree
 
 from virtProfile.format.facts import rows
+from virtProfile.format.grammar import Grammar
+from virtProfile.format.relaxng import validator, validator_for, validator_with_messages
 from virtProfile.format.schema import DATA, PathNode, Schema
 from virtProfile.live.call_context import SCHEMA_DIRECTORIES
 
@@ -293,9 +295,13 @@ def test_what_only_a_newer_libvirt_has() -> None:
     assert schema.root.child("no-such-thing") is None
 
 
-def test_pruned_grammar_gives_the_same_verdict() -> None:
-    from virtProfile.format.relaxng import pruned, validator, write_rng
+def _unused_grammar() -> Grammar:
+    """As the baseline's in a process that has judged no document."""
+    grammar = BASE.grammar
+    return Grammar({"start": grammar.start, "refs": grammar.refs, "elements": grammar.elements})
 
+
+def test_pruned_grammar_gives_the_same_verdict() -> None:
     full = validator(BASE.grammar)
     documents = [
         text
@@ -305,9 +311,36 @@ def test_pruned_grammar_gives_the_same_verdict() -> None:
     documents += [path.read_text() for path in (Path(__file__).parent / "data/domains").glob("*.xml")]
     for text in documents:
         root = etree.fromstring(text.encode())
-        tags = frozenset(one.tag for one in root.iter("*"))
-        small = etree.RelaxNG(etree.fromstring(write_rng(pruned(BASE.grammar, tags))))
-        assert small.validate(root) == full.validate(root)
+        verdict = full.validate(root)
+        first, names_what_may_stand = validator_for(_unused_grammar(), root)
+        assert not names_what_may_stand
+        assert first.validate(root) == verdict
+        assert validator_with_messages(BASE.grammar, root).validate(root) == verdict
+
+
+@pytest.mark.parametrize(
+    ("devices", "valid"),
+    [
+        ("<disk><target dev='vda' bus='\n virtio\t'/></disk>", True),  # a token, without the space around it
+        ("<disk><target dev='vda' bus='virtio '/><serial>a<!-- -->b</serial></disk>", True),
+        ("<controller type='pci' model='pcie-root-port'/>", True),
+        ("<controller type='pci' model='pcie-root-'/>", False),
+        ("<interface type='nonsense'/>", False),
+        ("<interface/>", False),
+        ("<disk><target bus='virtio'/></disk>", False),
+    ],
+)
+def test_first_document_of_a_process(devices: str, valid: bool) -> None:
+    """Its validator knows only what occurs in it; what is wrong is told as of any other document."""
+    text = f"<domain type='kvm'><name>a<!-- -->b</name><memory>1</memory><os><type>hvm</type></os><devices>{devices}</devices></domain>"
+    root = etree.fromstring(text)
+    first = Schema(_unused_grammar(), BASE.facts)
+    told = first.validate(root)
+    assert (not told) is valid
+    other = validator_with_messages(BASE.grammar, root)
+    for _ in range(2):
+        assert other.validate(root) is valid
+    assert told == [str(entry.message) for entry in other.error_log]
 
 
 @pytest.mark.parametrize(

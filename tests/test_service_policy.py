@@ -23,9 +23,10 @@ from fastapi.testclient import TestClient  # noqa: E402
 from manydevices import mixed  # noqa: E402
 
 import virtProfile  # noqa: E402
+from virtProfile.errors import PolicyError  # noqa: E402
 from virtProfile.format.guarded import KINDS  # noqa: E402
 from virtProfile.redaction import veil_result  # noqa: E402
-from virtProfile.service import handlers, worker  # noqa: E402
+from virtProfile.service import handlers, policy, worker  # noqa: E402
 from virtProfile.service.callers import Callers, read_policy, read_tokens  # noqa: E402
 from virtProfile.service.policy import RULES, Rules, check  # noqa: E402
 from virtProfile.service.routes import application  # noqa: E402
@@ -259,3 +260,30 @@ def test_without_secrets_nothing_is_copied_to_be_shown() -> None:
     shown = veil_result(result)
     assert result.changes
     assert all(one is other for one, other in zip(shown.changes, result.changes, strict=True))
+
+
+def test_what_is_known_of_places_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags and names of attributes are the callers'."""
+    monkeypatch.setattr(policy._Places, "MOST", 200)
+    for turn in range(30):
+        inner = "".join(f"<t{turn}x{number} a{number}='1'/>" for number in range(10))
+        before, after = (
+            f"<domain><name>a</name><devices>{inner}{more}</devices></domain>" for more in ("", "<b/>")
+        )
+        with pytest.raises(PolicyError, match="devices/b"):
+            policy.check(before, after)
+        assert policy._places.size < 200 + 60
+
+
+def test_the_same_element_at_two_places_is_judged_at_each() -> None:
+    """What was judged before is remembered by place: the same attributes are harmless in one, guarded in another."""
+    text = "<domain><name>a</name><devices>{}</devices></domain>"
+    open_one = "<disk><driver cache='none'/></disk>"
+    with pytest.raises(PolicyError, match="devices/filesystem"):
+        policy.check(
+            text.format(""), text.format("<filesystem><driver cache='none'/></filesystem>" + open_one)
+        )
+    had = text.format("<disk><driver/></disk><hostdev><driver/></hostdev>")
+    policy.check(had, text.format("<disk><driver cache='none'/></disk><hostdev><driver/></hostdev>"))
+    with pytest.raises(PolicyError, match="devices/hostdev/driver/@cache"):
+        policy.check(had, text.format(open_one + "<hostdev><driver cache='none'/></hostdev>"))

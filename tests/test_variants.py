@@ -27,7 +27,7 @@ from test_define_roundtrip import define, without_bookkeeping
 import virtProfile
 from virtProfile.errors import ProfileError
 from virtProfile.format.facts import holds, rows
-from virtProfile.format.relaxng import validator_for
+from virtProfile.format.relaxng import validator
 from virtProfile.format.schema import DATA
 from virtProfile.host.context import Context
 from virtProfile.live.call_context import host_schema
@@ -67,7 +67,7 @@ class Variants:
             self._bare[key] = root is not None and self.probe.found(one, value, root) is not None
             if HOST.schema is not None:  # what its parser takes and its schema has not is unknown to it
                 asked = etree.fromstring(text)
-                self._bare[key] &= validator_for(HOST.schema.grammar, asked).validate(asked)
+                self._bare[key] &= validator(HOST.schema.grammar).validate(asked)
         return self._bare[key]
 
     def element(self, one: Discriminator, value: str, rich: bool) -> Any:

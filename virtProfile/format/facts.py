@@ -85,7 +85,7 @@ class Variant:
         self, what: str, keeps: frozenset[str], others: frozenset[str], unless: str = "", probed: bool = False
     ) -> None:
         self.what = what
-        self.path = _CONDITION.sub("", what)
+        self.path = _CONDITION.sub("", what) if "[" in what else what
         self.unless = unless
         self.probed = probed
         #: it says what the very value is, and goes with any other
@@ -98,6 +98,45 @@ class Variant:
         if value is None or self.goes:
             return False
         return value in self._others if self._others else value not in self._keeps
+
+
+class _Row:
+    """A row of what belongs to some values of a discriminator, see `Variant`.
+
+    :ivar element: of the discriminator, and `slot` of it
+    """
+
+    __slots__ = ("element", "slot", "_path", "_what", "_keeps", "_others", "_unless", "_probed", "_made")
+
+    def __init__(
+        self, path: str, slot: str, what: str, keeps: str, others: str, unless: str, probed: bool
+    ) -> None:
+        tags, _, self.slot = slot.rpartition("/")
+        self.element = f"{path}/{tags}" if tags else path
+        self._path = path
+        self._what = what
+        self._keeps = keeps
+        self._others = others
+        self._unless = unless
+        self._probed = probed
+        self._made: Variant | None = None
+
+    def variant(self) -> Variant:
+        """The same object each time."""
+        if self._made is None:
+            tags = self.element.split("/")[self._path.count("/") + 1 :]
+            steps = self._what.split("/")
+            common = 0
+            while common < min(len(tags), len(steps) - 1) and tags[common] == steps[common]:
+                common += 1
+            what = "/".join([".."] * (len(tags) - common) + steps[common:])
+            keeps, others = (_words(text) for text in (self._keeps, self._others))
+            self._made = Variant(what, keeps, others, self._unless, self._probed)
+        return self._made
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split(" ")) if text else _NONE
 
 
 _NOTHING = PathFacts()
@@ -155,8 +194,10 @@ class Facts:
         self._patterns: dict[tuple[str, ...], PathFacts] = {}
         self.exclusions: tuple[tuple[str, str, str], ...] = ()
         self.needed: tuple[str, ...] = ()
-        #: full path of a part -> (element of a discriminator, its slot, what of it allows the part)
-        self.belongs: dict[str, list[tuple[str, str, Variant]]] = {}
+        #: element of a discriminator -> its rows that are no variants yet: a process asks for few
+        self._rows: dict[str, list[_Row]] = {}
+        #: full path of a part -> its rows
+        self._parts: dict[str, list[_Row]] = {}
         #: (path, slot) of what libvirt writes as one element for each member of a set
         self.splits: tuple[tuple[str, str], ...] = ()
         #: slots that a guest sees on some path
@@ -164,6 +205,7 @@ class Facts:
 
     def at(self, path: str, tags: tuple[str, ...]) -> PathFacts:
         """All facts of a path: its own, and those of any place that ends so."""
+        self._read_variants(path)
         found = [self._paths[path]] if path in self._paths else []
         found += [entry for pattern, entry in self._patterns.items() if _fits(pattern, tags)]
         if len(found) < 2:
@@ -199,28 +241,28 @@ class Facts:
             found = self._paths[path] = PathFacts()
         return found
 
+    def belongs(self, full: str) -> list[tuple[str, str, Variant]]:
+        """(element of a discriminator, its slot, what of it allows the part), by the full path of a part."""
+        return [(row.element, row.slot, row.variant()) for row in self._parts.get(full, ())]
+
     def _belongs(
-        self,
-        path: str,
-        slot: str,
-        what: str,
-        keeps: frozenset[str],
-        others: frozenset[str],
-        unless: str = "",
-        *,
-        probed: bool = False,
+        self, path: str, slot: str, what: str, words: str, others: str, unless: str, probed: bool
     ) -> None:
         """A part below `path` belongs to some values of a slot below `path`."""
-        *tags, slot = slot.split("/")
-        steps = what.split("/")
-        common = 0
-        while common < min(len(tags), len(steps) - 1) and tags[common] == steps[common]:
-            common += 1
-        relative = "/".join([".."] * (len(tags) - common) + steps[common:])
-        element = "/".join((path, *tags))
-        variant = Variant(relative, keeps, others, unless, probed)
-        self._make(element).variants.setdefault(slot, []).append(variant)
-        self.belongs.setdefault(f"{path}/{what}", []).append((element, slot, variant))
+        row = _Row(path, slot, what, words, others, unless, probed)
+        self._make(row.element)
+        self._rows.setdefault("" if row.element == "." else row.element, []).append(row)
+        self._parts.setdefault(f"{path}/{what}", []).append(row)
+        if "*" in row.element:  # asked for by the paths that end so
+            self._read_variants(row.element)
+
+    def _read_variants(self, path: str) -> None:
+        """Make the variants of a path of the rows that are about it, when they are first asked for."""
+        rows = self._rows.pop(path, None)
+        if rows is not None:
+            variants = self._make(path).variants
+            for row in rows:
+                variants.setdefault(row.slot, []).append(row.variant())
 
     @classmethod
     def load(cls, directory: str, era: str | None = None) -> Facts:
@@ -246,18 +288,20 @@ class Facts:
             facts._make(path).dependents[slot] = frozenset(depends.split("+"))
         for path, slot, what, values, *_ in rows(f"{directory}/variants.tsv"):
             values, _, unless = values.partition(" unless ")
-            known = frozenset(values.lstrip("!-").split(" ")) if values != "-" else _NONE
-            pair = (_NONE, known) if values[0] == "!" else (known, _NONE)
-            facts._belongs(path, slot, what, *pair, unless)
+            words = values.lstrip("!-")
+            pair = ("", words) if values[0] == "!" else (words, "")
+            facts._belongs(path, slot, what, *pair, unless, False)
         for path, slot, what, kept, refused, when, *_ in rows(f"{directory}/probed.tsv"):
             if holds(when, era):
-                pair = (frozenset(kept.split(" ")), frozenset(refused.split(" ")))
-                facts._belongs(path, slot, what, *pair, probed=True)
+                facts._belongs(path, slot, what, kept, refused, "", True)
         for path, slot, unit, default, *_ in rows(f"{directory}/units.tsv"):
             facts._make(path).unit[slot] = (unit, default)
+        seen: set[str] = set()
         for path, slots, *_ in rows(f"{directory}/abi.tsv"):
-            facts._make(path).abi = frozenset("" if part == "." else part for part in slots.split("+"))
-            facts.abi_slots |= facts._make(path).abi
+            of_it = ["" if part == "." else part for part in slots.split("+")]
+            facts._make(path).abi = frozenset(of_it)
+            seen.update(of_it)
+        facts.abi_slots = frozenset(seen)
         facts._load_what_is_one(directory)
         for path, order, *_ in rows(f"{directory}/order.tsv"):
             facts._make(path).order = tuple(order.split(" "))

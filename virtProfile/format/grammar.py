@@ -11,6 +11,7 @@ from typing import Any
 from virtProfile.format.values import ValueType
 
 _MANY = 1_000_000
+_EMPTY = ["empty"]
 
 
 class Grammar:
@@ -47,25 +48,45 @@ class Summary:
 
 def summarise(grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> Summary:
     """Summary of a pattern; with `only` (attribute, value) of what that variant leaves."""
-    kind = pattern[0]
-    if kind == "ref":
+    if pattern[0] == "ref":
         return _referred(grammar, pattern[1], only)
     summary = Summary()
-    if kind in ("attribute", "element"):
-        _named(summary, grammar, pattern)
-    elif kind in ("text", "value", "data", "list"):
-        summary.texts.append(pattern)
-    elif kind in ("group", "interleave"):
+    _gather(summary, grammar, pattern, only)
+    return summary
+
+
+def _gather(summary: Summary, grammar: Grammar, pattern: Any, only: tuple[str, str] | None) -> None:
+    """Add what a pattern allows beside what is in a summary.
+
+    Most patterns are in groups and optional, so these are added without a summary of their own:
+    a process pays for the summary of each path that its document has.
+    """
+    kind = pattern[0]
+    if kind in ("group", "interleave"):
         for part in pattern[1:]:
-            _add(summary, summarise(grammar, part, only))
+            _gather(summary, grammar, part, only)
+    elif kind in ("attribute", "element"):
+        _named(summary, grammar, pattern, True)
     elif kind == "choice":
         branches = pattern[1:]
         if only is not None:
             branches = [branch for branch in branches if _allows(grammar, branch, only) is not False]
-        either(summary, [summarise(grammar, branch, only) for branch in branches])
+        some = [branch for branch in branches if branch != _EMPTY]
+        if len(some) == 1 and len(branches) > 1:
+            if some[0][0] in ("attribute", "element"):
+                _named(summary, grammar, some[0], False)
+            else:
+                _add(summary, _loose(summarise(grammar, some[0], only), False))
+        else:
+            whole = Summary()
+            either(whole, [summarise(grammar, branch, only) for branch in branches])
+            _add(summary, whole)
     elif kind in ("some", "any"):
-        _repeat(summary, summarise(grammar, pattern[1], only), at_least_once=kind == "some")
-    return summary
+        _add(summary, _loose(summarise(grammar, pattern[1], only), True, kind == "some"))
+    elif kind == "ref":
+        _add(summary, _referred(grammar, pattern[1], only))
+    elif kind in ("text", "value", "data", "list") and pattern not in summary.texts:
+        summary.texts.append(pattern)
 
 
 def _referred(grammar: Grammar, number: int, only: tuple[str, str] | None) -> Summary:
@@ -77,25 +98,35 @@ def _referred(grammar: Grammar, number: int, only: tuple[str, str] | None) -> Su
     return known
 
 
-def _named(summary: Summary, grammar: Grammar, pattern: Any) -> None:
+def _named(summary: Summary, grammar: Grammar, pattern: Any, required: bool) -> None:
     """Add one attribute or child element; the name * stands for any."""
     kind, what, *rest = pattern
     name = what if kind == "attribute" else grammar.elements[what][0]
     if name == "*":
         summary.any = True
     elif kind == "attribute":
-        summary.attrs[name] = (True, [rest[0]])
+        known = summary.attrs.get(name)
+        summary.attrs[name] = (required, rest) if known is None else (known[0] or required, known[1] + rest)
     else:
-        summary.children[name] = (1, 1, [what])
+        here = summary.children.get(name)
+        if here is None:
+            summary.children[name] = (int(required), 1, [what])
+        else:
+            merged = here[2] if what in here[2] else [*here[2], what]
+            summary.children[name] = (here[0] + required, min(here[1] + 1, _MANY), merged)
 
 
-def _repeat(summary: Summary, inner: Summary, at_least_once: bool) -> None:
-    for tag, (low, _, elements) in inner.children.items():
-        summary.children[tag] = (low if at_least_once else 0, _MANY, elements)
-    for name, (required, types) in inner.attrs.items():
-        summary.attrs[name] = (required and at_least_once, types)
+def _loose(inner: Summary, many: bool, required: bool = False) -> Summary:
+    """What may be left out (not where it is required), or may be there many times."""
+    summary = Summary()
+    summary.children = {
+        tag: (low if required else 0, _MANY if many else high, elements)
+        for tag, (low, high, elements) in inner.children.items()
+    }
+    summary.attrs = {name: (needed and required, types) for name, (needed, types) in inner.attrs.items()}
     summary.texts = inner.texts
     summary.any = inner.any
+    return summary
 
 
 def _add(summary: Summary, other: Summary) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Set
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,87 +92,150 @@ def _pattern(pattern: Any, out: list[str]) -> None:
 # --- for one document ---------------------------------------------------------
 
 
-def pruned(grammar: Grammar, tags: Container[str]) -> Any:
+def pruned(
+    grammar: Grammar,
+    tags: Container[str],
+    names: Container[str] | None = None,
+    words: Container[str] | None = None,
+) -> Any:
     """What is left of a grammar for documents that hold only elements of these tags.
 
     Gives the same verdict on them, and is compiled by libxml2 in a fraction of
     the time: an element that does not occur is notAllowed, and what that leaves
     is simplified.
+
+    :param names: of all attributes that occur in them, if only such documents are judged
+    :param words: all values and texts that occur, and their words, see `_occurring`
     """
     from virtProfile.format.grammar import Grammar
 
-    elements: list[Any] = []
-    numbers: dict[int, int] = {}
-    pending: list[int] = []
-    known: dict[int, Any] = {}
+    work = _Pruning(grammar, tags, names, words)
+    start = work.reduced(["ref", grammar.start])
+    return Grammar({"name": grammar.name, "start": 0, "refs": [start], "elements": work.elements()})
 
-    def reduce(pattern: Any) -> Any:
+
+class _Pruning:
+    """Patterns without what cannot match, see `pruned`."""
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        tags: Container[str],
+        names: Container[str] | None,
+        words: Container[str] | None,
+    ) -> None:
+        self._grammar = grammar
+        self._tags = tags
+        self._names = names
+        self._words = words
+        self._numbers: dict[int, int] = {}
+        self._known: dict[int, Any] = {}
+
+    def elements(self) -> list[Any]:
+        """All elements that are left, by their new numbers."""
+        found: list[Any] = []
+        while len(found) < len(self._numbers):
+            for number in list(self._numbers)[len(found) :]:
+                tag, content = self._grammar.elements[number]
+                found.append([tag, self.reduced(content)])
+        return found
+
+    def reduced(self, pattern: Any) -> Any:
+        """What is left of a pattern."""
         kind = pattern[0]
         if kind == "ref":
             number = pattern[1]
-            if number not in known:
-                known[number] = reduce(grammar.refs[number])
-            return known[number]
+            if number not in self._known:
+                self._known[number] = self.reduced(self._grammar.refs[number])
+            return self._known[number]
         if kind == "element":
-            number = pattern[1]
-            tag = grammar.elements[number][0]
-            if tag != "*" and tag not in tags:
+            tag = self._grammar.elements[pattern[1]][0]
+            if tag != "*" and tag not in self._tags:
                 return _NONE
-            if number not in numbers:
-                numbers[number] = len(numbers)
-                pending.append(number)
-            return ["element", numbers[number]]
+            return ["element", self._numbers.setdefault(pattern[1], len(self._numbers))]
         if kind in ("any", "some"):
-            inner = reduce(pattern[1])
+            inner = self.reduced(pattern[1])
             if inner == _EMPTY or (inner == _NONE and kind == "any"):
                 return _EMPTY
             return _NONE if inner == _NONE else [kind, inner]
-        if kind == "choice":
-            parts = [part for part in map(reduce, pattern[1:]) if part != _NONE]
-            return _NONE if not parts else parts[0] if len(parts) == 1 else [kind, *parts]
-        if kind in ("group", "interleave"):
-            parts = [part for part in map(reduce, pattern[1:]) if part != _EMPTY]
-            if _NONE in parts:
-                return _NONE
-            return _EMPTY if not parts else parts[0] if len(parts) == 1 else [kind, *parts]
-        if kind == "attribute":
-            return [kind, pattern[1], reduce(pattern[2])]
-        return [kind, reduce(pattern[1])] if kind == "list" else pattern
+        if kind in ("choice", "group", "interleave"):
+            return self._several(pattern)
+        return self._text(pattern)
 
-    start = reduce(["ref", grammar.start])
-    while pending:
-        number = pending.pop()
-        tag, content = grammar.elements[number]
-        while len(elements) <= numbers[number]:
-            elements.append(None)
-        elements[numbers[number]] = [tag, reduce(content)]
-    elements += [["*", _NONE]] * (len(numbers) - len(elements))
-    return Grammar({"name": grammar.name, "start": 0, "refs": [start], "elements": elements})
+    def _several(self, pattern: Any) -> Any:
+        kind = pattern[0]
+        void = _NONE if kind == "choice" else _EMPTY
+        parts = [part for part in map(self.reduced, pattern[1:]) if part != void]
+        if kind != "choice" and _NONE in parts:
+            return _NONE
+        return void if not parts else parts[0] if len(parts) == 1 else [kind, *parts]
+
+    def _text(self, pattern: Any) -> Any:
+        kind = pattern[0]
+        if kind == "value":
+            words = self._words
+            return pattern if words is None or " ".join(pattern[1].split()) in words else _NONE
+        if kind == "attribute":
+            if self._names is not None and pattern[1] != "*" and pattern[1] not in self._names:
+                return _NONE
+        elif kind != "list":
+            return pattern
+        inner = self.reduced(pattern[-1])
+        return _NONE if inner == _NONE else [*pattern[:-1], inner]
 
 
 _NONE = ["none"]
 _EMPTY = ["empty"]
 
 
-def validator_for(grammar: Grammar, root: Any) -> Any:
-    """A validator (`lxml.etree.RelaxNG`) that is good for one document.
+def _occurring(root: Any) -> tuple[Set[str], Set[str], Set[str]]:
+    """(Tags, names of attributes, words) of a document: all that a pattern of it could match.
 
-    The first document of a process gets one of its own elements only: the
+    A word is a value or text as a token, and each token of it: it may be one of a list.
+    """
+    tags: set[str] = set()
+    names: set[str] = set()
+    words = {""}
+    for element in root.iter("*"):
+        tags.add(element.tag)
+        names.update(element.keys())
+        texts = [element.text or "", *element.values()]
+        if len(element):  # a comment may part a text
+            tails = [inner.tail or "" for inner in element]
+            texts += [*tails, "".join([element.text or "", *tails])]
+        for text in texts:
+            parts = text.split()
+            words.update(parts)
+            if len(parts) > 1:
+                words.add(" ".join(parts))
+    return tags, names, words
+
+
+def validator_for(grammar: Grammar, root: Any) -> tuple[Any, bool]:
+    """A validator (`lxml.etree.RelaxNG`) that is good for one document; False: it is good for no messages.
+
+    The first document of a process gets one of only what occurs in it: the
     whole grammar takes 25 ms to compile, and many processes judge one document.
     """
     if grammar.validated or grammar.validator is not None:
-        return validator(grammar)
+        return validator(grammar), True
     grammar.validated = True
+    return _compiled(pruned(grammar, *_occurring(root))), False
+
+
+def validator_with_messages(grammar: Grammar, root: Any) -> Any:
+    """A validator of all that the elements of a document may have: its messages name what may stand there."""
+    return _compiled(pruned(grammar, _occurring(root)[0]))
+
+
+def _compiled(grammar: Grammar) -> Any:
     from lxml import etree
 
-    tags = frozenset(element.tag for element in root.iter("*"))
-    return etree.RelaxNG(etree.fromstring(write_rng(pruned(grammar, tags))))
+    return etree.RelaxNG(etree.fromstring(write_rng(grammar)))
 
 
 def validator(grammar: Grammar) -> Any:
     """A validator (`lxml.etree.RelaxNG`) of the whole grammar; made when first asked for."""
     if grammar.validator is None:
-        from lxml import etree
-
-        grammar.validator = etree.RelaxNG(etree.fromstring(write_rng(grammar)))
+        grammar.validator = _compiled(grammar)
     return grammar.validator

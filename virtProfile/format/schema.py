@@ -347,7 +347,7 @@ class Schema:
             known = []
             parts = full.split("/")
             for end in range(1, len(parts) + 1):
-                known += self.facts.belongs.get("/".join(parts[:end]), ())
+                known += self.facts.belongs("/".join(parts[:end]))
             self._belongs[full] = known
         return known
 
@@ -439,11 +439,15 @@ class Schema:
 
         What only a newer libvirt knows is not wrong: this one would ignore it.
         """
-        from virtProfile.format.relaxng import validator_for
+        from virtProfile.format.relaxng import validator_for, validator_with_messages
 
-        validator = validator_for(self.grammar, root)
+        validator, whole = validator_for(self.grammar, root)
         if validator.validate(root):
             return []
+        if not whole:
+            validator = validator_with_messages(self.grammar, root)
+            if validator.validate(root):
+                return []
         if self._wider is not None and not self._wider.validate(root):
             return []
         validator.validate(root)  # libxml2 words its first finding otherwise than all later ones

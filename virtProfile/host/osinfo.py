@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from virtProfile.errors import MissingContextError, nearest
 from virtProfile.format.document import LIBOSINFO_NS, VIRTUNED_NS
 from virtProfile.format.element import child
-from virtProfile.host.overlay import join_overlay
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -160,6 +159,8 @@ def _database() -> Any:
 
     :raises MissingContextError: it is not installed
     """
+    from virtProfile.host.overlay import join_overlay
+
     join_overlay()
     try:
         from virtinst import OSDB

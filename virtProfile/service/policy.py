@@ -91,7 +91,8 @@ def check(before: str, after: str, *, new: bool = False) -> None:
         return
     rules = RULES.get()
     trees = [etree.fromstring(text.encode(), _parser()) for text in (before, after)]
-    old, new_parts = (_Guarded(tree, rules, new) for tree in trees)
+    judged: _Judged = {}
+    old, new_parts = (_Guarded(tree, rules, new, judged) for tree in trees)
     touched = _touched(old, new_parts)
     if old.locked and new_parts.unlocked - old.unlocked:
         touched.add(("devices/graphics", "@passwd", None))
@@ -120,9 +121,11 @@ def check_devices(given: str, devices: Iterable[str]) -> None:
     """
     rules = RULES.get()
     root = etree.fromstring(given.encode(), _parser())
-    had = _Guarded(_in_domain(list(root) if root.tag == "devices" else [root]), rules, False).parts()
+    given_devices = _in_domain(list(root) if root.tag == "devices" else [root])
+    judged: _Judged = {}
+    had = _Guarded(given_devices, rules, False, judged).parts()
     new = [etree.fromstring(device, _parser()) for device in devices]
-    brought = _Guarded(_in_domain(new), rules, False).parts() - had
+    brought = _Guarded(_in_domain(new), rules, False, judged).parts() - had
     if brought:
         raise _refused("add", brought)
 
@@ -141,12 +144,24 @@ def _parser() -> Any:
     )  # fmt: skip
 
 
-class _Kinds(dict[str, _Rows | None]):
-    """What the table says of attributes by name, and of `PRESENCE` and `TEXT`, of the elements at a path.
+class _Place:
+    """What the table says of the elements at a path; made for the places that documents have.
 
-    None where any value is harmless.
+    :ivar kinds: rows of attributes by name, and of `PRESENCE` and `TEXT`; None where any value is harmless
+    :ivar inner: places of children by tag
+    :ivar may_go: may such an element go with all that is guarded in it?
     """
 
+    __slots__ = ("path", "kinds", "inner", "may_go")
+
+    def __init__(self, path: str, opened: tuple[str, ...]) -> None:
+        self.path = path
+        self.kinds = _Kinds(path, opened)
+        self.inner = _Inner(path, opened)
+        self.may_go = is_harmless(path, PRESENCE, None, "gone")
+
+
+class _Kinds(dict[str, _Rows | None]):
     def __init__(self, path: str, opened: tuple[str, ...]) -> None:
         super().__init__()
         self._path, self._opened = path, opened
@@ -155,7 +170,45 @@ class _Kinds(dict[str, _Rows | None]):
         slot = name if name in (PRESENCE, TEXT) else f"@{name}"
         kinds = kinds_at(self._path, slot, self._opened)
         found = self[name] = None if "any" in kinds[0] else kinds
+        _places.size += 1
         return found
+
+
+class _Inner(dict[str, _Place]):
+    def __init__(self, path: str, opened: tuple[str, ...]) -> None:
+        super().__init__()
+        self._path, self._opened = path, opened
+
+    def __missing__(self, tag: str) -> _Place:
+        step = tag.replace("/", ":") if tag[0] == "{" else tag  # no name space brings steps of its own
+        found = self[tag] = _Place(step if self._path == "." else f"{self._path}/{step}", self._opened)
+        _places.size += 1
+        return found
+
+
+class _Places(dict[tuple[str, ...], _Place]):
+    """The place of the domain, by what a policy opens besides; all that is below it is found from there.
+
+    Tags and names of attributes are those of documents, so that there are never more than `MOST` for long.
+    """
+
+    MOST = 20_000
+    size = 0
+
+    def __missing__(self, opened: tuple[str, ...]) -> _Place:
+        found = self[opened] = _Place(".", opened)
+        return found
+
+    def at(self, opened: tuple[str, ...]) -> _Place:
+        if self.size > self.MOST:
+            self.clear()
+            self.size = 0
+        return self[opened]
+
+
+_places = _Places()
+#: What is guarded in an element by itself, and what may be filled: by its place, text and attributes.
+_Judged = dict[tuple[Any, ...], tuple[tuple[_Part, ...], tuple[_Part, ...]]]
 
 
 class _Guarded:
@@ -164,12 +217,14 @@ class _Guarded:
     A unit is a device, or another element below the domain. `units` are those with guarded parts, nested
     as they stand; `fills` the values that may be added but neither change nor go, with the unit they are
     in; `whole` all units, of paths that may go, by path.
+
+    :param judged: is shared by the documents before and after, in which most elements are the same
     """
 
-    def __init__(self, root: Any, rules: Rules, new: bool) -> None:
+    def __init__(self, root: Any, rules: Rules, new: bool, judged: _Judged) -> None:
         self._rules = rules
         self._new = new
-        self._kinds: dict[str, _Kinds] = {}
+        self._judged = judged
         self.units: Counter[Any] = Counter()
         self.fills: Counter[Any] = Counter()
         self.whole: dict[str, Counter[Any]] = {}
@@ -178,20 +233,19 @@ class _Guarded:
         self.locked = root.find("devices/graphics[@passwd]") is not None and not self._open(
             "devices/graphics", "@passwd", None
         )
-        fills: list[_Part] = []
-        self._unit(".", self._own(".", root, fills), fills)
+        domain = _places.at(rules.opened)
+        self._unit(".", *self._own(domain, root))
         for top in root:
-            path = _step(top)
-            if path == "metadata":
+            place = domain.inner[top.tag]
+            if place.path == "metadata":
                 self._metadata(top)
-            elif path == "devices":
+            elif place.path == "devices":
                 for device in top:
-                    if _is_twin(device):
-                        continue
-                    self._add(f"devices/{_step(device)}", device)
-                self._unit("devices", self._own("devices", top, []), [])
+                    if not _is_twin(device):
+                        self._add(place.inner[device.tag], device)
+                self._unit("devices", self._own(place, top)[0], ())
             else:
-                self._add(path, top)
+                self._add(place, top)
 
     def parts(self) -> Counter[_Part]:
         """All of it, one by one."""
@@ -200,14 +254,14 @@ class _Guarded:
             found.update(_parts(unit))
         return found
 
-    def _add(self, path: str, element: Any) -> None:
-        if is_harmless(path, PRESENCE, None, "gone"):
-            self.whole.setdefault(path, Counter())[_flat(element)] += 1
+    def _add(self, place: _Place, element: Any) -> None:
+        if place.may_go:
+            self.whole.setdefault(place.path, Counter())[_flat(element)] += 1
         fills: list[_Part] = []
-        self._unit(path, self._flat(path, element, fills), fills)
+        self._unit(place.path, self._flat(place, element, fills), fills)
 
     def _unit(self, path: str, flat: Any, fills: Iterable[_Part]) -> None:
-        if flat is not None:
+        if flat:
             self.units[flat] += 1
         for fill in fills:
             self.fills[flat or path, fill] += 1
@@ -217,23 +271,27 @@ class _Guarded:
             if not entry.tag.startswith(_OPEN_TAGS) and "other" not in self._rules.may:
                 self.units["metadata", (("metadata", PRESENCE, None),), (_flat(entry),)] += 1
 
-    def _own(self, path: str, element: Any, fills: list[_Part]) -> Any:
-        """The guarded values of an element by itself, or None."""
-        kinds = self._kinds.get(path)
-        if kinds is None:
-            kinds = self._kinds[path] = _Kinds(path, self._rules.opened)
+    def _own(self, place: _Place, element: Any) -> tuple[Any, tuple[_Part, ...]]:
+        """The guarded values of an element by itself, or None; and those that may be filled."""
+        own, fills = self._judge(place, element.items(), (element.text or "").strip())
+        return (place.path, own, ()) if own else None, fills
+
+    def _judge(
+        self, place: _Place, items: list[tuple[str, str]], text: str
+    ) -> tuple[tuple[_Part, ...], tuple[_Part, ...]]:
+        path, kinds = place.path, place.kinds
         slots: list[tuple[str, str | None, _Rows]] = []
         presence = kinds[PRESENCE]
         if presence is not None:
             slots.append((PRESENCE, None, presence))
-        for name, value in sorted(element.items()):
+        for name, word in sorted(items):
             rows = kinds[name]
             if rows is not None:
-                slots.append((f"@{name}", _without_bus(path, name, value), rows))
-        text = (element.text or "").strip()
+                slots.append((f"@{name}", _without_bus(path, name, word), rows))
         if text and (rows := kinds[TEXT]) is not None:
             slots.append((TEXT, text, rows))
-        own = []
+        own: list[_Part] = []
+        fills: list[_Part] = []
         asks = self._new or bool(self._rules.may)
         for slot, value, (every, some) in slots:
             if (asks or "any" in some or path == ".") and self._open(path, slot, value):
@@ -244,7 +302,7 @@ class _Guarded:
                 fills.append((path, slot, value))
             else:
                 own.append((path, slot, value))
-        return (path, tuple(own), ()) if own else None
+        return tuple(own), tuple(fills)
 
     def _open(self, path: str, slot: str, value: str | None) -> bool:
         if path == "." and slot == PRESENCE:
@@ -256,16 +314,21 @@ class _Guarded:
             return True
         return bool(self._rules.may) and kind_of(path, slot, value) in self._rules.may
 
-    def _flat(self, path: str, element: Any, fills: list[_Part]) -> Any:
-        own = self._own(path, element, fills)
+    def _flat(self, place: _Place, element: Any, fills: list[_Part]) -> Any:
+        items, text = element.items(), (element.text or "").strip()
+        key = (place, text, *items)
+        judged = self._judged.get(key)
+        if judged is None:
+            judged = self._judged[key] = self._judge(place, items, text)
+        own, filled = judged
+        if filled:
+            fills += filled
         inner = []
         for child in element:
-            flat = self._flat(f"{path}/{_step(child)}", child, fills)
+            flat = self._flat(place.inner[child.tag], child, fills)
             if flat is not None:
                 inner.append(flat)
-        if own is None and not inner:
-            return None
-        return path, own[1] if own else (), tuple(inner)
+        return (place.path, own, tuple(inner)) if own or inner else None
 
 
 def _is_twin(device: Any) -> bool:
@@ -315,12 +378,6 @@ def _without_bus(path: str, name: str, value: str) -> str:
         return value
     number = letters(value)
     return value if number is None else f"\N{NULL}{number}"
-
-
-def _step(element: Any) -> str:
-    """The name of an element in a path: no name space brings steps of its own."""
-    tag: str = element.tag
-    return tag.replace("/", ":") if tag[0] == "{" else tag
 
 
 def _parts(flat: Any) -> Iterator[_Part]:

@@ -33,7 +33,6 @@ from virtProfile.engine.actions.misfits import Misfits
 from virtProfile.engine.actions.remove import Absence, Hit, Remover, flat
 from virtProfile.engine.actions.restore import Restorer
 from virtProfile.engine.actions.whole import Unit, Whole
-from virtProfile.engine.tree.names import Names
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.errors import CardinalityError, ProfileError
 from virtProfile.format.element import PRESENCE, TEXT, Element, container, parent_of, read
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtProfile.engine.actions.step import Step
-    from virtProfile.engine.tree.names import Name
+    from virtProfile.engine.tree.names import Name, Names
     from virtProfile.engine.tree.work_tree import WorkTree
     from virtProfile.format.schema import Node, Schema
     from virtProfile.language.profile import Action, Snippet
@@ -141,6 +140,8 @@ class Actions:
     def _names(self) -> Names:
         """The names of what stands now."""
         if self._known_names is None or not self._known_names.keep_up():
+            from virtProfile.engine.tree.names import Names
+
             self._known_names = Names(self.tree)
         return self._known_names
 
@@ -426,8 +427,8 @@ class Actions:
             way = (*group.way, Stage(group.tag, group.node, None))
             if self.arbiter.unfit(thing, Leaf(way, group.node, PRESENCE, None, want.line), writer):
                 return
-        parent, node = self._container(thing, group, writer)
-        self.restorer.create(parent, node, want, writer)
+        parent = self.restorer.chain(thing, group.way, writer)
+        self.restorer.create(parent, group.node.parent, want, writer)
 
     def _list_excluded(self, thing: Element, group: Group, want: Want, writer: Writer) -> bool:
         """Is a list that would have to be made for the thing excluded by something that stands?"""
@@ -439,9 +440,6 @@ class Actions:
                 if self.arbiter.excluded(thing, made, writer):
                     return True
         return False
-
-    def _container(self, thing: Element, group: Group, writer: Writer) -> tuple[Element, Node | None]:
-        return self.restorer.chain(thing, group.way, writer), group.node.parent
 
     def _ordered(self, thing: Element, group: Group, writer: Writer, multiple: Multiple) -> None:
         """An ordered list without keys is one thing: there as a run, or appended whole."""

@@ -15,14 +15,12 @@ from virtProfile.engine.actions.match import (
     leaf_state,
     runs,
 )
-from virtProfile.engine.actions.resolved import resolved_in, write_resolved
 from virtProfile.engine.record.assigned import (
     has_values_back,
     is_written_by_libvirt,
     of_libvirt,
     writes_itself,
 )
-from virtProfile.engine.record.dropped import says_nothing
 from virtProfile.engine.record.model import DIGEST_DIGITS
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
 from virtProfile.format.element import (
@@ -248,6 +246,8 @@ class Remover:
         return True
 
     def _take_away(self, hit: Hit, absence: Absence) -> bool:
+        from virtProfile.engine.actions.resolved import resolved_in, write_resolved
+
         element, slot, writer = hit.element, hit.slot, absence.writer
         if slot == PRESENCE:
             owners = self.tree.subtree_owners(element)
@@ -301,6 +301,8 @@ class Remover:
 
         :param of_all: else only one that libvirt drops at define as it is empty
         """
+        from virtProfile.engine.record.dropped import says_nothing
+
         while element is not self.tree.root:
             if not is_empty(element) or not (of_all or says_nothing(element)):
                 return

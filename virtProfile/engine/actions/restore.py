@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.actions.arbiter import Arbiter
 from virtProfile.engine.actions.match import State, judge, key_equal
-from virtProfile.engine.record.dropped import is_dropped
-from virtProfile.engine.record.locate import contradicts, held, pairs, slots
 from virtProfile.engine.record.model import Written
 from virtProfile.engine.tree.gone import Grave
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Writer
@@ -73,6 +71,8 @@ class Restorer:
     @staticmethod
     def _is_dropped(element: Element, leaf: Leaf, missing: int) -> bool:
         """Did libvirt take it out at define?"""
+        from virtProfile.engine.record.dropped import is_dropped
+
         if not missing:
             return is_dropped(element, leaf.node, leaf.slot)
         way = leaf.way[len(leaf.way) - missing :]
@@ -112,6 +112,8 @@ class Restorer:
 
     def _is_out(self, parent: Element, want: Want, writer: Writer) -> bool:
         """Did somebody take out that very thing?"""
+        from virtProfile.engine.record.dropped import is_dropped
+
         assert want.snippet is not None
         wanted = written_of(want.snippet)
         for located, written in self.tree.missed.get((parent, want.tag), ()):
@@ -219,6 +221,9 @@ class Restorer:
         :param part: that, where it is only a part of what the grave knows
         :param at: its place in that, as ``source/``
         """
+        from virtProfile.engine.record.dropped import is_dropped
+        from virtProfile.engine.record.locate import held, pairs, slots
+
         tree = self.tree
         for name, value in snippet.intents:
             self.arbiter.intend(element, name, value, snippet.line, writer)
@@ -261,6 +266,8 @@ class Restorer:
         hidden: bool,
     ) -> None:
         """:param hidden: a secret was written there, of which no value is kept"""
+        from virtProfile.engine.record.locate import held
+
         tree = self.tree
         has = text_of(element) if slot == TEXT else element.get(slot[1:])
         was = written.text if slot == TEXT else written.attrs.get(slot[1:])
@@ -364,6 +371,8 @@ class Restorer:
 
     def _empty(self, element: Element, node: Node, grave: Grave) -> None:
         """Take out of an element that stands again what was written then."""
+        from virtProfile.engine.record.locate import held, pairs, slots
+
         written = grave.written or grave.inside
         if written is None:
             return
@@ -382,6 +391,9 @@ def _has(element: Element, slot: str) -> bool:
 
 def _is_left_out(element: Element, node: Node, slot: str, value: str, written: Written) -> bool:
     """Did libvirt leave out what was written there, as it has no meaning or is implied?"""
+    from virtProfile.engine.record.dropped import is_dropped
+    from virtProfile.engine.record.locate import slots
+
     if slot not in dict(slots(written)):
         return False
     implied = None if node.anything else node.implied.get(slot)
@@ -398,6 +410,8 @@ def written_of(snippet: Snippet) -> Written:
 def _differ(node: Node | None, thing: Written, other: Written) -> bool:
     """Are they two things, by key or by what binds?"""
     from lxml import etree
+
+    from virtProfile.engine.record.locate import contradicts
 
     if node is None:
         return False

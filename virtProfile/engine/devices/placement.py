@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from virtProfile.engine.devices.placement_check import check
 from virtProfile.engine.devices.placement_writer import CONVENTIONAL, EXPRESS, Seat, Seating, slots_of
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Asked, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
@@ -44,16 +43,13 @@ def place(tree: WorkTree, actions: Actions, context: Context) -> None:
     A device that has an address keeps it: where it is not the one that is wanted, that is
     reported as overridden. Without NUMA cells the wishes for a node are void, and a
     device that nothing wants to share a slot with gets none of its own. What cannot be
-    placed, and what libvirt would take although it does not work, goes to
-    `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
+    placed goes to `actions.unmet`. Whatever is written is owned by the profiles that wanted it.
     """
-    if actions.intents[NUMA_NODE] or actions.intents[SAME_SLOT]:
-        cells = cells_of(tree.root)
-        if not cells:
-            actions.losses[:] = [loss for loss in actions.losses if loss.rest != INTENT]
-        if cells or actions.intents[SAME_SLOT]:
-            _Placing(tree, actions, context.documents, cells).run()
-    check(tree, actions, context.documents)
+    cells = cells_of(tree.root)
+    if not cells:
+        actions.losses[:] = [loss for loss in actions.losses if loss.rest != INTENT]
+    if cells or actions.intents[SAME_SLOT]:
+        _Placing(tree, actions, context.documents, cells).run()
 
 
 class _Placing(Seating):

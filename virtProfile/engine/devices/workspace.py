@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.engine.devices.storage import Sizes
-from virtProfile.engine.record.locate import held, pairs, slots
 from virtProfile.engine.tree.ownership import COMPLETER, THE_DEFINITION, Writer
 from virtProfile.errors import CompletionError
 from virtProfile.format import machines
@@ -149,6 +148,8 @@ class Workspace:
 
     def _revive(self, element: Element, writer: Writer) -> None:
         """It stands again, with what libvirt or a person put into it and without the rest."""
+        from virtProfile.engine.record.locate import held, pairs, slots
+
         grave = self.tree.revive(element, writer)
         if grave.written is None:
             return

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from virtProfile.engine.record.assigned import stood_beside
 from virtProfile.engine.record.companions import Implied
-from virtProfile.engine.record.locate import names_of_thing
 from virtProfile.engine.record.model import WAS, Entry, Record, Recorded, Written, of_the_vm
 from virtProfile.engine.tree.ownership import BOOKKEEPER, COMPLETER, THE_DEFINITION, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
@@ -383,6 +382,8 @@ class _Entries:
 
     def _is_named_by_completion(self, element: Element, thing: Element) -> bool:
         """Did completion give a disk of the VM the name that stands in an element of it?"""
+        from virtProfile.engine.record.locate import names_of_thing
+
         named = names_of_thing(element, self.paths.node(thing))
         return any(self.tree.owners(element, slot) == [COMPLETER] for slot in named)
 

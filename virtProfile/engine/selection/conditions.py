@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import holds
 from virtProfile.engine.selection.taint import Taint, secret_params
-from virtProfile.engine.tree.names import Names
 from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
 from virtProfile.format.document import local
 from virtProfile.format.element import Element, child, child_node
@@ -262,6 +261,8 @@ class Conditions:
             return self._action(chosen, action, tree)
 
     def _action(self, chosen: Selected, action: Action, tree: WorkTree) -> Verdict:
+        from virtProfile.engine.tree.names import Names
+
         if action.each is None:
             return self._branches(chosen, action, At(tree.root))
         stops, elements = self._elements(chosen, action, tree.root)

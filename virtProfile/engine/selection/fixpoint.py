@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from virtProfile.engine.selection.conditions import Conditions, Preparation, Verdict
 from virtProfile.engine.selection.conflicts import MAX_FIXES, conflict, fix
-from virtProfile.engine.selection.masks import Masks
 from virtProfile.engine.selection.render import render
 from virtProfile.engine.selection.selector import Selector
 from virtProfile.errors import Conflict, ConflictValue, CycleError, ProfileError, VersionError, together
@@ -27,6 +26,7 @@ from virtProfile.result import Skipped, Warning
 
 if TYPE_CHECKING:
     from virtProfile.engine.actions.perform import Actions
+    from virtProfile.engine.selection.masks import Masks
     from virtProfile.engine.tree.ownership import Writer
     from virtProfile.engine.tree.work_tree import WorkTree
     from virtProfile.format.element import Element
@@ -186,6 +186,8 @@ class Fixpoint:
     def _without(self, state: State, owner: str | Writer) -> Iterator[Element]:
         """The root of the tree while a profile's, or an action's, own doing does not show."""
         if self._masks is None:
+            from virtProfile.engine.selection.masks import Masks
+
             self._masks = Masks(self.tree, self.actions)
         if isinstance(owner, str) and owner not in state.selected:
             yield self.tree.root

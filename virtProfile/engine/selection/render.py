@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from virtProfile.engine.actions.perform import Actions
 from virtProfile.engine.actions.step import Step
-from virtProfile.engine.devices.placement import place
+from virtProfile.engine.devices.placement_check import check
 from virtProfile.engine.record.assigned import settle
 from virtProfile.engine.tree.ownership import Writer
 from virtProfile.format.element import Element
+from virtProfile.language.directives import NUMA_NODE, SAME_SLOT
 from virtProfile.language.profile import Kind, Multiple
 from virtProfile.result import Origin
 
@@ -104,7 +105,11 @@ def render(
         actions.misfits.try_again()
         if complete is not None:
             complete(actions, functools.partial(_again, actions))
-        place(tree, actions, prepare.context)
+        if actions.intents[NUMA_NODE] or actions.intents[SAME_SLOT]:
+            from virtProfile.engine.devices.placement import place
+
+            place(tree, actions, prepare.context)
+        check(tree, actions, prepare.context.documents)
         broken = actions.whole.broken()
         if not broken:
             settle(tree)
