@@ -13,9 +13,11 @@ from pathlib import Path
 import library
 import pytest
 from library import NAMES, needs_virtinst
+from lxml import etree
 
 import virtProfile
 from virtProfile import ProfileError
+from virtProfile.format.machines import default_machine
 from virtProfile.host.context import Context
 
 CAPABILITIES = (Path(__file__).parent / "data/host/archs.xml").read_text()
@@ -120,3 +122,39 @@ def test_what_is_prepared_for_virtio(
     assert made.count("<disk ") == disks
     assert made.count("<interface ") == nics
     assert agrees("windows-virtio-prepare", xml, known(), complete)
+
+
+@pytest.mark.parametrize(
+    ("arch", "today", "before_9_3"),
+    [
+        ("x86_64", "pc", "pc-i440fx-7.2"),
+        ("aarch64", "virt", "integratorcp"),
+        ("armv7l", "virt", "integratorcp"),
+        ("riscv64", "virt", "spike"),
+        ("ppc64le", "pseries", "pseries-7.2"),
+        ("s390x", "s390-ccw-virtio", "s390-ccw-virtio-7.2"),
+        ("vax", None, None),
+    ],
+)
+def test_the_machine_that_nobody_names(arch: str, today: str | None, before_9_3: str | None) -> None:
+    """Of today's libvirt, unless the host's capabilities say which it takes (these are of libvirt 9.0)."""
+    root = etree.fromstring(sketch(arch, "", "open"))
+    assert default_machine(arch) == today
+    assert Context().documents.machine_of(root) == today
+    assert known().documents.machine_of(root) == (before_9_3 or today)
+
+
+@pytest.mark.parametrize("name", ["linux-server", "linux-desktop", "windows-arm"])
+@pytest.mark.parametrize("arch", ["aarch64", "riscv64"])
+def test_profiles_of_whole_guests_leave_no_board_of_old(name: str, arch: str) -> None:
+    """libvirt before 9.3 would take it, and no disk nor NIC of theirs would be there."""
+    if name == "windows-arm" and arch != "aarch64":
+        pytest.skip("Arm only")
+    made = library.apply(sketch(arch, "", "open"), [name], context=known())
+    assert "machine='virt'" in made.xml
+    # libvirt defines it
+    head, end, body = made.xml.rpartition("</metadata>")
+    head = head.replace("</name>", "</name>\n  <uuid>0aa96c53-0000-4000-8000-0000000000aa</uuid>", 1)
+    defined = head + end + body.replace("machine='virt'", "machine='virt-7.2'")
+    again = virtProfile.apply(defined, store=library.store(), context=known())
+    assert "machine='virt-7.2'" in again.xml and not again.changed
