@@ -14,18 +14,6 @@ from functools import cache
 from virtProfile.format.element import Element
 from virtProfile.format.facts import data_beside, rows
 
-#: What QEMU takes where nothing is said, by arch (libvirt, "virQEMUCapsGetPreferredMachine").
-DEFAULTS = {
-    "x86_64": "pc",
-    "i686": "pc",
-    "aarch64": "virt",
-    "armv7l": "virt",
-    "ppc64": "pseries",
-    "ppc64le": "pseries",
-    "s390x": "s390-ccw-virtio",
-    "riscv64": "virt",
-    "loongarch64": "virt",
-}
 _FAMILIES = ("s390-ccw-virtio", "pc-i440fx", "pc-q35", "pseries", "virt", "pc", "q35", "microvm")
 _SHORT = {"pc-i440fx": "pc", "pc-q35": "q35"}
 _VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?$")
@@ -58,6 +46,19 @@ def qemu_version(machine: str) -> int | None:
         return None
     major, minor, micro = (int(part or 0) for part in found.groups())
     return major * 1_000_000 + minor * 1_000 + micro
+
+
+@cache
+def _defaults() -> dict[str, str]:
+    return {arch: machine for arch, machine, *_ in rows(f"{data_beside(__file__)}/default-machines.tsv")}
+
+
+def default_machine(arch: str) -> str | None:
+    """The machine type that today's libvirt takes where none is said; None for an arch nobody asked about.
+
+    Older ones took another for some (default-machines.tsv), which the capabilities of such a host say.
+    """
+    return _defaults().get(arch)
 
 
 @cache

@@ -183,7 +183,7 @@ class Documents:
         for row in self._machines(domain):
             return text_of(row)
         arch = kind.get("arch")
-        return machines.DEFAULTS.get(arch) if arch is not None else None
+        return machines.default_machine(arch) if arch is not None else None
 
     def _machines(self, domain: Element) -> Iterable[Element]:
         """Machine elements of the fitting guest in the capabilities, the default first."""
