@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import corpus
+import library
 import newformat
 import pytest
 from test_messages import DENIED
@@ -104,6 +105,20 @@ def files() -> set[str]:
     if done.returncode:
         pytest.skip("no checkout of git")
     return set(done.stdout.split("\n"))
+
+
+#: A profile on a command line, with what stands behind its name.
+_NAMED = re.compile(r"--profile[ =]([A-Za-z0-9.+_-]+)((?:,[A-Za-z0-9-]+=[^\s`',\"|)]*)*)")
+#: Words of every profile.
+_OF_ALL = {"priority", "version", "include", "instance"}
+
+
+@pytest.mark.parametrize("path", [*WRITTEN, *sorted((TOP / "man").glob("*.rst"))], ids=label)
+def test_commands_of_documents_use_params_that_there_are(path: Path) -> None:
+    for name, words in _NAMED.findall(path.read_text()):
+        if name in library.profiles():
+            known = {param.name for param in library.profiles()[name].params} | _OF_ALL
+            assert set(re.findall(r",([A-Za-z0-9-]+)=", words)) <= known, name + words
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=label)

@@ -12,6 +12,7 @@ from lxml import etree
 import virtProfile
 from virtProfile.authoring.lint import lint_text
 from virtProfile.errors import ProfileError
+from virtProfile.show.terminal import lost_line
 
 DOMAIN = """<domain type='kvm'>
   <name>x</name>
@@ -174,6 +175,24 @@ def test_whole_falls_with_what_a_stronger_profile_takes_later() -> None:
     result = apply((CACHE, 50), (whole, 10))
     assert values(result, "//disk/target/@dev") == ["vda", "vdb", "sda"]
     assert {one.loser.profile for one in result.overridden} >= {"p1"}
+
+
+def test_what_falls_with_another_wish_is_reported_as_that() -> None:
+    """No value of the VM keeps it out, so none is named; a device that is there is not called absent."""
+    profile = """<add multiple='no' whole='yes'><devices>
+        <graphics type='vnc'><listen type='none'/></graphics>
+        <video><model type='virtio' heads='2'/></video><sound model='ich9'/></devices></add>"""
+    devices = "<graphics type='vnc'/><video><model type='vga'/></video><sound model='ich9'/>"
+    result = virtProfile.apply(
+        f"<domain type='kvm'><name>x</name><memory>1</memory><devices>{devices}</devices></domain>",
+        ["p"],
+        store=strategies.MemoryStore([f"<profile name='p'>{profile}</profile>"]),
+    )
+    assert [lost_line(loss) for loss in result.overridden] == [
+        "kept by the VM definition: /domain/devices/video[1]/model/@type is 'vga', p 0 wanted 'virtio'",
+        "kept out with that: /domain/devices/graphics, which p 0 wanted too, all or nothing",
+        "kept out with that: /domain/devices/sound, which p 0 wanted too, all or nothing",
+    ]
 
 
 def test_a_default_that_is_whole() -> None:

@@ -200,6 +200,7 @@ def test_every_action_of_the_library_has_its_effect_or_says_why_not(name: str) -
             except ProfileError:
                 continue
             silent = {one.profile for one in result.warnings if one.code == "no-effect"}
+            assert result.kept_out <= result.wishes
             for one in result.applied:
                 profile = library.store().get(one.name)
                 idle = [row for row in result.idle if row.profile == one.label]
@@ -209,6 +210,27 @@ def test_every_action_of_the_library_has_its_effect_or_says_why_not(name: str) -
                 assert one.effect in ("changed", "held", "none")
                 if one.effect == "none":
                     assert not wishes or one.label in silent
+
+
+@pytest.mark.parametrize(
+    "action, count",
+    [
+        ("<remove select='devices/*[self::disk or self::video]'/>", 3),
+        ("<remove><devices><disk/></devices></remove>", 2),
+        ("<add multiple='no'><devices><video><model heads='2' vram='1'/></video></devices></add>", 2),
+        ("<remove each='devices/disk'><disk/></remove><add><vcpu>8</vcpu><iothreads>2</iothreads></add>", 4),
+    ],
+)
+def test_no_more_is_kept_out_than_was_wished(action: str, count: int) -> None:
+    """One action can lose several values, and each of them is reported by itself."""
+    xml = DOMAIN.replace(
+        "<graphics type='vnc' passwd='hush'/>",
+        "<video><model type='qxl' vram='65536' heads='1'/></video><disk><target dev='vdb'/></disk>",
+    )
+    xml = xml.replace("<devices>", "<iothreads>1</iothreads><devices>")
+    store = MemoryStore([f"<profile name='p'>{action}</profile>"])
+    result = virtProfile.apply(xml, ["p"], store=store)
+    assert (result.kept_out, result.wishes) == (count, count)
 
 
 def judge(name: str, xml: str, priority: int) -> None:

@@ -79,6 +79,10 @@ class Change:
         }
 
 
+#: Begins the hint of a wish that is not carried out because another one of its action is not (``whole=``).
+ALL_OR_NOTHING = "it is all or nothing"
+
+
 @record
 class Overridden:
     """A soft wish that lost. `winner` is an origin, or "definition"."""

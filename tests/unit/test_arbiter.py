@@ -120,7 +120,7 @@ def test_intend(said: list[str], writers: list[str], losses: int) -> None:
     assert [one.origin.profile for one in asked.writers] == writers
     assert len(asked.lines) == len(writers)
     assert len(arbiter.losses) == losses
-    assert arbiter.wishes == 2
+    assert arbiter.wishes.total() == 2
 
 
 def test_build_owns_what_it_makes() -> None:

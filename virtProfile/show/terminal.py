@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from virtProfile.errors import ProfileError
+from virtProfile.result import ALL_OR_NOTHING
 
 if TYPE_CHECKING:
     from virtProfile.result import Overridden, Result
@@ -286,6 +287,10 @@ def tell(talk: Talk, result: Result, *, override: bool = False) -> None:
 def lost_line(loss: Overridden) -> str:
     """A wish that lost, to whom, and what is there instead."""
     removing = loss.loser.action == "remove"
+    if loss.hint.startswith(ALL_OR_NOTHING):
+        what = f"the absence of {loss.path}" if removing else loss.path
+        who = f"{loss.loser.profile} {loss.loser.version}"
+        return f"kept out with that: {what}, which {who} wanted too, all or nothing"
     wanted = "its absence" if removing else "it" if loss.wanted is None else f"'{loss.wanted}'"
     if loss.has is not None:
         has = f"'{loss.has}'"

@@ -7,6 +7,7 @@ constraint, and keeps the book: what lost to whom, which wishes had an effect.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION, Asked
@@ -81,7 +82,8 @@ class Arbiter:
         self.undone: dict[Writer, Writer] = {}
         #: defaults of which a value held already that is another's
         self.held: set[Writer] = set()
-        self.wishes = 0
+        #: how many things each writer asked for
+        self.wishes: Counter[Writer] = Counter()
         #: by its name: for which elements something is asked
         self.intents: dict[str, dict[Element, Asked]] = {name: {} for name in NAMES}
         self.excludes = schema.excludes
@@ -181,7 +183,7 @@ class Arbiter:
 
     def intend(self, element: Element, name: str, said: str, line: int, writer: Writer) -> None:
         """`writer` asks for something for an element; who asked before has the higher priority."""
-        self.wishes += 1
+        self.wishes[writer] += 1
         value = normal(name, said)
         intent = self.intents[name].setdefault(element, Asked(value, said))
         if intent.value != value:

@@ -8,6 +8,7 @@ writers: its `Absence` is asked after each later action.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -157,7 +158,7 @@ class Actions:
 
     def _unit(self, unit: Unit) -> None:
         """An action, or what it does to one of its elements."""
-        self.arbiter.wishes += 1 if unit.want is None else _count(unit.want)
+        self.arbiter.wishes[unit.step.writer] += 1 if unit.want is None else _count(unit.want)
         if unit.step.action.whole:
             misfits, known = len(self.misfits), len(self.losses)
             again = partial(self.whole.carry_out, unit, self._carry_out)
@@ -195,12 +196,10 @@ class Actions:
 
     @property
     def wishes(self) -> int:
-        """How many wishes were counted."""
-        return self.arbiter.wishes
-
-    @wishes.setter
-    def wishes(self, count: int) -> None:
-        self.arbiter.wishes = count
+        """How many wishes there are. What lost is counted by the values that are reported, of which one
+        element that a snippet asks for, or one `remove`, can have several."""
+        lost = Counter(loss.loser for loss in self.losses)
+        return (self.arbiter.wishes | lost).total()
 
     def hits(self, absence: Absence) -> list[Hit]:
         """Everything that a `remove` matches now."""
@@ -411,7 +410,7 @@ class Actions:
             if element is None:
                 continue
             if lost:
-                self.arbiter.wishes += 1
+                self.arbiter.wishes[writer] += 1
                 self.arbiter.lose(
                     element, attribute(intent.name), intent.value, None, writer, lost[0].winners
                 )

@@ -16,9 +16,10 @@ from virtProfile.engine.actions.match import State, group_holds, leaf_state
 from virtProfile.engine.tree.ownership import THE_DEFINITION
 from virtProfile.format.element import PRESENCE, container, read
 from virtProfile.language.profile import Kind
+from virtProfile.result import ALL_OR_NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from virtProfile.engine.actions.arbiter import Arbiter, Loss
     from virtProfile.engine.actions.remove import Remover
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 #: Profile, number of the action, and the name of the element with ``each=``.
 UnitKey: TypeAlias = "tuple[str, int, Name | None]"
-NOTE = "it is all or nothing"
 
 
 class Unit:
@@ -136,18 +136,24 @@ class Whole:
             return
         writer, arbiter = unit.step.writer, self.arbiter
         known = {(loss.element, loss.rest) for loss in lost}
+        places = {above for loss in lost for above in (loss.element, *loss.element.iterancestors())}
         thing = self.tree.root if unit.thing is None else unit.thing
         removes = unit.step.action.kind == Kind.REMOVE
-        for element, rest, wanted, has in self._wishes(thing, unit.want):
+        for element, rest, wanted, has in self._wishes(thing, unit.want, places):
             if (element, rest) in known:
                 continue
-            arbiter.lose(element, rest, None if removes else wanted, has, writer, winners, NOTE)
+            arbiter.lose(element, rest, None if removes else wanted, has, writer, winners, ALL_OR_NOTHING)
             loss = arbiter.losses[-1]
             loss.conflict = False
             loss.final = writer.is_default
 
-    def _wishes(self, thing: Element, want: Want) -> Iterable[tuple[Element, str, str | None, str | None]]:
-        """(nearest element, path from there, value wanted, value there) of all wishes of a unit."""
+    def _wishes(
+        self, thing: Element, want: Want, places: Container[Element]
+    ) -> Iterable[tuple[Element, str, str | None, str | None]]:
+        """(nearest element, path from there, value wanted, value there) of all wishes of a unit.
+
+        :param places: elements in which something was lost: devices among them are reported by that
+        """
         for leaf in want.leaves:
             element, missing = self.arbiter.reach(thing, leaf.tags)
             if missing:
@@ -160,5 +166,5 @@ class Whole:
             for inner in group.wants:
                 if parent is None:
                     yield thing, group.path, inner.tag, None
-                else:
+                elif not any(below in places for below in parent.iterchildren(group.tag)):
                     yield parent, group.tag, inner.tag, None

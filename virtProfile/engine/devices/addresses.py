@@ -17,7 +17,7 @@ from lxml import etree
 
 from virtProfile.engine.tree.ownership import THE_DEFINITION
 from virtProfile.format import machines
-from virtProfile.format.buses import ADDRESS_TYPES, implied_bus, renamed
+from virtProfile.format.buses import ADDRESS_TYPES, implied_bus, letters, renamed
 from virtProfile.format.element import Element, attributes, child
 from virtProfile.format.facts import rows
 from virtProfile.format.schema import DATA
@@ -52,7 +52,7 @@ def moved(work: Workspace) -> Iterator[tuple[Element, Writer]]:
     """The VM's own devices that sit elsewhere now; the old address is taken away."""
     names: Counter[str] = Counter()
     tags = _moving_tags()
-    for element in list(work.tree.edited):
+    for element in sorted(work.tree.edited, key=lambda one: _turn(work, one)):
         if element.tag not in tags:
             continue
         device: Element | None = element
@@ -85,6 +85,13 @@ def moved(work: Workspace) -> Iterator[tuple[Element, Writer]]:
             names = names or _names(work)
             _rename(work, element, after or "", owners[0], names)
         yield device, owners[0]
+
+
+def _turn(work: Workspace, element: Element) -> tuple[int, str]:
+    """When it is the turn of what was edited: disks by their names, so that they get the same new names and
+    slots wherever libvirt puts them at the define; everything else first, as it was edited."""
+    name = work.tree.before(element, "@dev") if element.tag == "target" else None
+    return (-1, "") if name is None else (letters(name) or 0, name)
 
 
 def _names(work: Workspace) -> Counter[str]:

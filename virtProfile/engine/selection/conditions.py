@@ -11,6 +11,7 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import holds
+from virtProfile.engine.selection.kept_order import as_kept
 from virtProfile.engine.selection.taint import Taint, secret_params
 from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
 from virtProfile.format.document import local
@@ -303,7 +304,7 @@ class Conditions:
         tag = action.branches[0].tag if action.branches else ""
         try:
             expression = self._compile(action.each or "", chosen, action.file, action.line)
-            return None, expression.elements(At(root), self._environment_of(chosen), tag)
+            return None, as_kept(expression.elements(At(root), self._environment_of(chosen), tag))
         except KeptSecret as problem:
             return Verdict(False, f"{where} is skipped: {problem.message}"), ()
         except MissingContextError as problem:

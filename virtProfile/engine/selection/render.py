@@ -126,12 +126,12 @@ def _again(actions: Actions, made: Element | None = None) -> None:
     actions.reach_late()
     before = len(actions.losses)
     known = {(loss.element, loss.rest, loss.loser) for loss in actions.losses}
-    wishes = actions.wishes
+    wishes = actions.arbiter.wishes.copy()
     if made is not None:
         actions.reach_new([made])
     for step in actions.steps if made is None else ():
         if step.writer.is_default:
             actions.act(step)
-    actions.wishes = wishes
+    actions.arbiter.wishes = wishes
     again = actions.losses[before:]
     actions.losses[before:] = [loss for loss in again if (loss.element, loss.rest, loss.loser) not in known]
