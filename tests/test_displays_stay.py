@@ -23,7 +23,7 @@ NAMES = [name for name in library.NAMES if name not in MOVE and not name.startsw
 
 def listening(xml: str, kind: str) -> list[str]:
     return [
-        "".join(sorted(f"{name}={value} " for name, value in one.items()))
+        "".join(sorted(f"{name}={one.get(name)} " for name in map(str, one.keys())))
         for display in etree.fromstring(xml).iterfind(f"devices/graphics[@type='{kind}']")
         for one in (display, *display.iterfind("listen"))
     ]
