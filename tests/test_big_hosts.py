@@ -213,6 +213,12 @@ def test_offline_cpus_and_holes() -> None:
         mirrored("holes", 4, profile="dedicated-cpu", cpus="8-9,11-12")
     assert caught.value.code == "check" and "no CPU 8 " in caught.value.message
 
+    with pytest.raises(ProfileError) as caught:
+        mirrored("holes", 2, profile="dedicated-cpu", cpus="11-12", emulator="0-1,8")
+    assert caught.value.code == "check" and "emulator=0-1,8" in caught.value.message
+    root = mirrored("holes", 2, profile="dedicated-cpu", cpus="11-12", emulator="0-1,16")
+    assert root.find("cputune/emulatorpin").get("cpuset") == "0-1,16"
+
 
 # --- topoext, dedicated CPUs ---------------------------------------------------------------
 
