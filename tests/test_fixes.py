@@ -58,6 +58,7 @@ HEAD = "<domain type='kvm'>\n  <name>vm</name>\n  <uuid>0aa96c53-0000-4000-8000-
 OFFERED = [
     ("dedicated-cpu", "dedicated-cpu,cpus=0-2", "q35", "dedicated-cpu,cpus=,mirror=yes"),
     ("dedicated-cpu", "dedicated-cpu,cpus=90-93", "q35", "dedicated-cpu,cpus=,mirror=yes"),
+    ("dedicated-cpu", "dedicated-cpu,cpus=2-5,emulator=0-1,,90", "q35", "dedicated-cpu,emulator="),
     ("no-secureboot", "no-secureboot", "q35 secure", "no-secureboot,convert=yes,priority=100"),
     ("uefi-secureboot", "uefi-secureboot", "q35 efi", "uefi-secureboot,convert=yes"),
     ("uefi", "uefi", "q35", "uefi,convert=yes"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.errors import MissingContextError, ProfileSyntaxError, nearest
@@ -323,12 +324,13 @@ def _named(node: Any) -> str:
     return f"<{node.tag}>" if hasattr(node, "tag") else f"'{node}'"
 
 
-def _members(text: str) -> list[str]:
+@lru_cache(4)  # vp:item asks for one list again for each vCPU
+def _members(text: str) -> tuple[str, ...]:
     """The members of a CPU or node set in ascending order, else the words of a list."""
     numbers = cpu_set(text)
     if numbers is not None:
-        return [str(number) for number in sorted(numbers)]
-    return [word for word in re.split(r"[,\s]+", text) if word]
+        return tuple(str(number) for number in sorted(numbers))
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)
 
 
 def _capability(root: etree._Element, name: str) -> Any:
