@@ -646,7 +646,7 @@ class Actions:
         tree, arbiter = self.tree, self.arbiter
         taken_out = tree.barred or tree.missed
         for element, missing, leaf in gaps:
-            node, slot = leaf.node, leaf.slot
+            slot, node = leaf.slot, leaf.node
             if taken_out or node.respells or leaf.full in arbiter.excludes:
                 if self.restorer.excluded(thing, leaf, writer):
                     continue
