@@ -377,6 +377,8 @@ class Arbiter:
             if at is None:
                 continue
             value = at.get(place.name)
+            if value is None:
+                continue  # nothing is forbidden by what nobody knows
             forbidding = place.forbidding(value)
             if not forbidding:
                 continue

@@ -640,11 +640,11 @@ class Actions:
     def _fill_gaps(self, thing: Element, gaps: Sequence[tuple[Element, int, Leaf]], writer: Writer) -> None:
         """:param gaps: (nearest element, how many are missing below it, leaf)"""
         made: dict[tuple[str, ...], Element] = {}
-        tree, arbiter = self.tree, self.arbiter
+        tree, arbiter, effective, excludes = self.tree, self.arbiter, self.effective, self.arbiter.excludes
         taken_out = tree.barred or tree.missed
         for element, missing, leaf in gaps:
-            node, slot = leaf.node, leaf.slot
-            if taken_out or node.respells or leaf.full in arbiter.excludes:
+            slot, node = leaf.slot, leaf.node
+            if taken_out or node.respells or leaf.full in excludes:
                 if self.restorer.excluded(thing, leaf, writer):
                     continue
             elif leaf.allowing != () and arbiter.unfit(thing, leaf, writer):
@@ -662,7 +662,7 @@ class Actions:
                 tree.fill(element, slot, leaf.name, leaf.value, writer)
             elif slot != PRESENCE:
                 arbiter.write(element, leaf, writer)
-            self.effective.add(writer)
+            effective.add(writer)
 
 
 def _chooses(want: Want, leaf: Leaf) -> bool:

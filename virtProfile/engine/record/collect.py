@@ -275,11 +275,14 @@ class _Entries:
         by_whom: dict[tuple[str, ...], list[_Row]] = {}
         varies = node is not None and bool(node.dependents or node.variants)
         claims = tree.claims.get(element, {})
+        known: Sequence[Writer] = ()
+        names: tuple[str, ...] = ()
         for row in rows:
             slot = row[0]
             owner_slot = self._with(element, slot) if units else slot
             owners = claims[owner_slot] if owner_slot in claims else tree.owners(element, owner_slot)
-            names = _profiles(owners)
+            if owners != known:  # most values of an element are one profile's
+                known, names = owners, _profiles(owners)
             if names:
                 by_whom.setdefault(names, []).append(row)
                 if varies or slot == "@machine":

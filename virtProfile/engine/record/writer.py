@@ -72,11 +72,15 @@ def _profile(recorded: Recorded) -> Written:
 
 def _is_mixed(written: Written) -> bool:
     """Is there a name of another namespace in it?"""
-    return (
-        written.tag[0] == "{"
-        or any([name[0] == "{" for name in written.attrs])
-        or any([_is_mixed(part) for part in written.children])
-    )
+    if written.tag[0] == "{":
+        return True
+    for name in written.attrs:
+        if name[0] == "{":
+            return True
+    for part in written.children:  # no comprehensions: few parts have any
+        if _is_mixed(part):
+            return True
+    return False
 
 
 class _Group:

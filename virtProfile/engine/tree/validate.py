@@ -118,8 +118,8 @@ def validate(tree: WorkTree, schema: Schema, found: Sequence[Difference]) -> tup
         return list(schema.validate(tree.root)), []
     touched: dict[Element, bool] = {}
     within: set[Element] = set()  # elements in which something changed
-    for difference in found:
-        at: Element | None = difference.element
+    for changed in dict.fromkeys([difference.element for difference in found]):
+        at: Element | None = changed
         while at is not None and at not in within:
             within.add(at)
             parent = at.getparent()
@@ -246,7 +246,7 @@ class _Speller:
         elif kept is None:
             if not whole and element in within:
                 changed = [inner for inner in children(element) if inner in within]
-                if all([inner.tag in facts.uniform for inner in changed]):
+                if facts.uniform.issuperset([inner.tag for inner in changed]):
                     # It was valid, and is if what changed inside it is.
                     shape.append(...)
                     for inner in changed:
@@ -262,16 +262,15 @@ class _Speller:
             decides = facts.text
         else:
             before = kept[0]
-            shape += [
-                item if item[0] in deciding or before.get(item[0]) != item[1] else item[0]
-                for item in items(element)
-            ]
+            for item in items(element):
+                name = item[0]
+                shape.append(item if name in deciding or before.get(name) != item[1] else name)
             decides = True
         if facts.text is not None:
             text = text_of(element)
             if text is not None:
                 shape.append((text if decides else "",))
-        for inner in children(element):
+        for inner in children(element) if len(element) else ():
             tag = inner.tag
             below = facts.child(tag)
             if below is None:
