@@ -9,11 +9,19 @@ import sys
 from pathlib import Path
 
 import cases
+import library
 import pytest
 from commandline import DATA, run
+from counting import calls
 
 import virtProfile
+from virtProfile.audit.judge import Auditor, rules_of
 from virtProfile.engine.tree.work_tree import WorkTree
+from virtProfile.host.context import Context
+from virtProfile.service import policy
+
+#: Calls of functions that they may take.
+AUDIT, POLICY = 9_500, 2_500
 
 TOP = Path(__file__).resolve().parent.parent
 #: Modules that one profile on a file without a record imports at most: each is a 200th of the time.
@@ -97,3 +105,27 @@ def test_modules_that_a_file_does_not_need() -> None:
     assert not {*others, *slow}.intersection(modules)
     assert not {f"virtProfile.{name}" for name in NOT_OF_AN_APPLY}.intersection(modules)
     assert len([name for name in modules if name.startswith("virtProfile")]) <= MODULES
+
+
+def _disks(driver: str, letters: str = "abcdefghijklmnopqrstuvwxyz") -> str:
+    disk = "<disk type='file' device='disk'>{}<source file='/a/{}'/><target dev='vd{}' bus='virtio'/></disk>"
+    devices = "".join(disk.format(driver, letter, letter) for letter in letters)
+    kind = "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+    return f"<domain type='kvm'><name>a</name><memory>1048576</memory>{kind}<devices>{devices}</devices></domain>"
+
+
+def test_an_audit_of_one_more_vm() -> None:
+    """Of many VMs: what is the same for all is there."""
+    store = library.store()
+    auditor = Auditor(store, rules_of(store, ()))
+    text = _disks("", letters="")
+    with store.one_look():
+        auditor.audit(text, "a", Context())
+        assert calls(lambda: auditor.audit(text, "b", Context())) < AUDIT
+
+
+def test_the_service_judges_an_element_once() -> None:
+    before = _disks("<driver name='qemu' type='qcow2'/>")
+    after = _disks("<driver name='qemu' type='qcow2' cache='none'/>")
+    policy.check(before, after)
+    assert calls(lambda: policy.check(before, after)) < POLICY

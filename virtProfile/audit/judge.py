@@ -10,7 +10,7 @@ from virtProfile.engine.selection.judged import Judged
 from virtProfile.errors import InvalidDomainError, MissingContextError, ProfileError
 from virtProfile.frozen import record
 from virtProfile.language.profile import Kind
-from virtProfile.language.requests import profile_wish, read_list, read_requests
+from virtProfile.language.requests import Selected, profile_wish, read_list, read_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -51,12 +51,14 @@ class Finding:
         return fields | {"others": list(self.others)}
 
 
-@record
 class Rule:
-    """A profile with checks, and the params that it is judged with."""
+    """A profile with checks, and the params that it is judged with: `chosen`, the same for all VMs."""
 
-    profile: Profile
-    params: Mapping[str, str]
+    __slots__ = ("profile", "chosen")
+
+    def __init__(self, profile: Profile, params: Mapping[str, str]) -> None:
+        self.profile = profile
+        self.chosen = Selected(profile, 0, "caller", params, None)
 
 
 @record
@@ -183,9 +185,7 @@ def _findings(judged: Judged, rules: Iterable[Rule], unjudged: list[str]) -> lis
     found = []
     for rule in rules:
         try:
-            found += [
-                (rule, action, message) for action, message in judged.findings(rule.profile, rule.params)
-            ]
+            found += [(rule, action, message) for action, message in judged.findings(rule.chosen)]
         except MissingContextError as problem:
             hint = f" ({problem.hint})" if problem.hint else ""
             unjudged.append(f"profile '{rule.profile.name}' cannot be judged: {problem.message}{hint}")

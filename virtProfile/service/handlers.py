@@ -36,6 +36,8 @@ from virtProfile.wire.shapes import Choice, List, Map, Object, Text
 
 #: The name of a request's document of tests, in messages.
 _TESTS = "tests"
+#: Answers are trees, which need no look for cycles.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _FLAGS = ("auto", "override", "complete", "record")
 #: Has the request at hand brought profiles along? Set here, cleared by who answers requests.
 BROUGHT: ContextVar[bool] = ContextVar("brought", default=False)
@@ -358,4 +360,4 @@ def problem(code: str, message: str, hint: str = "") -> Json:
 
 
 def _json(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()

@@ -328,21 +328,22 @@ class Conditions:
 
     def _when(self, chosen: Selected, action: Action, at: At) -> Verdict:
         """The `when` of an action; what it holds without one."""
+        if action.when is None:
+            return Verdict(True)
         from virtProfile.language.expression import KeptSecret
 
         where = f"{action.file}:{action.line}"
         try:
-            if action.when is not None:
-                lacking = self._environment_of(chosen).surroundings.lacking
-                lacking.clear()
-                if not self._test(action.when, chosen, action.file, action.line, at, action.bound):
-                    fact = f"its 'when' at {where} does not hold"
-                    cause = action if at.element is None else None
-                    if at.element is not None:  # what it met is another thing for each element
-                        from virtProfile.language.path_values import quoted
+            lacking = self._environment_of(chosen).surroundings.lacking
+            lacking.clear()
+            if not self._test(action.when, chosen, action.file, action.line, at, action.bound):
+                fact = f"its 'when' at {where} does not hold"
+                cause = action if at.element is None else None
+                if at.element is not None:  # what it met is another thing for each element
+                    from virtProfile.language.path_values import quoted
 
-                        fact += f": {quoted(action.when)}"
-                    return Verdict(False, fact, lacking=tuple(lacking), cause=cause)
+                    fact += f": {quoted(action.when)}"
+                return Verdict(False, fact, lacking=tuple(lacking), cause=cause)
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is skipped: {problem.message}")
         except MissingContextError as problem:
@@ -371,7 +372,7 @@ class Conditions:
             count = expression.count(at, self._environment_of(chosen))
             made: list[Snippet] = []
             for index in range(1, count + 1):
-                here = replace(at, index=index)
+                here = At(at.root, at.element, at.position, at.last, index)
                 made += self._expand(action.branches, chosen, action.file, here, action.bound)
             return Verdict(count > 0, f"its repeat at {where} is 0", branches=tuple(made))
         except KeptSecret as problem:
@@ -426,7 +427,7 @@ class Conditions:
 
     # --- checks ----------------------------------------------------------------
 
-    def findings(self, chosen: Selected, action: Action, tree: WorkTree) -> Iterator[str]:
+    def findings(self, chosen: Selected, action: Action, tree: WorkTree) -> list[str]:
         """The messages of a `<check>`, one for each place of the document that does not pass it.
 
         :raises ProfileError: it cannot be judged
@@ -438,9 +439,10 @@ class Conditions:
                 raise stops.error
             last = len(elements)
             places = [At(tree.root, element, number, last) for number, element in enumerate(elements, 1)]
+            if not places:
+                return []
         with self._taint.steady():
-            failed = list(self._failed(chosen, action, places))
-        yield from failed
+            return list(self._failed(chosen, action, places))
 
     def _failed(self, chosen: Selected, action: Action, places: Iterable[At]) -> Iterator[str]:
         """The messages of the places that do not pass."""

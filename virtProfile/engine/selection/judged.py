@@ -44,9 +44,7 @@ class Judged:
         self._conditions.use_definition(lambda: self.document.root)
         self._conditions.stays()
 
-    def findings(
-        self, profile: Profile, params: Mapping[str, str] = _NO_PARAMS
-    ) -> Iterator[tuple[Action, str]]:
+    def findings(self, chosen: Selected) -> list[tuple[Action, str]]:
         """The checks of a profile that the document does not pass, each with its message.
 
         None where the profile's match does not hold.
@@ -54,14 +52,13 @@ class Judged:
         :raises ProfileError: one of them cannot be judged
         """
         try:
-            found = list(self._findings(Selected(profile, 0, "caller", params, None)))
+            found = list(self._findings(chosen))
         except ProfileError as problem:
-            raise without(problem, self._secrets(profile, params)) from None
+            raise without(problem, self._secrets(chosen.profile, chosen.params)) from None
         if not found:
-            return
-        hide = SecretValues(self._secrets(profile, params))
-        for action, message in found:
-            yield action, hide.cut(message, STARS)
+            return found
+        hide = SecretValues(self._secrets(chosen.profile, chosen.params))
+        return [(action, hide.cut(message, STARS)) for action, message in found]
 
     def _findings(self, chosen: Selected) -> Iterator[tuple[Action, str]]:
         verdict = self._conditions.match(chosen, self.document.root)

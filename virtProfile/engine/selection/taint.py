@@ -8,7 +8,7 @@ soon as the secrets of the document are others. That something is there says no 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from virtProfile.errors import MissingContextError, ProfileError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SHORTEST = 3
 #: (element, slot, value) of a secret.
 _Place = tuple[Element, str, str]
+_NOTHING_TO_KEEP = nullcontext()
 _QUOTED = compiled_later(r"'[^']*'")
 
 
@@ -76,10 +77,13 @@ class Taint:
             self._found = any(word in self._document for word in WORDS)
         return self._found
 
-    @contextmanager
-    def steady(self) -> Iterator[None]:
+    def steady(self) -> AbstractContextManager[None]:
         """While this lasts no document changes: each is looked through once, not for each expression,
         and its secrets are others once for all of them."""
+        return self._steady() if self._may_have else _NOTHING_TO_KEEP
+
+    @contextmanager
+    def _steady(self) -> Iterator[None]:
         outer = self._known
         self._known = {} if outer is None else outer
         try:
