@@ -78,6 +78,14 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: passwd is '***'",
     ),
     (
+        "<add when='$definition/vcpu = 2'><iothreads>2</iothreads></add>",
+        "its 'when' at p1.xml:1 does not hold: $definition/vcpu = 2",
+    ),
+    (
+        "<add whole='yes'><vcpu>8</vcpu><memory>1</memory><name>x</name></add>",
+        "kept by the VM definition: vcpu is '4', memory is '1048576'",
+    ),
+    (
         "<add when='not($definition/devices/graphics)'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: the VM definition has a graphics",
     ),

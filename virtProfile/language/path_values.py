@@ -159,6 +159,9 @@ def _in_definition(node: Node, held: Held) -> str:
     if fits is None or not name:
         return ""
     like = _like(node)
+    path = written(node)
+    if fits and not like and held(f"normalize-space({path}) != ''") and not held(f"boolean({path}/*)"):
+        return ""  # a value, and which one is not known here
     if any(step.predicates for step in node.steps) and not like:
         return f"the VM definition has such {_one(name)}" if fits else f"the VM definition has no such {name}"
     return f"the VM definition has {_one(name) if fits else f'no {name}'}{like}"
