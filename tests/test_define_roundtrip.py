@@ -613,3 +613,25 @@ def test_shipped_profiles_on_existing_vms_sampled(embedded_qemu: Any) -> None:
 @pytest.mark.parametrize("name", VMS)
 def test_shipped_profiles_on_existing_vms(embedded_qemu: Any, name: str) -> None:
     shipped(embedded_qemu, [case for case in every_case() if case[0] == name])
+
+
+@pytest.mark.parametrize("machine", ["q35", "pc"])
+@pytest.mark.parametrize(
+    "other", ["virtio-scsi", "disk-multiqueue", "usb3", "e1000e-net", "virtio-video", "no-balloon"]
+)
+def test_a_device_that_another_profile_changes_goes_along_to_the_other_machine(
+    embedded_qemu: Any, machine: str, other: str
+) -> None:
+    """Its address is the old machine's all the same: with it libvirt's controllers would not be taken back."""
+    was = "pc" if machine == "q35" else "q35"
+    xml = f"""<domain type='qemu'><name>vm</name><uuid>7d1b1c0c-98b1-4b23-9d2e-251406601398</uuid>
+        <memory>1048576</memory><vcpu>2</vcpu><os><type arch='x86_64' machine='{was}'>hvm</type></os>
+        <devices><disk type='file'><source file='/sda'/><target dev='sda' bus='scsi'/></disk>
+        <controller type='scsi' index='0' model='lsilogic'/><interface type='user'><model type='rtl8139'/></interface>
+        <video><model type='vga'/></video></devices></domain>"""
+    before = define(embedded_qemu, xml)
+    wishes = [{"name": machine, "params": {"convert": "yes"}}, other]
+    once = virtProfile.apply(before, wishes, store=library.store(), override=True)
+    defined = define(embedded_qemu, once.xml)
+    back = define(embedded_qemu, virtProfile.unapply(defined, ["all"], store=library.store()).xml)
+    assert without_bookkeeping(back) == without_bookkeeping(before)

@@ -62,6 +62,30 @@ CASES = [
         "its 'when' at p1.xml:1 does not hold: there is a disk with target bus 'virtio'",
     ),
     (
+        "<add each='devices/disk[driver/@io]'><disk><serial>x</serial></disk></add>",
+        "its each at p1.xml:1 selects nothing: the one disk does not fit: there is no driver io",
+    ),
+    (
+        "<add each=\"devices/graphics[vp:takes(., 'gl/@enable')]\"><graphics port='1'/></add>",
+        "its each at p1.xml:1 selects nothing: the one graphics does not fit: graphics takes no gl enable",
+    ),
+    (
+        "<add each='devices/graphics[@passwd = 1]'><graphics port='1'/></add>",
+        "its each at p1.xml:1 selects nothing: the one graphics does not fit: passwd is '***'",
+    ),
+    (
+        "<add each='devices/graphics' when='@passwd &gt; 9'><graphics port='1'/></add>",
+        "its 'when' at p1.xml:1 does not hold: passwd is '***'",
+    ),
+    (
+        "<add when='$definition/vcpu = 2'><iothreads>2</iothreads></add>",
+        "its 'when' at p1.xml:1 does not hold: $definition/vcpu = 2",
+    ),
+    (
+        "<add whole='yes'><vcpu>8</vcpu><memory>1</memory><name>x</name></add>",
+        "kept by the VM definition: vcpu is '4', memory is '1048576'",
+    ),
+    (
         "<add when='not($definition/devices/graphics)'><vcpu>2</vcpu></add>",
         "its 'when' at p1.xml:1 does not hold: the VM definition has a graphics",
     ),
@@ -107,11 +131,11 @@ CASES = [
     ),
     (
         "<add each='devices/disk[@device = &quot;lun&quot;]'><disk><driver cache='none'/></disk></add>",
-        "its each at p1.xml:1 selects nothing: the one disk does not fit",
+        "its each at p1.xml:1 selects nothing: the one disk does not fit: device is 'disk'",
     ),
     (
         "<add each='devices/disk' when='@device = &quot;lun&quot;'><disk><driver cache='none'/></disk></add>",
-        "its 'when' at p1.xml:1 does not hold: @device = \"lun\"",
+        "its 'when' at p1.xml:1 does not hold: device is 'disk'",
     ),
     (
         "<add when='vcpu and count(//emulator) &gt; 0'><vcpu>2</vcpu></add>",

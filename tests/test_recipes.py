@@ -48,8 +48,8 @@ def test_a_recipe(embedded_qemu: Any, tmp_path: Path, name: str, command: str) -
     vm = tmp_path / "vm.xml"
     before = define(embedded_qemu, VMS[name])
     vm.write_text(before)
-    words = command.replace("PROFILES", str(tmp_path / "PROFILES")).replace(" --yes", "").split()
-    store = ["--profile-dir", str(library.SHIPPED)]
+    words = command.replace(" --yes", "").split()
+    store = ["--profile-dir", str(tmp_path / "PROFILES"), "--profile-dir", str(library.SHIPPED)]
     done = run(["--input", str(vm), *words, *store])
     assert done.status == 0, done.err
     test = next(test for word, test in HOLDS.items() if word in command)
@@ -69,3 +69,19 @@ def test_a_recipe(embedded_qemu: Any, tmp_path: Path, name: str, command: str) -
     assert without_bookkeeping(back) == without_bookkeeping(define(embedded_qemu, before))
     vm.write_text(back)
     assert run(["--input", str(vm), *words, *store]).status == 0
+
+
+def test_a_profile_of_the_list_that_is_not_found(tmp_path: Path) -> None:
+    """The call does not name it: the hint says where the name comes from, and its command works."""
+    own = "<profile name='site-net' version='1'><add><devices><rng model='virtio'/></devices></add></profile>"
+    (tmp_path / "site-net.xml").write_text(own)
+    vm = tmp_path / "vm.xml.in"
+    vm.write_text("<domain type='kvm'><name>x</name><memory>1</memory><devices/></domain>")
+    done = run(["--input", str(vm), "--profile-dir", str(tmp_path), "--profile", "site-net"])
+    vm.write_text(done.out.decode())
+    lost = run(["--input", str(vm)])
+    assert lost.status == 1
+    assert "it is on the VM's list: give its directory with --profile-dir" in lost.err
+    assert "--unapply site-net" in lost.err
+    back = run(["--input", str(vm), "--unapply", "site-net"])
+    assert back.status == 0 and b"rng" not in back.out, back.err

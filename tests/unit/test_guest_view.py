@@ -90,11 +90,49 @@ def seen(body: str, actions: str) -> list[str]:
             "see no memory balloon any more",
         ),
         (EFI, "<add><devices><memballoon model='none'/></devices></add>", "see no memory balloon any more"),
+        (
+            EFI + "<devices><memballoon model='none'/></devices>",
+            "<add multiple='no'><devices><memballoon model='virtio'/></devices></add>",
+            "see a new memory balloon (virtio)",
+        ),
         (EFI, "<add><devices><rng model='virtio'><backend model='random'/></rng></devices></add>", ""),
     ],
 )
 def test_in_words(body: str, actions: str, wanted: str) -> None:
     assert seen(body, actions) == ([wanted] if wanted else [])
+
+
+@pytest.mark.parametrize(
+    ("body", "actions", "wanted"),
+    [
+        (
+            EFI + "<devices><sound model='ich9'/><video><model type='qxl'/></video></devices>",
+            "<remove><devices><sound/></devices></remove><remove><devices><video/></devices></remove>",
+            ["see the sound card ich9 again", "see the video card qxl again"],
+        ),
+        (
+            EFI + "<devices><controller type='usb' index='0' model='ich9-uhci1'/></devices>",
+            "<remove><devices><controller type='usb'/></devices></remove>",
+            [],
+        ),
+        (
+            EFI,
+            "<add><cpu><topology sockets='1' cores='2' threads='1'/></cpu></add>",
+            ["see another CPU topology"],
+        ),
+        (EFI, "<add><clock offset='localtime'/></add>", ["see a clock in UTC instead of local time"]),
+        (EFI, "<add><devices><sound model='ich9'/></devices></add>", []),
+    ],
+)
+def test_what_is_taken_back_in_words(body: str, actions: str, wanted: list[str]) -> None:
+    """A device that comes back is the device, not a list of its values; a group that goes is reported too."""
+    text = f"""<domain type='kvm'><name>vp</name><uuid>8e4d1a3c-63d8-4d3c-8c1b-0a6f4d8e2b11</uuid>
+        <memory>1048576</memory>{body}</domain>"""
+    store = MemoryStore([f"<profile name='p'>{actions}</profile>"])
+    once = virtProfile.apply(text, [{"name": "p", "priority": 120}], store=store)
+    back = virtProfile.unapply(once.xml, ["p"], store=store)
+    told = [one.message for one in back.warnings if one.code == "guest-abi"]
+    assert told == [f"the guest will {words} (p)" for words in wanted]
 
 
 def test_firmware_that_two_profiles_change_is_one_line() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtProfile.engine.record.withdraw import WITHDRAW
 from virtProfile.format.buses import implied_bus, letters, name_of, renamed
 from virtProfile.format.document import local
 from virtProfile.format.element import PRESENCE, TEXT, child, parent_of
@@ -100,6 +101,8 @@ def guest_view(tree: WorkTree, schema: Schema, found: Sequence[Difference], path
             phrases = []
             text = f"the guest will no longer see {_device(key)} ({profile})"
             warnings.append(Warning(GUEST_ABI, text, str(origin), profile))
+        elif tree.original(key) and not tree.in_source(key):  # it comes back as a whole, from the record
+            phrases = [f"{_device(key)} again"] if _is_seen(schema, key.tag) else []
         else:
             phrases = list(_changed_device(tree, key, members))
         if phrases:
@@ -144,7 +147,8 @@ def _subject(
     """The device or the group of features that the difference is about, and its path below that."""
     element = difference.element
     gone = difference.op == "remove" and not tree.stands(element)
-    if gone and difference.owners[0].origin.action != "remove":
+    action = difference.owners[0].origin.action
+    if gone and action not in ("remove", WITHDRAW):
         return None
     node = None if gone else paths.node(element)
     if not gone and (node is None or difference.slot not in node.abi):
@@ -152,7 +156,7 @@ def _subject(
     tags = [element.tag]
     device = element
     while True:
-        parent = tree.removed[device][0] if device in tree.removed else device.getparent()
+        parent = _parent(tree, device)
         if parent is None or parent is tree.root:
             break
         if parent.tag != "devices":
@@ -160,7 +164,8 @@ def _subject(
             device = parent
             continue
         if gone:
-            return (device, "") if not tree.stands(device) and _is_seen(schema, device.tag) else None
+            is_whole = action == "remove" and not tree.stands(device)
+            return (device, "") if is_whole and _is_seen(schema, device.tag) else None
         break
     feature = parent is None or parent is tree.root
     if gone:
@@ -177,6 +182,13 @@ def _subject(
         group = next((prefix for prefix in _LISTS if path.startswith(prefix.rstrip("/"))), local(tags[0]))
         return group, path
     return device, "/".join([local(tag) for tag in tags[1:]])
+
+
+def _parent(tree: WorkTree, element: Element) -> Element | None:
+    """The element's parent, also of one that was taken out."""
+    if element in tree.removed:
+        return tree.removed[element][0]
+    return tree.graves[element].parent if element in tree.graves else element.getparent()
 
 
 def _node(schema: Schema, tags: Sequence[str]) -> PathNode | None:
@@ -316,6 +328,8 @@ def _changed_device(
         elif (at == "@model" or at == "model/@type") and after:
             if after == "none":
                 yield f"no {DEVICES.get(device.tag, device.tag)} any more"
+            elif before == "none":
+                yield f"a new {DEVICES.get(device.tag, device.tag)} ({after})"
             else:
                 parts.append(f"as {after}" + (f" instead of {before}" if before else ""))
         elif before is not None or after is not None:

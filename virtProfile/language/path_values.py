@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from virtProfile.format.document import local
 from virtProfile.format.element import Element, text_of
 from virtProfile.format.secret_slots import is_secret
 from virtProfile.language.xpath import Node, Step, XPathProblem, parse_xpath, written
@@ -83,7 +84,11 @@ def met(expression: str, root: Element, params: Mapping[str, str], held: Held) -
         found = dict.fromkeys(_met(parse_xpath(expression).root, root, params, held))
     except XPathProblem:
         return ""
-    return ", ".join(list(filter(None, found))[:MAX_VALUES])
+    return _few(found)
+
+
+def _few(facts_: Iterable[str]) -> str:
+    return ", ".join(list(filter(None, facts_))[:MAX_VALUES])
 
 
 def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> Iterator[str]:
@@ -100,6 +105,9 @@ def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> It
     if node.kind == "path" and node.parts and _is_definition(node.parts[0]):
         yield _in_definition(node, held)
         return
+    if node.kind == "path" and node.parts and node.steps and _is_of_host(node.parts[0]):
+        yield _on_host(node, held)
+        return
     if node.kind == "call" and node.name == "vp:sketch":
         yield "the VM is installed already"
     elif node.kind == "call" and node.name == "vp:supports":
@@ -110,12 +118,35 @@ def _met(node: Node, root: Element, params: Mapping[str, str], held: Held) -> It
     elif node.kind == "call" and node.name == "vp:machine":
         for machine in _values(root, "/domain/os/type/@machine"):
             yield f"the machine is '{machine}'"
+    elif node.kind == "call" and node.name == "vp:takes":
+        words = [part.name[1:-1] for part in node.parts[1:] if part.kind == "value"]
+        if len(words) == len(node.parts) - 1 and words and held(written(node)) is False:
+            value = "".join(f" '{word}'" for word in words[1:])
+            yield f"{local(root.tag)} takes no {' '.join(words[0].replace('@', '').split('/'))}{value}"
     for part in node.parts:
         yield from _met(part, root, params, held)
 
 
 def _is_definition(node: Node) -> bool:
     return node.kind == "path" and node.start == "variable" and node.name == "definition" and not node.steps
+
+
+def _is_of_host(node: Node) -> bool:
+    return node.kind == "path" and node.start == "variable" and node.name in ("host", "capabilities")
+
+
+def _on_host(node: Node, held: Held) -> str:
+    """That the host has none of the elements that a path of its capabilities leads to; nothing of values."""
+    names = [step.name for step in node.steps]
+    if any(step.axis != "child" or ":" in step.name or "(" in step.name for step in node.steps):
+        return ""
+    like = _like(node)
+    such = "" if like or not any(step.predicates for step in node.steps) else "such "
+    if held(f"boolean({written(node)})") is False:
+        return f"the host has no {such}{names[-1]}{like}"
+    if held(f"{written(node)} != 0") is False and held(f"{written(node)} = 0"):
+        return f"the host has 0 {such}{_several(names[-1])}{like}"
+    return ""
 
 
 def _in_definition(node: Node, held: Held) -> str:
@@ -128,6 +159,9 @@ def _in_definition(node: Node, held: Held) -> str:
     if fits is None or not name:
         return ""
     like = _like(node)
+    path = written(node)
+    if fits and not like and held(f"normalize-space({path}) != ''") and not held(f"boolean({path}/*)"):
+        return ""  # a value, and which one is not known here
     if any(step.predicates for step in node.steps) and not like:
         return f"the VM definition has such {_one(name)}" if fits else f"the VM definition has no such {name}"
     return f"the VM definition has {_one(name) if fits else f'no {name}'}{like}"
@@ -164,11 +198,18 @@ def _words(node: Node, root: Element, held: Held | None = None) -> str:
     values = list(
         dict.fromkeys(thing if isinstance(thing, str) else text_of(thing) or "" for thing in selected)
     )
-    whole = f"/domain/{path.removeprefix('/domain/')}"
+    place = "" if node.start == "root" else _place(root)
+    whole = f"/domain/{place}{path.removeprefix('/domain/')}"
     if is_secret(whole) or is_foreign(whole):
         values = [STARS]
     more = f" and {len(values) - MAX_VALUES} more" if len(values) > MAX_VALUES else ""
     return f"{name} is {', '.join(repr(value) for value in values[:MAX_VALUES])}{more}"
+
+
+def _place(element: Element) -> str:
+    """The path of an element below the domain, as `is_secret` reads it: "" of the domain."""
+    above = [*element.iterancestors()][:-1]
+    return "".join(f"{local(level.tag)}/" for level in (*reversed(above), element)) if above else ""
 
 
 def _things(node: Node, name: str, number: int, held: Held | None) -> str:
@@ -230,8 +271,14 @@ def quoted(expression: str) -> str:
     return line if len(line) <= MAX_QUOTED else f"{line[: MAX_QUOTED - 1].rstrip()}…"
 
 
-def passed_over(expression: str, root: Element) -> str:
-    """What there is of the elements of which an ``each=`` selects none: ``none of 2 disks fits``."""
+def passed_over(
+    expression: str, root: Element, params: Mapping[str, str], held: Callable[[str, Element], bool | None]
+) -> str:
+    """What there is of the elements of which an ``each=`` selects none, and what keeps the first ones out:
+    ``none of 2 disks fits: target bus is 'ide'``.
+
+    :param held: does a part of the expression hold at an element?
+    """
     try:
         path = parse_xpath(expression).root
     except XPathProblem:
@@ -244,8 +291,34 @@ def passed_over(expression: str, root: Element) -> str:
     if number is None:
         return words
     if number[2] is None:
-        return none_fits(number[3], 1)
-    return none_fits(number[3], int(number[2]), several=number[3])
+        words = none_fits(number[3], 1)
+    else:
+        words = none_fits(number[3], int(number[2]), several=number[3])
+    selected: list[Any] = root.xpath("/".join(step.name for step in path.steps))  # type: ignore[assignment]
+    found = [_kept_out(path, element, params, held) for element in selected[:MAX_VALUES]]
+    reasons = _few(dict.fromkeys(found))
+    return f"{words}: {reasons}" if reasons else words
+
+
+def _kept_out(
+    path: Node, element: Element, params: Mapping[str, str], held: Callable[[str, Element], bool | None]
+) -> str:
+    """What the first predicate of a path met that does not hold at an element."""
+    for predicate in path.steps[-1].predicates:
+        for part in _joined_parts(predicate):
+            if held(written(part), element) is False:
+                met_ = _met(part, element, params, lambda text: held(text, element))
+                return next(filter(None, met_), "")
+    return ""
+
+
+def _joined_parts(node: Node) -> Iterator[Node]:
+    """The parts that ``and`` joins."""
+    if node.kind == "combine" and node.name == "and":
+        for part in node.parts:
+            yield from _joined_parts(part)
+    else:
+        yield node
 
 
 def conjuncts(expression: str) -> list[str]:

@@ -139,7 +139,7 @@ class Whole:
         places = {above for loss in lost for above in (loss.element, *loss.element.iterancestors())}
         thing = self.tree.root if unit.thing is None else unit.thing
         removes = unit.step.action.kind == Kind.REMOVE
-        for element, rest, wanted, has in self._wishes(thing, unit.want, places):
+        for element, rest, wanted, has in self._wishes(thing, unit.want, places, removes):
             if (element, rest) in known:
                 continue
             arbiter.lose(element, rest, None if removes else wanted, has, writer, winners, ALL_OR_NOTHING)
@@ -148,13 +148,16 @@ class Whole:
             loss.final = writer.is_default
 
     def _wishes(
-        self, thing: Element, want: Want, places: Container[Element]
+        self, thing: Element, want: Want, places: Container[Element], removes: bool
     ) -> Iterable[tuple[Element, str, str | None, str | None]]:
-        """(nearest element, path from there, value wanted, value there) of all wishes of a unit.
+        """(nearest element, path from there, value wanted, value there) of all wishes of a unit, without
+        those that hold already.
 
         :param places: elements in which something was lost: devices among them are reported by that
         """
         for leaf in want.leaves:
+            if not removes and leaf_state(thing, leaf) is State.HOLDS:
+                continue
             element, missing = self.arbiter.reach(thing, leaf.tags)
             if missing:
                 yield element, "/".join((*leaf.tags[len(leaf.tags) - missing :], leaf.slot)), leaf.value, None
@@ -162,6 +165,8 @@ class Whole:
                 has = None if leaf.slot == PRESENCE else read(element, leaf.slot, leaf.node)[0]
                 yield element, leaf.slot, leaf.value, has
         for group in want.groups:
+            if not removes and group_holds(thing, group):
+                continue
             parent = container(thing, group.tags)
             for inner in group.wants:
                 if parent is None:

@@ -183,10 +183,9 @@ def _stale(work: Workspace) -> Iterator[Element]:
     """The definition's PCI addresses, PCI controllers, and what only another family has."""
     no_ide = any(row[0] == work.family and row[3] == "ide" for row in _models())
     for device in work.devices.iterchildren("*"):
-        if work.tree.subtree_owners(device) != [THE_DEFINITION] and device.tag == "controller":
-            continue
         if device.tag == "controller" and device.get("type") in (("pci", "ide") if no_ide else ("pci",)):
-            yield device
+            if work.tree.subtree_owners(device) == [THE_DEFINITION]:
+                yield device
             continue
         families = machines.built_in(device) if device.tag != "controller" else frozenset()
         if families and work.family not in families:

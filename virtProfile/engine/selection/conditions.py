@@ -14,7 +14,6 @@ from virtProfile.engine.actions.match import holds
 from virtProfile.engine.selection.kept_order import as_kept
 from virtProfile.engine.selection.taint import Taint, secret_params
 from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
-from virtProfile.format.document import local
 from virtProfile.format.element import Element, child, child_node
 from virtProfile.format.schema import ForeignNode
 from virtProfile.frozen import record, replace
@@ -185,46 +184,25 @@ class Conditions:
 
         :param root: the domain as the last rendering has it
         """
+        from virtProfile.engine.selection.reasons import why
+
         cause = verdict.cause
         if cause is None:
             return verdict.reason
-        if isinstance(cause, Match) and cause.test is None:
-            things = ", ".join(_lowest(branch) for branch in cause.branches)
-            there = f"the VM has {things} already" if cause.negate else f"the VM has no such {things}"
-            return f"{verdict.reason}: {there}"
-        test, file, wanted = (
-            (cause.test, chosen.profile.file, not cause.negate)
-            if isinstance(cause, Match)
-            else (cause.when, cause.file, True)
-        )
-        from virtProfile.language.path_values import (  # with the XPath parser
-            conjuncts,
-            met,
-            passed_over,
-            quoted,
-        )
+        file = chosen.profile.file if isinstance(cause, Match) else cause.file
+        bound = () if isinstance(cause, Match) else cause.bound
 
-        if isinstance(cause, Action) and cause.each is not None:
-            words = passed_over(cause.each, root)
-            return f"{verdict.reason}: {words}" if words else verdict.reason
-        failed = test or ""
-        params = self._spoken_params(chosen)
-
-        def held(part: str) -> bool | None:
+        def held(part: str, element: Element | None) -> bool | None:
             try:
-                return self._test(part, chosen, file, cause.line, At(root))
+                return self._test(part, chosen, file, cause.line, At(root, element), bound)
             except ProfileError:
                 return None
 
-        for part in conjuncts(test or "") if wanted else ():
-            if held(part) is not False:
-                continue
-            words = met(part, root, params, held)
-            if words:
-                return f"{verdict.reason}: {words}"
-            failed = part
-        words = "" if wanted else met(failed, root, params, held)
-        return f"{verdict.reason}: {words or quoted(failed)}"
+        elements: Sequence[Element] = ()
+        if isinstance(cause, Action) and cause.each is not None:
+            elements = self._elements(chosen, cause, root)[1]
+        words = why(cause, root, elements, self._spoken_params(chosen), held)
+        return f"{verdict.reason}: {words}" if words else verdict.reason
 
     def _spoken_params(self, chosen: Selected) -> dict[str, str]:
         """Values of the parameters that are no secrets."""
@@ -273,6 +251,7 @@ class Conditions:
         targets: list[Target] = []
         lacking: list[str] = []
         reason = ""
+        cause: Match | Action | None = None if elements else action
         for position, element in enumerate(elements, 1):
             at = At(tree.root, element, position, len(elements))
             verdict = self._branches(chosen, action, at)
@@ -283,7 +262,7 @@ class Conditions:
                 node = self._node(element)
                 targets.append(Target(names.of(element), node, verdict.branches))
             else:
-                reason = reason or verdict.reason
+                reason, cause = (reason, cause) if reason else (verdict.reason, verdict.cause)
         if not elements:
             reason = f"its each at {action.file}:{action.line} selects nothing"
         return Verdict(
@@ -291,7 +270,7 @@ class Conditions:
             reason,
             lacking=tuple(dict.fromkeys(lacking)),
             targets=tuple(targets),
-            cause=None if elements else action,
+            cause=cause,
         )
 
     def _elements(
@@ -338,12 +317,7 @@ class Conditions:
             lacking.clear()
             if not self._test(action.when, chosen, action.file, action.line, at, action.bound):
                 fact = f"its 'when' at {where} does not hold"
-                cause = action if at.element is None else None
-                if at.element is not None:  # what it met is another thing for each element
-                    from virtProfile.language.path_values import quoted
-
-                    fact += f": {quoted(action.when)}"
-                return Verdict(False, fact, lacking=tuple(lacking), cause=cause)
+                return Verdict(False, fact, lacking=tuple(lacking), cause=action)
         except KeptSecret as problem:
             return Verdict(False, f"the action at {where} is skipped: {problem.message}")
         except MissingContextError as problem:
@@ -681,17 +655,6 @@ def _dynamic(snippet: Snippet) -> bool:
         _dynamic_known.clear()
     _dynamic_known[id(snippet)] = (snippet, found)
     return found
-
-
-def _lowest(branch: Snippet) -> str:
-    """What a snippet asks for, in a word or some: ``rng``, ``features acpi``."""
-    tags = []
-    while True:
-        tags.append(local(branch.tag))
-        if len(branch.children) != 1:
-            break
-        branch = branch.children[0]
-    return " ".join(tag for tag in tags if tag not in ("domain", "devices")) or tags[-1]
 
 
 def _with_params(problem: ProfileSyntaxError, action: Action, chosen: Selected) -> ProfileSyntaxError:

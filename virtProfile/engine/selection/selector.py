@@ -128,6 +128,12 @@ class Selector:
         for request, source in self.wishes:
             try:
                 profile = self._get(request.name, request.version)
+            except NotFoundError as problem:
+                if source == "metadata":  # the call does not name it, so it has no mistyped name
+                    hint = "it is on the VM's list: give its directory with --profile-dir"
+                    problem.hint = f"{hint}, or take it back with --unapply {request.name}; {problem.hint}"
+                errors.append(problem)
+                continue
             except ProfileError as problem:
                 errors.append(problem)
                 continue
