@@ -12,6 +12,7 @@ import library
 import pytest
 from lxml import etree
 from strategies import MemoryStore
+from test_invariants import leaves
 
 import virtProfile
 from virtProfile.engine.record.model import Written
@@ -516,3 +517,27 @@ def test_a_snippet_that_names_no_kind_of_disk_speaks_of_all(device: str) -> None
     assert virtProfile.apply(applied.xml, store=store).xml == applied.xml
     back = virtProfile.unapply(applied.xml, store=store, trust="store").xml
     assert "/dev/sr0" in back and "/dev/sr1" not in back
+
+
+VMS = sorted((Path(__file__).parent / "data" / "vms").glob("*.xml"))
+
+
+@pytest.mark.parametrize("trust", ["record", "store"])
+@pytest.mark.parametrize("number", range(len(library.NAMES)), ids=library.NAMES)
+def test_the_aliases_of_a_running_vm_are_no_obstacle(number: int, trust: str) -> None:
+    """What libvirt prints of a VM that runs has an alias in each device: each profile on one of them, and machines on all."""
+    name = library.NAMES[number]
+    for path in VMS if name in ("q35", "pc") else VMS[number % len(VMS) : number % len(VMS) + 1]:
+        root = etree.fromstring(path.read_bytes())
+        for at, device in enumerate(root.iterfind("devices/*")):
+            if device.tag not in ("emulator", "audio", "graphics") and device.find("alias") is None:
+                etree.SubElement(device, "alias", name=f"{device.tag}{at}")
+        before = etree.tostring(root, encoding="unicode")
+        params = {"convert": "yes"} if name in ("q35", "pc") else {}
+        try:
+            wish = library.wish(name, priority=120, params=params)
+            once = virtProfile.apply(before, [wish], store=library.store(), context=library.context())
+        except ProfileError:
+            continue  # conflicts and checks are for other tests
+        back = virtProfile.unapply(once.xml, store=library.store(), context=library.context(), trust=trust)
+        assert leaves(back.xml) == leaves(before), path.stem
