@@ -162,7 +162,7 @@ def _standing(path: str, element: Element) -> Iterator[tuple[str, str, str | Non
 
 
 def _is_of_a_person(alias: str | None) -> bool:
-    """libvirt drops all others at define, and gives its own when the VM starts (formatdomain, device aliases)."""
+    """libvirt drops all others at define, and gives its own at start (formatdomain, device aliases)."""
     return (alias or "").startswith("ua-")
 
 
