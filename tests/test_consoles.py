@@ -59,3 +59,21 @@ def test_through_define(embedded_qemu: Any) -> None:
     defined = define(embedded_qemu, define(embedded_qemu, vm(TCP_SERIAL)))
     first = virtProfile.apply(defined, [{"name": "p"}], store=store)
     assert not virtProfile.apply(define(embedded_qemu, first.xml), store=store).changes
+
+
+@pytest.mark.parametrize("record", [True, False])
+@pytest.mark.parametrize(
+    ("serial", "console"),
+    [
+        ("<protocol/>", "<protocol type='telnets'/>"),
+        ("<source mode='connect' host='a' service='1'/>", "<protocol type='telnet'/>"),
+        ("<source mode='connect' host='a'/><protocol/>", "<protocol type='raw'/>"),
+    ],
+)
+def test_a_gap_of_the_console_is_not_filled_at_the_next_call(serial: str, console: str, record: bool) -> None:
+    """Without a record the console is the definition's then, and says what the port says."""
+    both = f"<serial type='tcp'>{serial}</serial><console>{console}</console>"
+    store = MemoryStore([f"<profile name='p'><add><devices>{both}</devices></add></profile>"])
+    before = "<domain type='test'><name>a</name><memory>1</memory><os><type>xen</type></os><devices/></domain>"
+    once = virtProfile.apply(before, ["p"], store=store, record=record)
+    assert virtProfile.apply(once.xml, ["p"], store=store, record=record).xml == once.xml

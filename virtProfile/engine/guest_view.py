@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtProfile.engine.record.withdraw import WITHDRAW
+from virtProfile.engine.tree.ownership import WITHDRAW
 from virtProfile.format.buses import implied_bus, letters, name_of, renamed
 from virtProfile.format.document import local
 from virtProfile.format.element import PRESENCE, TEXT, child, parent_of

@@ -122,6 +122,11 @@ def _changer(work: Workspace, console: Element) -> Writer | None:
     places = [
         (console, "@type"),
         *((below, PRESENCE) for tag in _SHARED for below in console.iterchildren(tag)),
+        *(
+            (below, "@" + name)  # a gap of the definition that is filled
+            for below in console.iterchildren(*_SHARED)
+            for name in attributes(below)
+        ),
     ]
     for element, slot in places:
         writer = wished(work, element, slot)

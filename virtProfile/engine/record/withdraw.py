@@ -28,7 +28,7 @@ from virtProfile.engine.record.locate import (
 )
 from virtProfile.engine.record.model import DIGEST_DIGITS, Entry, Record, Recorded, Written, read_place
 from virtProfile.engine.record.trust import Judge
-from virtProfile.engine.tree.ownership import Writer
+from virtProfile.engine.tree.ownership import WITHDRAW, Writer
 from virtProfile.engine.tree.work_tree import WorkTree
 from virtProfile.errors import PolicyError
 from virtProfile.format import machines
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 #: Elements that hold what many others put there: they go only when they are empty.
 _SHARED = frozenset(("devices", "os", "features", "metadata"))
-
-#: What the origins of what is taken back say in the place of an action.
-WITHDRAW = "withdraw"
 
 
 class TakenBack:

@@ -7,6 +7,9 @@ from virtProfile.language.profile import DEFINITION_PRIORITY, MIN_PRIORITY
 from virtProfile.result import DEFINITION, Origin
 from virtProfile.version import VERSION
 
+#: What the origins of what is taken back say in the place of an action.
+WITHDRAW = "withdraw"
+
 
 class Writer:
     """One action of one selected profile, with the weight it has; each is only itself."""
