@@ -74,6 +74,8 @@ def test_a_gap_of_the_console_is_not_filled_at_the_next_call(serial: str, consol
     """Without a record the console is the definition's then, and says what the port says."""
     both = f"<serial type='tcp'>{serial}</serial><console>{console}</console>"
     store = MemoryStore([f"<profile name='p'><add><devices>{both}</devices></add></profile>"])
-    before = "<domain type='test'><name>a</name><memory>1</memory><os><type>xen</type></os><devices/></domain>"
+    before = (
+        "<domain type='test'><name>a</name><memory>1</memory><os><type>xen</type></os><devices/></domain>"
+    )
     once = virtProfile.apply(before, ["p"], store=store, record=record)
     assert virtProfile.apply(once.xml, ["p"], store=store, record=record).xml == once.xml

@@ -11,7 +11,6 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from virtProfile.engine.actions.match import holds
-from virtProfile.engine.selection.kept_order import as_kept
 from virtProfile.engine.selection.taint import Taint, secret_params
 from virtProfile.errors import MissingContextError, ProfileError, ProfileSyntaxError
 from virtProfile.format.element import Element, child, child_node
@@ -281,6 +280,8 @@ class Conditions:
 
         where = f"its each at {action.file}:{action.line}"
         tag = action.branches[0].tag if action.branches else ""
+        from virtProfile.engine.selection.kept_order import as_kept  # only each= needs it
+
         try:
             expression = self._compile(action.each or "", chosen, action.file, action.line)
             return None, as_kept(expression.elements(At(root), self._environment_of(chosen), tag))
