@@ -369,7 +369,9 @@ def test_a_thousand_tests(place: Path) -> None:
     )
     start = time.process_time()
     outcomes, _ = prove(place / "a.test.xml")
-    assert time.process_time() - start < 10
+    assert (
+        time.process_time() - start < 20
+    )  # 6.5 s alone; CPU time too grows where others use the processor's caches
     assert len(outcomes) == 1000 and not any(one.failures for one in outcomes)
 
 
