@@ -76,7 +76,7 @@ class Variant:
         may ask for a value, as in ``memory[@placement=auto]``
     :ivar path: the same without what its steps ask for
     :ivar unless: what allows the part beside any value, relative to the element of the discriminator; or ""
-    :ivar probed: libvirt's QEMU driver was asked, which says nothing of other drivers
+    :ivar probed: libvirt's QEMU driver was asked, which is no answer for other drivers
     """
 
     __slots__ = ("what", "path", "goes", "unless", "probed", "_keeps", "_others")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: In the place of what was not looked for yet: None may be what was found.
 _UNKNOWN: Any = object()
-#: A key value that is told from the rest of a place without quotes.
+#: A key value that needs no quotes to be separate from the rest of a place.
 _NO_QUOTES = re.compile(r"[^'\[\]?]+")
 
 

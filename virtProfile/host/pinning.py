@@ -68,7 +68,7 @@ class _Work:
     def distance(self, first: Node, other: Node) -> int:
         if first.id == other.id:
             return 10
-        # what ACPI's SLIT says of another node where it says nothing
+        # the distance to another node where ACPI's SLIT has none
         return self._far[first.id].get(other.id, 20)
 
     def take(self, nodes: int) -> bool:

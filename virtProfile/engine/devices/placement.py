@@ -180,14 +180,23 @@ class _Placing(Seating):
                 where=where,
             )
         for device in devices if len(devices) > 1 else ():
-            if device.getparent() is not self.topology.devices or not is_pci(device, self.family):
-                return CompletionError(
-                    f"{name_of(device)} cannot share a slot: it is not a PCI device"
-                    " with a free choice of address",
-                    hint="put same-slot on a hostdev, a NIC, a virtio disk, …",
-                    where=where,
-                )
+            problem = self._not_pci(device, "share a slot", SAME_SLOT, where)
+            if problem is not None:
+                return problem
         return None
+
+    def _not_pci(self, device: Element, deed: str, wish: str, where: str) -> CompletionError | None:
+        """A device that has no choice of an address.
+
+        :param deed: what it cannot do for that
+        """
+        if device.getparent() is self.topology.devices and is_pci(device, self.family):
+            return None
+        return CompletionError(
+            f"{name_of(device)} cannot {deed}: it is not a PCI device with a free choice of address",
+            hint=f"put {wish} on a NIC, a virtio disk, a hostdev, …",
+            where=where,
+        )
 
     def _impossible(self, device: Element, node: int, writer: Writer, line: int) -> ProfileError | None:
         where = f"{writer.origin.file}:{line}"
@@ -203,13 +212,9 @@ class _Placing(Seating):
                 hint="use machine pc or q35, or virt on aarch64",
                 where=where,
             )
-        if device.getparent() is not self.topology.devices or not is_pci(device, self.family):
-            return CompletionError(
-                f"{name} cannot be placed on NUMA node {node}: it is not a PCI device"
-                " with a free choice of address",
-                hint="put numa-node on a NIC, a virtio disk, a hostdev, …",
-                where=where,
-            )
+        misfit = self._not_pci(device, f"be placed on NUMA node {node}", NUMA_NODE, where)
+        if misfit is not None:
+            return misfit
         if node not in self.cells:
             nodes = ", ".join(str(cell) for cell in self.cells)
             return CompletionError(

@@ -319,7 +319,7 @@ def resolved_rows() -> list[tuple[str, str, frozenset[str]]]:
 
 
 def is_empty_of(element: Element, node: Node, slot: str, value: str) -> bool:
-    """Is that what libvirt writes there whatever was said, as the slot says nothing in this element?"""
+    """Is that what libvirt writes there whatever was given, as the slot has no effect in this element?"""
     return any(
         writes in (value, "*") and test(element) for writes, test in _resolved().get((node.path, slot), ())
     )
@@ -452,7 +452,7 @@ def _assign(there: list[Element], group: list[Located], search: _Search) -> None
         return scores.of(element, located.node, located.entry.written)
 
     def candidates(located: Located) -> Iterable[Element]:
-        """All that it can be: what is told apart by a key is looked up."""
+        """All that it can be: what has a key is looked up by it."""
         if not keyed(located):
             return free
         keys = [(part, _written_part(located.entry.written, part) or "") for part in located.node.key]

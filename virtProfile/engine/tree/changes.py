@@ -220,7 +220,7 @@ def describe(
             input_line = document.line(difference.element)
         if difference.op == "remove":
             if source is None:
-                # The tree is edited: removals are told by their place in the input.
+                # The tree is edited: removals are reported by their place in the input.
                 source = parse(document.text)
                 source_paths = Paths(source.root, schema)
             assert source_paths is not None
