@@ -15,8 +15,10 @@ import library
 import pytest
 from completing import apply, at_priority, disks, domain
 from lxml import etree
+from manydevices import letters
 
 import virtProfile
+from virtProfile.engine.devices import virtinst_classes
 from virtProfile.errors import CompletionError, ConflictError, InvalidDomainError
 from virtProfile.format import buses
 
@@ -356,6 +358,21 @@ def test_the_newest_virtinst_says_the_same() -> None:
 def test_names_go_on_behind_the_last(own: str, name: str) -> None:
     vm = domain("".join(disks("sata", 1, ord(letter) - 97) for letter in own))
     assert disk_of(apply(vm, add("<disk device='cdrom'/>"))).find("target").get("dev") == name
+
+
+@pytest.mark.parametrize(("before", "name"), [(0, "sda"), (1, "sdb"), (30, "sdae")])
+def test_behind_a_name_that_the_class_does_not_reach_the_first_gap_is_taken(before: int, name: str) -> None:
+    """virtinst tries 1,024 names; ``sdbzz`` is the 2,028th."""
+    numbers = [*range(before), before + 1, *range(before + 3, before + 900, 2)]
+    names = [*(f"sd{letters(number)}" for number in numbers), "sdbzz"]
+    vm = domain("".join(map(USB_DISK.format, names)))
+    assert disk_of(apply(vm, add("<disk device='cdrom'/>"))).find("target").get("dev") == name
+    root = etree.fromstring(vm.encode())
+    guest = etree.fromstring(virtinst_classes._guest(root, etree.Element("disk"), gaps=True))
+    assert len(guest.findall("devices/disk")) == before + 1, "the class reads what stands before the gap"
+
+
+USB_DISK = "<disk type='file'><source file='/{0}'/><target dev='{0}' bus='usb'/></disk>"
 
 
 @pytest.mark.parametrize("profile", [None, "sata-disk"])

@@ -212,22 +212,27 @@ IN_A_ROW = 5
 
 
 def _timed(run: Callable[[], object]) -> float:
+    """Seconds a call, with what it takes to free what the calls leave behind.
+
+    virtinst's guests are cycles, which only the collector frees: a program pays for that too. What stood
+    before is kept out of the collector's way, so that no side pays for the other, nor for the bench.
+    """
     gc.collect()
-    gc.disable()  # as timeit does
+    gc.freeze()
     try:
         start = time.perf_counter()
         for _ in range(IN_A_ROW):
             run()
+        gc.collect()
         return (time.perf_counter() - start) / IN_A_ROW
     finally:
-        gc.enable()
+        gc.unfreeze()
 
 
 def pairs(one: Callable[[], object], other: Callable[[], object], runs: int) -> tuple[float, float, float]:
     """(median of one, median of other, median ratio), in seconds a call; run in turn, `IN_A_ROW` calls each.
 
-    Each pays for itself: the garbage of both is collected in between, as
-    virtinst's guests are cycles that would be freed while the other runs.
+    Each pays for itself, see `_timed`.
     """
     one()
     other()

@@ -9,7 +9,7 @@ a tenth of a second to import, is imported only then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +111,8 @@ class DeviceClasses:
             full = self._filled(root, device, bus, True)
         return full
 
-    def _filled(self, root: Element, device: Element, bus: str, all_names: bool) -> Element:
-        key = (_guest(root, device, all_names), spaced(_text(device)), bus)
+    def _filled(self, root: Element, device: Element, bus: str, gaps: bool) -> Element:
+        key = (_guest(root, device, gaps), spaced(_text(device)), bus)
         known = self._known.get(key)
         if known is None:
             try:
@@ -181,38 +181,55 @@ def _text(element: Element) -> str:
     return str(etree.tostring(element, encoding="unicode", with_tail=False))
 
 
-def _guest(root: Element, device: Element, all_names: bool) -> str:
+def _guest(root: Element, device: Element, gaps: bool) -> str:
     """The domain as far as defaults of that device look at it: parsing costs by size.
 
-    :param all_names: of the other disks all names, not only the last of each prefix,
-        behind which the class goes on
+    :param gaps: see `_names`
     """
     parts = [_text(element) for element in root.iterchildren(*_READ)]
     devices = child(root, "devices")
     assert devices is not None
     others = [_text(element) for element in devices.iterchildren("emulator", "graphics")]
     if device.tag == "disk":
-        others += [f"<disk>{_text(target)}</disk>" for target in _names(devices, device, all_names)]
+        others += [f"<disk>{_text(target)}</disk>" for target in _names(devices, device, gaps)]
     words = "".join(f" {name}='{root.get(name)}'" for name in ("type",) if root.get(name))
     return f"<domain{words}>{''.join(parts)}<devices>{''.join(others)}</devices></domain>"
 
 
-def _names(devices: Element, device: Element, all_names: bool) -> list[Element]:
+def _targets(devices: Element, device: Element) -> Iterator[Element]:
     """The targets of the other disks."""
-    last: dict[str, tuple[int, Element]] = {}
-    found = []
     for disk in devices.iterchildren("disk"):
         target = child(disk, "target")
-        if target is None or disk is device:
-            continue
+        if target is not None and disk is not device:
+            yield target
+
+
+def _names(devices: Element, device: Element, gaps: bool) -> list[Element]:
+    """The targets of other disks, as far as the class needs them to choose a name.
+
+    It goes on behind the last name of a prefix. Where that is none of the first 1,024, which it tries, it
+    takes the first that is free.
+
+    :param gaps: also those before the first gap of each prefix
+    """
+    found = []
+    taken: dict[str, dict[int, Element]] = {}
+    for target in _targets(devices, device):
         dev = target.get("dev", "")
         at = letters(dev)
         prefix = next((known for known in _LONG if dev.startswith(known)), None)
-        if all_names or at is None or prefix is None:
+        if at is None or prefix is None:
             found.append(target)
-        elif prefix not in last or last[prefix][0] < at:
-            last[prefix] = (at, target)
-    return found + [target for _, target in last.values()]
+        else:
+            taken.setdefault(prefix, {})[at] = target
+    for names in taken.values():
+        last = max(names)
+        for number in range(last if gaps else 0):
+            if number not in names:
+                break
+            found.append(names[number])
+        found.append(names[last])
+    return found
 
 
 def _name_is_free(root: Element, device: Element, full: Element) -> bool:
@@ -220,4 +237,4 @@ def _name_is_free(root: Element, device: Element, full: Element) -> bool:
     devices = child(root, "devices")
     if target is None or devices is None:
         return True
-    return all(other.get("dev") != target.get("dev") for other in _names(devices, device, True))
+    return all(other.get("dev") != target.get("dev") for other in _targets(devices, device))
