@@ -107,12 +107,14 @@ class Effects:
         return "the elements that it is for are not there" if step.targets else "there is nothing to do"
 
     def _places(self, step: Step) -> Iterator[tuple[Element, Want]]:
-        from virtProfile.engine.tree.names import Names
-
         if step.want is not None:
             yield self._actions.tree.root, step.want
+        if not step.targets:
+            return
+        from virtProfile.engine.tree.names import Names
+
         names = Names(self._actions.tree)
-        for name, want in step.targets or ():
+        for name, want in step.targets:
             thing = names.find(name)
             if thing is not None:
                 yield thing, want
