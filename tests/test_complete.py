@@ -375,6 +375,15 @@ def test_behind_a_name_that_the_class_does_not_reach_the_first_gap_is_taken(befo
 USB_DISK = "<disk type='file'><source file='/{0}'/><target dev='{0}' bus='usb'/></disk>"
 
 
+def test_controllers_that_no_address_can_name_take_no_drive() -> None:
+    """A disk's own name may mean a controller above 99, which has to be there; it has no room for others."""
+    far = disks("usb", 1).replace("sda", f"sd{letters(1000)}").replace("'usb'", "'sata'")
+    text = domain(far + disks("virtio", 640))
+    wishes = [library.wish("sata-disk", priority=100)]
+    with pytest.raises(CompletionError, match="no sata slot is free"):
+        virtProfile.apply(text, wishes, store=library.store(), context=library.context())
+
+
 @pytest.mark.parametrize("profile", [None, "sata-disk"])
 def test_a_full_bus_is_reported_for_a_few(profile: str | None) -> None:
     """The address of a drive has controllers up to 99: 600 SATA disks."""

@@ -188,7 +188,10 @@ class Controllers:
         indexes = self._indexes.get(bus, ())
         if len(indexes) != len(there):
             indexes = self._indexes[bus] = sorted(there)
+        most = capacity(bus, "", self.work.family or "").most
         for index in islice(indexes, bisect_left(indexes, start), None):
+            if most is not None and index >= most:  # drives that are there may need it by their names
+                break
             controller = there[index]
             room = capacity(bus, controller.get("model") or "", self.work.family or "")
             if bus == "scsi" and index in targeted:
