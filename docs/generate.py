@@ -26,7 +26,7 @@ sys.path.insert(0, str(TOP))
 import virtProfile  # noqa: E402
 from virtProfile.apply_options import ansible_arguments  # noqa: E402
 from virtProfile.client import Client  # noqa: E402
-from virtProfile.show.measured import Measured, figure, read  # noqa: E402
+from virtProfile.show.measured import EMULATED, Measured, figure, read  # noqa: E402
 
 WIDTH = 100
 DECISIONS = TOP / "docs" / "decisions"
@@ -325,6 +325,8 @@ def presets() -> str:
     missing = "Nothing was measured yet: `./dev measure` does, in about 25 minutes.\n"
     for host in dict.fromkeys(row.host for row in found):
         lines += [f"## {host}", ""]
+        if any(row.emulated for row in found if row.host == host):
+            lines += [f"{EMULATED}. What the host did besides shows in the row (nothing).", ""]
         lines += ["| profile | beside | measured | without | with | ratio | verdict | pairs, date |"]
         lines += ["|---|---|---|---|---|---|---|---|"]
         lines += [_measured_row(row) for row in found if row.host == host]

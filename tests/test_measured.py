@@ -90,6 +90,9 @@ def test_lines_of_info() -> None:
         "    4k random reads: better: 1.50 times (1.20 to 1.75), 1,000 to 1,500 IOPS",
         "    sequential reads: no difference: 1.50 times (1.20 to 1.75)",
     ]
+    emulated = replace(ROW, host="QEMU 7.2.22 with its emulation of the CPU, not KVM")
+    assert list(info_lines([emulated], "1.1"))[:2] == ["measured:", f"  {module.EMULATED}"]
+    assert module.EMULATED not in "".join(info_lines([emulated, ROW], "1.1"))
     old = list(info_lines([other], "1.2"))
     assert old[0] == "measured:  no gain on this host"
     assert old[1].startswith("  version 1.1, beside a virtio disk;")

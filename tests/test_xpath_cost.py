@@ -13,6 +13,7 @@ import virtProfile
 from virtProfile.errors import PolicyError, ProfileError, ProfileSyntaxError, UsageError
 from virtProfile.host.context import Context
 from virtProfile.language.expression import Environment, compile_expression
+from virtProfile.language.place import At
 from virtProfile.language.xpath import parse_xpath
 from virtProfile.language.xpath_budget import MAX_TOTAL, Budget
 from virtProfile.language.xpath_cost import MAX_STEPS, Size, steps_of
@@ -158,6 +159,57 @@ def test_many_cheap_expressions_are_charged_by_names_once_it_matters() -> None:
     for _ in range(2000):
         assert expression.test(root, given)
     assert 0 < given.budget.spent < MAX_TOTAL // 10
+
+
+#: Evaluated at a device: does it look at that alone?
+AT_A_DEVICE = {
+    "starts-with(target/@bus, 'virtio')": True,
+    "vp:if(.//@dev = 'vd1', target/@dev, 'a')": True,
+    "source/@file[. = $a] | descendant::target[self::target]": True,
+    "vp:takes(., 'target/@bus', 'virtio')": True,
+    "../disk/target/@bus = 'virtio'": False,
+    "/domain/devices/disk/target/@bus = 'virtio'": False,
+    "target[ancestor::devices/disk/target/@bus = 'virtio']": False,
+    "(target | following-sibling::disk/target)/@bus = 'virtio'": False,
+    "vp:if(preceding-sibling::disk/target, 'a', 'b') = 'a'": False,
+    "target[//target/@bus = 'virtio']": False,
+}
+
+
+@pytest.mark.parametrize(("text", "inside"), AT_A_DEVICE.items())
+def test_what_looks_only_into_a_device_costs_by_that_device(text: str, inside: bool) -> None:
+    expression = compile_expression(text, file="p.xml", line=1, params=("a",))
+    assert expression.stays_inside == inside
+    spent = []
+    for devices in (DISKS, DISKS * 2):
+        root = etree.fromstring(
+            f"<domain type='kvm'><os><type>hvm</type></os><devices>{devices}</devices></domain>"
+        )
+        given = Environment({"a": "b"}, Context())
+        given.budget = Budget(1_000_000, len(devices))
+        given.budget._measure(root)
+        for device in root.iterfind("devices/disk"):
+            expression._evaluate(At(root, device), given)
+        spent.append(given.budget.spent)
+    assert spent[0] >= 300
+    if inside:
+        assert spent[1] == 2 * spent[0]
+    else:
+        assert spent[1] > 3 * spent[0]
+
+
+@pytest.mark.parametrize("text", ["string-length(.) > 5", "count(.//disk) > 5", "*[contains(., 'zz')]"])
+def test_an_element_that_holds_all_costs_as_much_as_all(text: str) -> None:
+    """An each= may select what holds everything, again and again."""
+    root = etree.fromstring(LARGE.replace("<target", f"<serial>{'x' * 300}</serial><target"))
+    given, expression = environment(), compiled(text)
+    size = Size.measured(devices := root.find("devices"))
+    given.budget._measure(root)
+    expression._evaluate(At(root, devices), given)
+    assert given.budget.spent >= min(steps_of(expression.parsed, size, Size(1, 1)), size.elements)
+    with pytest.raises(PolicyError, match="would examine more"):
+        for _ in range(MAX_TOTAL // given.budget.spent + 1):
+            given.budget.charge(expression, root, {}, devices)
 
 
 def test_a_budget_ends() -> None:

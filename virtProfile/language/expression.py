@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -27,7 +28,7 @@ from virtProfile.language.params import KEPT
 from virtProfile.language.place import LOCALS, At
 from virtProfile.language.xpath import XPathProblem, parse_xpath
 from virtProfile.language.xpath_budget import Budget
-from virtProfile.language.xpath_cost import Size, steps_of
+from virtProfile.language.xpath_cost import Size, stays_inside, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -135,6 +136,11 @@ class Expression:
         """Names of variables (with $) and functions."""
         return {f"${name}" for name, _ in self.parsed.variables} | {name for name, _ in self.parsed.functions}
 
+    @cached_property
+    def stays_inside(self) -> bool:
+        """Does it look at nothing but what is in the element that it is evaluated at?"""
+        return stays_inside(self.parsed.root)
+
     def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
         text = self.text_
         if len(text) > MAX_SHOWN:
@@ -164,7 +170,7 @@ class Expression:
                     variables[name] = surroundings.value_of(name)
                 except MissingContextError as problem:
                     raise self._missing(problem) from None
-        environment.budget.charge(self, root, variables)
+        environment.budget.charge(self, root, variables, at.element)
         _now.surroundings = surroundings
         try:
             return self._xpath(root if at.element is None else at.element, **variables)

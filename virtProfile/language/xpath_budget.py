@@ -2,7 +2,8 @@
 """The steps that the expressions of one call may take, charged before each is evaluated.
 
 First by the size of the document alone, which costs next to nothing to know; only where that is
-not enough by the names of its elements, as `xpath_cost` bounds both.
+not enough by the names of its elements, as `xpath_cost` bounds both. What looks only into one device
+is charged by that device then: on a VM of thousands each would seem to look at all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lxml import etree
 
 from virtProfile.errors import PolicyError, ProfileSyntaxError
-from virtProfile.language.xpath_cost import MAX_STEPS, Size, steps_of
+from virtProfile.language.xpath_cost import LOOKED_AT, MAX_STEPS, Size, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ _ONE = Size(1, 1)
 #: What no variable is bound to, as sizes are rounded.
 _NOTHING = Size(2, 2)
 _COUNT = etree.XPath("count(//*)")
+_COUNT_INSIDE = etree.XPath("count(descendant-or-self::*)")
 
 
 class Charged(Protocol):
@@ -35,6 +37,9 @@ class Charged(Protocol):
     text_: str
     where: str
     parsed: Parsed
+
+    @property
+    def stays_inside(self) -> bool: ...
 
     def rough_cost(self, domain: Size, foreign: Size) -> int: ...
 
@@ -68,9 +73,16 @@ class Budget:
         """The document is another one since."""
         self._changed = True
 
-    def charge(self, expression: Charged, root: etree._Element, variables: Mapping[str, Any]) -> None:
+    def charge(
+        self,
+        expression: Charged,
+        root: etree._Element,
+        variables: Mapping[str, Any],
+        at: etree._Element | None = None,
+    ) -> None:
         """Take off what an expression may cost.
 
+        :param at: the element that it is evaluated at, if that is not the root
         :raises ProfileSyntaxError: more than one expression may
         :raises PolicyError: more than is left
         """
@@ -88,6 +100,8 @@ class Budget:
             cost = None
         if cost is None:
             cost = self._costs[expression] = self._exact_cost(expression, variables)
+        if at is not None and expression.stays_inside:
+            cost = min(cost, self._cost_inside(expression, at, variables))
         if cost > MAX_STEPS:
             raise ProfileSyntaxError(
                 f"'{expression.text_}' would examine about {cost:.0e} nodes and characters"
@@ -111,6 +125,15 @@ class Budget:
         if known is None:
             known = self._by_size[expression] = expression.rough_cost(self._rough, _NOTHING)
         return known
+
+    def _cost_inside(self, expression: Charged, at: etree._Element, variables: Mapping[str, Any]) -> int:
+        """With what it takes to know how large the element is."""
+        counted: Any = _COUNT_INSIDE(at)
+        elements = int(counted)
+        chars = len(etree.tostring(at, encoding="unicode", with_tail=False))
+        size = Size(1 << elements.bit_length(), 1 << chars.bit_length())
+        foreign = self._rough_foreign(variables) if variables else _NOTHING
+        return expression.rough_cost(size, foreign) + elements + chars // LOOKED_AT
 
     def _look(self, root: etree._Element) -> None:
         """How large the document is now."""

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 MAX_STEPS = 10_000_000
 _DEPTH = 16  # of a domain, where a bound needs one
 _SAFE = frozenset({"child", "attribute", "self"})
+_INSIDE = _SAFE | {"descendant", "descendant-or-self"}
 #: Characters of a number, and of a name.
 _NUMBER, _NAME = 32, 256
 #: libxml2 looks for a text in a text from each place on: so many characters count as a step more.
-_LOOKED_AT = 16
+LOOKED_AT = 16
 
 #: Characters of the shortest attribute.
 _ATTRIBUTE = 5
@@ -187,9 +188,9 @@ class _Cost:
             self.steps += sum(bound.chars for bound in bounds)
         self.steps += sum(texts)
         if name in _SEARCHES:
-            self.steps += texts[0] * (bounds[1].longest // _LOOKED_AT)
+            self.steps += texts[0] * (bounds[1].longest // LOOKED_AT)
         elif name == "translate":
-            self.steps += texts[0] * (bounds[1].longest // _LOOKED_AT)
+            self.steps += texts[0] * (bounds[1].longest // LOOKED_AT)
         if name == "concat":
             return _Bound(contexts, 1.0, sum(texts), sum(bound.longest for bound in bounds))
         if bounds and (name in _SAME_TEXT or name == "translate"):
@@ -282,6 +283,17 @@ def _joined(bounds: list[_Bound]) -> _Bound:
 def _names_variable(node: Node) -> bool:
     """May an expression give nodes of another document than the domain?"""
     return node.start == "variable" or any(_names_variable(part) for part in node.parts)
+
+
+def stays_inside(node: Node) -> bool:
+    """Is all that an expression visits of its document in the element that it is evaluated at?"""
+    return (
+        node.start != "root"
+        and node.name != "lang"
+        and all(step.axis in _INSIDE and all(map(stays_inside, step.predicates)) for step in node.steps)
+        and all(map(stays_inside, node.parts))
+        and all(map(stays_inside, node.predicates))
+    )
 
 
 def steps_of(parsed: Parsed, domain: Size, foreign: Size) -> int:

@@ -62,6 +62,11 @@ class Measured:
             return "none"
         return "better" if (self.ratio > 1) == (self.better == "more") else "worse"
 
+    @property
+    def emulated(self) -> bool:
+        """Did QEMU emulate the guest's CPU? The host's description has it, see tests/measure."""
+        return "not KVM" in self.host
+
     def to_dict(self) -> dict[str, object]:
         """The row as JSON takes it."""
         return {name: getattr(self, name) for name in (*_COLUMNS, "verdict")}
@@ -147,6 +152,10 @@ def outcome(row: Measured) -> str:
 _WORDS = {"better": "better", "worse": "worse", "none": "no difference", "few": "too few pairs to tell"}
 
 
+#: What holds for a host without KVM.
+EMULATED = "QEMU emulated the CPU: figures show which way a profile goes there, not how far it goes on KVM"
+
+
 def info_lines(found: Sequence[Measured], version: str) -> Iterator[str]:
     """The lines of ``--info`` about measurements; none where nothing was measured.
 
@@ -156,6 +165,8 @@ def info_lines(found: Sequence[Measured], version: str) -> Iterator[str]:
         return
     gain = any(row.verdict == "better" for row in found)
     yield "measured:" + ("" if gain else "  no gain on this host")
+    if all(row.emulated for row in found):
+        yield f"  {EMULATED}"
     for place in dict.fromkeys(map(_place, found)):
         of_version, beside, date, host, pairs = place
         old = f"version {of_version}, " if of_version != version else ""
