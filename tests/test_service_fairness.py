@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import resource
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from virtProfile.service import pool as pool_module
 from virtProfile.service.fair_queue import FIRST_PAUSE, LONGEST_PAUSE, SLOW, FairQueue, Party
 from virtProfile.service.main import raise_descriptors
 from virtProfile.service.pool import Answer, Pool
+from virtProfile.service.pool import _Worker as RealWorker
 from virtProfile.service.worker import Limits, Settings
 
 # --- the queue ---------------------------------------------------------------------------------
@@ -163,6 +168,33 @@ def test_one_caller_leaves_a_worker_for_others(monkeypatch: pytest.MonkeyPatch) 
         await asyncio.gather(*greedy, return_exceptions=True)
         await asyncio.sleep(0.4)
         assert nothing_left(pool) and pool.restarts == 0
+
+    asyncio.run(run())
+
+
+def test_the_processor_time_of_a_worker_is_that_of_its_process() -> None:
+    busy = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
+    words = [sys.executable, "-c", busy]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        worker = object.__new__(RealWorker)
+        worker.process = process  # type: ignore[assignment]
+        assert process.stdout is not None
+        process.stdout.readline()
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        kernels = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        assert worker.processor_time() >= 0.2
+        assert worker.processor_time() == pytest.approx(kernels, abs=0.1)
+        process.communicate(b"\n")
+        assert worker.processor_time() == 0.0  # it has ended
+
+
+def test_a_request_that_is_quick_asks_once_for_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        pool = await made(monkeypatch)
+        asked: list[float] = []
+        monkeypatch.setattr(_Worker, "processor_time", lambda self: asked.append(0.0) or 0.0)
+        assert (await pool.ask("sleep", "caller", b"0")).status == 200
+        assert len(asked) == 1
 
     asyncio.run(run())
 

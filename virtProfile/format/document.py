@@ -156,12 +156,8 @@ class Document:
 
 def line_starts(text: str) -> list[int]:
     """Where each line of a text begins."""
-    starts = [0]
-    at = text.find("\n")
-    while at >= 0:
-        starts.append(at + 1)
-        at = text.find("\n", at + 1)
-    return starts
+    at = 0
+    return [0, *[at := at + len(line) + 1 for line in text.split("\n")[:-1]]]
 
 
 def _find_starts(text: str) -> list[int]:

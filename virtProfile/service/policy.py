@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from lxml import etree
@@ -207,6 +208,7 @@ class _Places(dict[tuple[str, ...], _Place]):
 
 
 _places = _Places()
+_slot = itemgetter(0)
 #: What is guarded in an element by itself, and what may be filled: by its place, text and attributes.
 _Judged = dict[tuple[Any, ...], tuple[tuple[_Part, ...], tuple[_Part, ...]]]
 
@@ -281,15 +283,19 @@ class _Guarded:
     ) -> tuple[tuple[_Part, ...], tuple[_Part, ...]]:
         path, kinds = place.path, place.kinds
         slots: list[tuple[str, str | None, _Rows]] = []
-        presence = kinds[PRESENCE]
-        if presence is not None:
-            slots.append((PRESENCE, None, presence))
-        for name, word in sorted(items):
+        for name, word in items:
             rows = kinds[name]
             if rows is not None:
                 slots.append((f"@{name}", _without_bus(path, name, word), rows))
+        if len(slots) > 1:
+            slots.sort(key=_slot)
+        presence = kinds[PRESENCE]
+        if presence is not None:
+            slots.insert(0, (PRESENCE, None, presence))
         if text and (rows := kinds[TEXT]) is not None:
             slots.append((TEXT, text, rows))
+        if not slots:
+            return (), ()
         own: list[_Part] = []
         fills: list[_Part] = []
         asks = self._new or bool(self._rules.may)
@@ -315,7 +321,8 @@ class _Guarded:
         return bool(self._rules.may) and kind_of(path, slot, value) in self._rules.may
 
     def _flat(self, place: _Place, element: Any, fills: list[_Part]) -> Any:
-        items, text = element.items(), (element.text or "").strip()
+        items, text = element.items(), element.text
+        text = text.strip() if text else ""
         key = (place, text, *items)
         judged = self._judged.get(key)
         if judged is None:
@@ -324,8 +331,9 @@ class _Guarded:
         if filled:
             fills += filled
         inner = []
+        places = place.inner
         for child in element:
-            flat = self._flat(place.inner[child.tag], child, fills)
+            flat = self._flat(places[child.tag], child, fills)
             if flat is not None:
                 inner.append(flat)
         return (place.path, own, tuple(inner)) if own or inner else None

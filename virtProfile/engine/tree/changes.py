@@ -9,6 +9,7 @@ difference between input and output.
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from virtProfile.engine.tree.ownership import BOOKKEEPER, THE_DEFINITION
@@ -213,34 +214,28 @@ def describe(
     document = tree.document
     source: Document | None = None
     source_paths: Paths | None = None
-    rows: list[tuple[int, int, Change]] = []
-    for number, difference in enumerate(found):
-        input_line = output_line = None
-        if tree.in_source(difference.element):
-            input_line = document.line(difference.element)
-        if difference.op == "remove":
+    rows: list[tuple[int, Change]] = []
+    last: tuple[Element, bool] | None = None
+    input_line = output_line = None
+    for difference in found:
+        op, element, removed = difference.op, difference.element, difference.op == "remove"
+        if last != (element, removed):  # mostly several in turn are of one element
+            last = element, removed
+            input_line = document.line(element) if tree.in_source(element) else None
+            output_line = written.line(element) if not removed or tree.stands(element) else None
+        if removed:
             if source is None:
                 # The tree is edited: removals are reported by their place in the input.
                 source = parse(document.text)
                 source_paths = Paths(source.root, schema)
             assert source_paths is not None
-            path = source_paths.of(source.elements[document.index[difference.element]], difference.slot)
-            if tree.stands(difference.element):
-                output_line = written.line(difference.element)
+            path = source_paths.of(source.elements[document.index[element]], difference.slot)
         else:
-            path = paths.of(difference.element, difference.slot)
-            output_line = written.line(difference.element)
-        origins = tuple(owner.origin for owner in difference.owners)
+            path = paths.of(element, difference.slot)
+        origins = tuple([owner.origin for owner in difference.owners])
         change = Change(
-            difference.op,
-            path,
-            difference.before,
-            difference.after,
-            origins[0],
-            origins,
-            input_line,
-            output_line,
+            op, path, difference.before, difference.after, origins[0], origins, input_line, output_line
         )
-        rows.append((output_line or input_line or 0, number, change))
-    rows.sort(key=lambda row: row[:2])
-    return tuple(change for _, _, change in rows)
+        rows.append((output_line or input_line or 0, change))
+    rows.sort(key=itemgetter(0))
+    return tuple([change for _, change in rows])
