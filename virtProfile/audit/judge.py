@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from virtProfile.host.context import Context
+    from virtProfile.language.expression import Expression
     from virtProfile.language.profile import Action, Profile
     from virtProfile.language.store import ProfileStore
 
@@ -102,6 +103,7 @@ class Auditor:
         self._store = store
         self._rules = [rule for rule in rules if _has_checks(rule.profile)]
         self._level = level
+        self._expressions: dict[tuple[Any, ...], Expression] = {}
         self._graver = {rule.profile.name for rule in self._rules if self._is_wanted(rule.profile)}
 
     def audit(self, xml: str, name: str, context: Context) -> Audited:
@@ -109,7 +111,7 @@ class Auditor:
 
         :raises ProfileError: it is no domain
         """
-        judged = Judged(xml, context, name)
+        judged = Judged(xml, context, name, self._expressions)
         if judged.document.root.tag != "domain":
             raise InvalidDomainError(
                 f"the root element is '{judged.document.root.tag}', not 'domain'",

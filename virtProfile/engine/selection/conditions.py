@@ -83,6 +83,14 @@ class Target:
     branches: tuple[Snippet, ...]
 
 
+#: What holds, and what there is no more to say of.
+_HOLDS = Verdict(True)
+
+
+def _where(action: Action) -> str:
+    return f"{action.file}:{action.line}"
+
+
 class Preparation:
     """Gives each action of a selection as a state of the fixpoint has it; see `render.Prepare`.
 
@@ -116,8 +124,12 @@ class Conditions:
         context: Context,
         document: Document,
         before: Record | None = None,
+        expressions: dict[tuple[Any, ...], Expression] | None = None,
     ) -> None:
-        """:param before: the record that the document has, or None"""
+        """
+        :param before: the record that the document has, or None
+        :param expressions: those that were compiled for other documents, by where they stand; gets more
+        """
         self.schema = schema
         self.context = context
         self.document = document
@@ -130,7 +142,7 @@ class Conditions:
         self._definition: Callable[[], Element] | None = None
         self._budget: Budget | None = None
         self._environments: dict[str, Environment] = {}
-        self._expressions: dict[tuple[Any, ...], Expression] = {}
+        self._expressions = {} if expressions is None else expressions
         #: of a document that never changes, what conditions without variables gave; None: it may
         self._tested: dict[tuple[Any, ...], bool] | None = None
 
@@ -309,26 +321,25 @@ class Conditions:
     def _when(self, chosen: Selected, action: Action, at: At) -> Verdict:
         """The `when` of an action; what it holds without one."""
         if action.when is None:
-            return Verdict(True)
+            return _HOLDS
         from virtProfile.language.expression import KeptSecret
 
-        where = f"{action.file}:{action.line}"
         try:
             lacking = self._environment_of(chosen).surroundings.lacking
             lacking.clear()
             if not self._test(action.when, chosen, action.file, action.line, at, action.bound):
-                fact = f"its 'when' at {where} does not hold"
+                fact = f"its 'when' at {_where(action)} does not hold"
                 return Verdict(False, fact, lacking=tuple(lacking), cause=action)
         except KeptSecret as problem:
-            return Verdict(False, f"the action at {where} is skipped: {problem.message}")
+            return Verdict(False, f"the action at {_where(action)} is skipped: {problem.message}")
         except MissingContextError as problem:
             if action.unknown == "skip":
-                return Verdict(False, f"its 'when' at {where} is unknown: {problem.message}")
+                return Verdict(False, f"its 'when' at {_where(action)} is unknown: {problem.message}")
             if action.unknown != "apply":
-                return Verdict(False, f"its 'when' at {where} is unknown", problem)
+                return Verdict(False, f"its 'when' at {_where(action)} is unknown", problem)
         except ProfileError as problem:
             return Verdict(False, "", problem)
-        return Verdict(True)
+        return _HOLDS
 
     def _branches(self, chosen: Selected, action: Action, at: At) -> Verdict:
         """`when`, `repeat` and every ``{…}`` at one place."""
@@ -495,7 +506,7 @@ class Conditions:
         bound: tuple[str, ...] = (),
     ) -> Expression:
         """:param bound: the variables that the place has besides all others"""
-        key = (chosen.name, file, text, line, column, bound)
+        key = (chosen.name, chosen.profile.version, file, text, line, column, bound)
         found = self._expressions.get(key)
         if found is None:
             from virtProfile.language.expression import compile_expression

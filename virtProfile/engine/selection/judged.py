@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from virtProfile.host.context import Context
+    from virtProfile.language.expression import Expression
     from virtProfile.language.profile import Action, Profile
 
 _NO_PARAMS: Mapping[str, str] = {}
@@ -33,14 +34,21 @@ class Judged:
 
     :param xml: libvirt domain XML
     :param name: of the document, for messages
+    :param expressions: kept for the next document, see `Conditions`
     :raises InvalidDomainError: it is no XML
     """
 
-    def __init__(self, xml: str, context: Context, name: str = "<xml>") -> None:
+    def __init__(
+        self,
+        xml: str,
+        context: Context,
+        name: str = "<xml>",
+        expressions: dict[tuple[Any, ...], Expression] | None = None,
+    ) -> None:
         self.context = context
         self.document = parse(xml, name=name)
         self._tree = WorkTree(self.document)
-        self._conditions = Conditions(context.domain_schema, context, self.document)
+        self._conditions = Conditions(context.domain_schema, context, self.document, expressions=expressions)
         self._conditions.use_definition(lambda: self.document.root)
         self._conditions.stays()
 
