@@ -191,8 +191,13 @@ def test_the_processor_time_of_a_worker_is_that_of_its_process() -> None:
 def test_a_request_that_is_quick_asks_once_for_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         pool = await made(monkeypatch)
-        asked: list[float] = []
-        monkeypatch.setattr(_Worker, "processor_time", lambda self: asked.append(0.0) or 0.0)
+        asked: list[_Worker] = []
+
+        def processor_time(worker: _Worker) -> float:
+            asked.append(worker)
+            return 0.0
+
+        monkeypatch.setattr(_Worker, "processor_time", processor_time)
         assert (await pool.ask("sleep", "caller", b"0")).status == 200
         assert len(asked) == 1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Regular expressions that few calls need, compiled when they are first used.
+"""Regular expressions that several modules need, and those that few calls need, compiled at their first use.
 
 Of a process that applies one profile to one file they were a fortieth of the time.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from typing import Any
+
+#: A character that XML cannot hold (XML 1.0, 2.2). All that it can hold would take `re` 7 ms to compile.
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 _METHODS = ("match", "search", "fullmatch", "finditer", "findall", "sub", "split")
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from virtProfile.errors import ParamError, nearest
+from virtProfile.format.patterns import NO_XML
 from virtProfile.format.values import kib_of
 from virtProfile.language.profile import ParamType
 
@@ -80,8 +81,6 @@ _EXACT = 2**53
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,17}")
 
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 
 def param_value(param: Param, text: str) -> Any:
     """The value of a param, or None where the text is not of its type."""
@@ -95,4 +94,4 @@ def param_value(param: Param, text: str) -> Any:
     if param.type == ParamType.SIZE:
         size = kib_of(text)
         return size if size is not None and size <= _EXACT else None
-    return None if _NO_XML.search(text) else text
+    return None if NO_XML.search(text) else text

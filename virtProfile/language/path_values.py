@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from virtProfile.format.document import local
 from virtProfile.format.element import Element, text_of
 from virtProfile.format.secret_slots import is_secret
+from virtProfile.frozen import replace
 from virtProfile.language.xpath import Node, Step, XPathProblem, parse_xpath, written
 from virtProfile.redaction import STARS, is_foreign
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from virtProfile.frozen import replace
 from virtProfile.language.xpath import Node as Part
 from virtProfile.language.xpath import Step, XPathProblem, parse_xpath
 

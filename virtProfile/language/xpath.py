@@ -9,9 +9,10 @@ the variables and functions that it uses.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from virtProfile.errors import nearest
+from virtProfile.format.patterns import NO_XML
+from virtProfile.frozen import record
 from virtProfile.language.functions import FUNCTIONS, MANY
 
 MAX_LENGTH = 2000
@@ -19,7 +20,6 @@ MAX_NESTING = 3
 #: Each is a level of the tree, where operators stand in a chain.
 MAX_OPERATORS = 200
 
-_NO_CHARACTER = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>\d+(?:\.\d*)?|\.\d+)
@@ -93,7 +93,7 @@ class XPathProblem(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """One step of a path, with its predicates."""
 
@@ -106,7 +106,7 @@ class Step:
         return self.axis in _DESCENDING
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Node:
     """A node of the parsed expression.
 
@@ -123,15 +123,19 @@ class Node:
     predicates: tuple[Node, ...] = ()
 
 
-@dataclass(slots=True)
 class Parsed:
-    """An expression: its tree, and the (name, column) of what it uses."""
+    """An expression: its tree, and the (name, column) of what it uses.
 
-    root: Node
-    variables: list[tuple[str, int]] = field(default_factory=list)
-    functions: list[tuple[str, int]] = field(default_factory=list)
-    #: prefixes of names in steps
-    prefixes: list[tuple[str, int]] = field(default_factory=list)
+    :ivar prefixes: of names in steps
+    """
+
+    __slots__ = ("root", "variables", "functions", "prefixes")
+
+    def __init__(self, root: Node) -> None:
+        self.root = root
+        self.variables: list[tuple[str, int]] = []
+        self.functions: list[tuple[str, int]] = []
+        self.prefixes: list[tuple[str, int]] = []
 
 
 def parse_xpath(text: str) -> Parsed:
@@ -141,7 +145,7 @@ def parse_xpath(text: str) -> Parsed:
     """
     if len(text) > MAX_LENGTH:
         raise XPathProblem(f"an expression of {len(text)} characters", 0, f"{MAX_LENGTH} are the limit")
-    found = _NO_CHARACTER.search(text)
+    found = NO_XML.search(text)
     if found is not None:
         raise XPathProblem("a character that no XML has", found.start())
     return _Parser(text).whole()

@@ -9,13 +9,13 @@ commands".
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from lxml import etree
 
 from virtProfile.files import check_not_chosen, write_whole
+from virtProfile.format.patterns import NO_XML
 from virtProfile.frozen import record
 from virtProfile.version import VERSION
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 _GITHUB_LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
-#: What XML 1.0 does not allow, also not as a reference.
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @record
@@ -122,7 +120,7 @@ def _line(row: Finding) -> str:
 
 
 def _clean(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    return NO_XML.sub("\ufffd", text)
 
 
 def workflow_commands(findings: Iterable[Finding]) -> str:
