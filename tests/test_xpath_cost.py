@@ -161,6 +161,27 @@ def test_many_cheap_expressions_are_charged_by_names_once_it_matters() -> None:
     assert 0 < given.budget.spent < MAX_TOTAL // 10
 
 
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("vp:os-supports('virtio-net')", True),
+        ("/domain/vcpu > 1 and not($a) or true()", True),
+        ("count(/domain/devices/disk[target]) > 1", True),
+        ("(/domain/vcpu | $a)[1] = 2", True),
+        ("vp:sketch()", True),
+        ("target", False),
+        ("not(.)", False),
+        ("vp:takes(., 'target/@bus')", False),
+        ("position() = 1", False),
+        ("string-length() > 1", False),
+        ("/domain/vcpu > count(target)", False),
+        ("name() = 'disk'", False),
+    ],
+)
+def test_what_is_the_same_at_every_element(text: str, same: bool) -> None:
+    assert compile_expression(text, file="p.xml", line=1, params=("a",)).is_same_anywhere == same
+
+
 #: Evaluated at a device: does it look at that alone?
 AT_A_DEVICE = {
     "starts-with(target/@bus, 'virtio')": True,

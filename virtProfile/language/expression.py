@@ -28,7 +28,7 @@ from virtProfile.language.params import KEPT
 from virtProfile.language.place import LOCALS, At
 from virtProfile.language.xpath import XPathProblem, parse_xpath
 from virtProfile.language.xpath_budget import Budget
-from virtProfile.language.xpath_cost import Size, stays_inside, steps_of
+from virtProfile.language.xpath_cost import Size, is_same_anywhere, stays_inside, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -140,6 +140,11 @@ class Expression:
     def stays_inside(self) -> bool:
         """Does it look at nothing but what is in the element that it is evaluated at?"""
         return stays_inside(self.parsed.root)
+
+    @cached_property
+    def is_same_anywhere(self) -> bool:
+        """Does it look at the element that it is evaluated at in no way?"""
+        return is_same_anywhere(self.parsed.root)
 
     def _problem(self, fact: str, at: int, hint: str = "") -> ProfileSyntaxError:
         text = self.text_

@@ -296,6 +296,18 @@ def stays_inside(node: Node) -> bool:
     )
 
 
+def is_same_anywhere(node: Node) -> bool:
+    """Does an expression give the same wherever in its document it is evaluated?
+
+    The predicates of a path look at what the path selects, from a root.
+    """
+    if node.start in ("root", "variable"):
+        return True
+    if node.start == "here" or node.kind == "call" and not node.parts and node.name[:3] != "vp:":
+        return node.name in ("true", "false")
+    return all(map(is_same_anywhere, node.parts))
+
+
 def steps_of(parsed: Parsed, domain: Size, foreign: Size) -> int:
     """The bound for an expression at the root of a domain.
 

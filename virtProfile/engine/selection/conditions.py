@@ -144,7 +144,7 @@ class Conditions:
         self._environments: dict[str, Environment] = {}
         self._expressions = {} if expressions is None else expressions
         #: of a document that never changes, what conditions without variables gave; None: it may
-        self._tested: dict[tuple[Any, ...], bool] | None = None
+        self._tested: dict[tuple[Any, ...], bool | MissingContextError] | None = None
 
     def stays(self) -> None:
         """The document never changes: equal conditions of several profiles are judged once."""
@@ -524,13 +524,26 @@ class Conditions:
     def _test(
         self, text: str, chosen: Selected, file: str, line: int, at: At, bound: tuple[str, ...] = ()
     ) -> bool:
-        tested = self._tested if at.element is None else None
-        key = (text, chosen.profile.namespaces)
-        if tested is not None and (known := tested.get(key)) is not None:
+        tested = self._tested
+        if tested is None:
+            expression = self._compile(text, chosen, file, line, 0, bound)
+            return expression.test(at, self._environment_of(chosen))
+        key = (text, chosen.profile.namespaces, at.element is None)
+        place = (file, line, *key)  # an error names it
+        known = tested.get(key, tested.get(place))
+        if known is not None:
+            if isinstance(known, MissingContextError):
+                raise known.with_traceback(None)
             return known
         expression = self._compile(text, chosen, file, line, 0, bound)
-        held = expression.test(at, self._environment_of(chosen))
-        if tested is not None and not expression.parsed.variables:
+        stays = not expression.parsed.variables and (at.element is None or expression.is_same_anywhere)
+        try:
+            held = expression.test(at, self._environment_of(chosen))
+        except MissingContextError as problem:
+            if stays:
+                tested[place] = problem
+            raise
+        if stays:
             tested[key] = held
         return held
 
