@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -149,6 +150,44 @@ def test_what_rules_share_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> Non
         assert known and len(set(known)) == len(known)
         found[level] = set(asked)
     assert found["warning"] < found["info"]
+
+
+@pytest.mark.parametrize("condition", ["vp:os-supports('virtio-net')", "count(/domain/devices/disk) > 1"])
+def test_what_no_device_changes_is_judged_once(
+    condition: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it cannot be judged. The error is not kept: its traceback holds the whole document."""
+    asked: list[str] = []
+    test = Expression.test
+
+    def noted(self: Expression, at: Any, environment: Any) -> bool:
+        asked.append(self.text_)
+        return test(self, at, environment)
+
+    def garbage(when: str) -> int:
+        text = f"""<profile name='p'><check each='devices/disk' severity='warning' when="{when}" unknown='apply'
+            test="source/@file = '/b'" message='{{source/@file}}'/></profile>"""
+        (tmp_path / "p.xml").write_text(text)
+        auditor = Auditor(store := ProfileStore([tmp_path]), rules_of(store, ["p"]))
+        document = vm("".join(DISK.format(name, "") for name in "abc"))
+        auditor.audit(document, "vm", Context())
+        asked.clear()
+        gc.collect()
+        monkeypatch.setattr(Expression, "test", noted)
+        try:
+            found = auditor.audit(document, "vm", Context())
+        finally:
+            monkeypatch.setattr(Expression, "test", test)
+        assert [finding.message for finding in found.findings] == ["/a", "/c"]
+        return gc.collect()
+
+    gc.disable()
+    try:
+        least = garbage("true()")
+        assert garbage(condition) < least + 10
+    finally:
+        gc.enable()
+    assert asked.count(condition) == 1
 
 
 def test_profiles_on_the_list_are_judged() -> None:

@@ -103,7 +103,7 @@ def read_wishes(
 ) -> Wishes:
     """Wishes as somebody spelled them; "" is what was not said.
 
-    :raises UsageError: one of them is no number, no policy, no size or no set of CPUs
+    :raises UsageError: a number, policy, size or set of CPUs that cannot be read
     """
     if policy and policy not in POLICIES:
         raise UsageError(f"policy='{policy}' is none of {', '.join(POLICIES)}")
@@ -258,7 +258,7 @@ def read_demand(domain: etree._Element) -> Demand:
 
 
 def pinned_by(text: str) -> frozenset[int]:
-    """The CPUs to which a VM pins vCPUs, the emulator or I/O threads; where it floats says nothing.
+    """The CPUs to which a VM pins vCPUs, the emulator or I/O threads; none of where it floats.
 
     :raises ProfileError: it is no domain
     """

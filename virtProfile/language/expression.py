@@ -2,7 +2,7 @@
 """Expressions of the profile language: XPath 1.0 at ``/domain``, bounded before evaluation.
 
 Compiled once for each text. libxml2 evaluates; `xpathsyntax` has read the text
-before, so that what is wrong has a column, and `xpathcost` has bounded it.
+before, so that what is wrong has a column, and `xpath_cost` has bounded it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from virtProfile.frozen import replace
 from virtProfile.language.xpath import Node, Step, XPathProblem, parse_xpath, written
 from virtProfile.redaction import STARS, is_foreign
 
-#: Of a path that leads to many values, so many are told.
+#: Of a path that leads to many values, so many are shown.
 MAX_VALUES = 4
 #: So much of an expression is quoted.
 MAX_QUOTED = 80

@@ -21,7 +21,7 @@ def search_path(
     in somebody else's home root uses nothing: as root by ``sudo`` often keeps a user's $HOME,
     that is no error.
 
-    :param warn: is told of a directory that is left out
+    :param warn: called with a message for each directory that is left out
     """
     found = [plain(directory) for directory in extra]
     if environ is not None and os.getuid() == os.geteuid():

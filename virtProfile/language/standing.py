@@ -62,7 +62,7 @@ def read_standing(
     What the environment says is ignored where uid and effective uid differ, and as root the file in
     somebody else's home.
 
-    :param warn: is told of a file that is left out
+    :param warn: called with a message for each file that is left out
     :raises UsageError: a file says something wrong
     :raises PolicyError: this is root, and others may write the site's file
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """XPath 1.0 read before it is evaluated: what it names, and what it can cost.
 
-libxml2 evaluates; it cannot be interrupted, and says nothing of where an error
-stands. So the text is parsed here first: into nodes that `xpathcost` bounds, with
+libxml2 evaluates; it cannot be interrupted, and does not report where an error
+stands. So the text is parsed here first: into nodes that `xpath_cost` bounds, with
 the variables and functions that it uses.
 """
 

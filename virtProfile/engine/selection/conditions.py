@@ -143,8 +143,9 @@ class Conditions:
         self._budget: Budget | None = None
         self._environments: dict[str, Environment] = {}
         self._expressions = {} if expressions is None else expressions
-        #: of a document that never changes, what conditions without variables gave; None: it may
-        self._tested: dict[tuple[Any, ...], bool | MissingContextError] | None = None
+        #: of a document that never changes, what conditions without variables gave, or the message, hint
+        #: and place of what they lack; None: it may
+        self._tested: dict[tuple[Any, ...], bool | tuple[str, str, str]] | None = None
 
     def stays(self) -> None:
         """The document never changes: equal conditions of several profiles are judged once."""
@@ -275,7 +276,7 @@ class Conditions:
             else:
                 reason, cause = (reason, cause) if reason else (verdict.reason, verdict.cause)
         if not elements:
-            reason = f"its each at {action.file}:{action.line} selects nothing"
+            reason = f"its each at {_where(action)} selects nothing"
         return Verdict(
             bool(targets),
             reason,
@@ -290,7 +291,7 @@ class Conditions:
         """The elements that an ``each=`` selects, or what is judged without them."""
         from virtProfile.language.expression import KeptSecret
 
-        where = f"its each at {action.file}:{action.line}"
+        where = f"its each at {_where(action)}"
         tag = action.branches[0].tag if action.branches else ""
         from virtProfile.engine.selection.kept_order import as_kept  # only each= needs it
 
@@ -345,7 +346,7 @@ class Conditions:
         """`when`, `repeat` and every ``{…}`` at one place."""
         from virtProfile.language.expression import KeptSecret
 
-        where = f"{action.file}:{action.line}"
+        where = _where(action)
         when = self._when(chosen, action, at)
         if not when.holds:
             return when
@@ -468,7 +469,7 @@ class Conditions:
         if action.message is None:
             what = "the snippet" if action.test is None else f"'{action.test}'"
             word = "holds" if action.negate else "does not hold"
-            return f"the check at {action.file}:{action.line} fails: {what} {word}"
+            return f"the check at {_where(action)} fails: {what} {word}"
         return self._text(action.message, chosen, action.file, action.line, at, action.bound)
 
     # --- expressions ---------------------------------------------------------
@@ -532,16 +533,18 @@ class Conditions:
         place = (file, line, *key)  # an error names it
         known = tested.get(key, tested.get(place))
         if known is not None:
-            if isinstance(known, MissingContextError):
-                raise known.with_traceback(None)
-            return known
+            if isinstance(known, bool):
+                return known
+            message, hint, named = known
+            raise MissingContextError(message, hint=hint, where=named)
         expression = self._compile(text, chosen, file, line, 0, bound)
         stays = not expression.parsed.variables and (at.element is None or expression.is_same_anywhere)
         try:
             held = expression.test(at, self._environment_of(chosen))
         except MissingContextError as problem:
             if stays:
-                tested[place] = problem
+                # not the error: its traceback would keep the document in a cycle
+                tested[place] = problem.message, problem.hint, problem.where
             raise
         if stays:
             tested[key] = held
